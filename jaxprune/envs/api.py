@@ -1,0 +1,91 @@
+"""What an environment is: two pure functions of one example. The caller batches them with `jax.vmap`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, no_type_check
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+Action = Float[Array, " act"] | Int[Array, ""]
+
+# The shapes of pytree fields are those of one example. They are not checked when an object is made, because
+# JAX rebuilds pytrees around batched arrays and around placeholders.
+
+
+@no_type_check
+@struct.dataclass
+class EnvState:
+    """One environment in mid-episode.
+
+    physics: what the engine carries (positions, velocities, ...), any pytree of arrays.
+    observation: [obs], what an unattacked policy is shown, in raw units.
+    time: number of steps since the reset.
+    """
+
+    physics: Any
+    observation: Float[Array, " obs"]
+    time: Int[Array, ""]
+
+
+@no_type_check
+@struct.dataclass
+class Transition:
+    """What one step yields.
+
+    observation: [obs], the state the step led to, *before* any reset (the true final observation).
+    terminated: the task ended there (its value is 0). truncated: the horizon cut it (its value is not 0).
+    failed: the physics returned a number that is not finite; the episode then counts as terminated with
+        reward 0 and the last finite observation.
+    """
+
+    observation: Float[Array, " obs"]
+    reward: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+    failed: Bool[Array, ""]
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """`size` continuous coordinates clipped to [low, high] by the environment, or `size` discrete choices."""
+
+    size: int
+    discrete: bool = False
+    low: float = -1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A task under a physics.
+
+    reset: key -> EnvState, a fresh draw from the start distribution.
+    step: (EnvState, action) -> (EnvState, Transition). No reset inside: see `step_or_reset`.
+    horizon: steps after which an episode is truncated.
+    reward_range: (lowest, highest) reward of one step where the task bounds it, else None.
+    """
+
+    task: str
+    physics: str
+    observation_size: int
+    action_space: ActionSpace
+    horizon: int
+    reset: Callable[[PRNGKeyArray], EnvState]
+    step: Callable[[EnvState, Action], tuple[EnvState, Transition]]
+    reward_range: tuple[float, float] | None = None
+
+
+def step_or_reset(
+    env: Environment, state: EnvState, action: Action, key: PRNGKeyArray
+) -> tuple[EnvState, Transition]:
+    """Take one step; where the episode ended, go on from a fresh reset drawn with `key`.
+
+    The transition still holds the true final observation, so a truncated episode can be bootstrapped.
+    """
+    stepped, transition = env.step(state, action)
+    done = transition.terminated | transition.truncated
+    fresh = env.reset(key)
+    return jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, stepped), transition

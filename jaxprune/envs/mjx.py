@@ -1,0 +1,54 @@
+"""Physics "mjx": MuJoCo's engine rewritten in JAX, for accelerators.
+
+The same bodies as "native", in float32, and with the constraint solver started cold too. MJX has no PGS
+solver, which the humanoid's file asks for, so every body is solved with Newton here (as all others are in
+their files). On a CPU, "native" is 20 to 100 times faster.
+"""
+
+from contextlib import redirect_stdout
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from jaxtyping import Array, Float
+
+from jaxprune.envs import model
+from jaxprune.envs.native import CONTACT_FORCES
+from jaxprune.envs.task import Engine, Motion, Task
+
+with redirect_stdout(None):  # MJX prints that the optional package warp is missing
+    from mujoco import mjx
+
+
+def engine(task: Task) -> Engine:
+    """The MJX engine for the body of `task`."""
+    body = model.load(task.xml)
+    body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    compiled = mjx.put_model(body)
+
+    def place(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> mjx.Data:
+        return mjx.make_data(body).replace(qpos=qpos, qvel=qvel)
+
+    def read(data: mjx.Data) -> Motion:
+        # MJX keeps the fields that only some of its implementations have apart
+        fields = {name: getattr(data if name in vars(data) else data._impl, name) for name in task.readings}
+        return Motion(data.qpos, data.qvel, readings=fields)
+
+    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> Motion:
+        data = place(qpos, qvel)
+        return read(mjx.forward(compiled, data) if task.readings else data)
+
+    def advance(motion: Motion, control: Float[Array, " act"]) -> Motion:
+        data = place(motion.qpos, motion.qvel).replace(ctrl=control)
+        data, _ = jax.lax.scan(lambda data, _: (mjx.step(compiled, data), None), data, length=task.frame_skip)
+        if CONTACT_FORCES in task.readings:
+            data = mjx.rne_postconstraint(compiled, data)
+        return read(data)
+
+    return Engine(
+        rest=jnp.asarray(body.qpos0, jnp.float32),
+        speeds=body.nv,
+        controls=body.nu,
+        start=start,
+        advance=advance,
+    )

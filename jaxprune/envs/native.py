@@ -1,0 +1,108 @@
+"""Physics "native": MuJoCo's C engine on all processors, called from inside a compiled JAX program.
+
+One call advances the whole batch, whatever its leading axes (member, environment, ...): JAX hands over
+float32 arrays, `mujoco.batch` steps them in float64 on its threads, and float32 comes back. The engine is
+pure: each call loads every simulation anew and starts MuJoCo's constraint solver cold, so the outcome depends
+on state and control alone. Bit for bit it is the loop of `mj_step` over the same states.
+"""
+
+import math
+from functools import lru_cache, partial
+from threading import Lock
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco.batch import Batch
+
+from jaxprune.envs import model
+from jaxprune.envs.task import Engine, Motion, Task
+
+# The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
+CONTACT_FORCES = "cfrc_ext"
+
+
+def engine(task: Task) -> Engine:
+    """The native engine for the body of `task`."""
+    body = model.load(task.xml)
+    # a simulation that diverges shall come back as NaN, not be put back at rest unseen
+    body.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    blank = mujoco.MjData(body)
+    shapes = {
+        name: jax.ShapeDtypeStruct(getattr(blank, name).shape, jnp.float32)
+        for name in ("qpos", "qvel", *task.readings)
+    }
+    simulations_of = lru_cache(maxsize=8)(partial(_Simulations, body, tuple(shapes)))
+    lock = Lock()  # XLA may call back from two threads at once
+
+    def simulate(steps: int, *arrays: Float[Array, "*batch _"]) -> dict[str, np.ndarray]:
+        # first to NumPy: a JAX operation inside a callback can wait for itself
+        qpos, qvel, control = (np.asarray(array) for array in arrays)
+        axes = qpos.shape[:-1]
+        with lock, np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
+            fields = simulations_of(math.prod(axes)).run(qpos, qvel, control, steps)
+            return {
+                name: field.astype(np.float32).reshape(*axes, *field.shape[1:])
+                for name, field in fields.items()
+            }
+
+    def call(steps: int, *arrays: Float[Array, " _"]) -> Motion:
+        fields = jax.pure_callback(partial(simulate, steps), shapes, *arrays, vmap_method="broadcast_all")
+        return Motion(fields.pop("qpos"), fields.pop("qvel"), readings=fields)
+
+    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> Motion:
+        if not task.readings:  # nothing to compute, so a reset costs no call
+            return Motion(qpos, qvel, readings={})
+        return call(0, qpos, qvel, jnp.zeros(body.nu))
+
+    def advance(motion: Motion, control: Float[Array, " act"]) -> Motion:
+        return call(task.frame_skip, motion.qpos, motion.qvel, control)
+
+    return Engine(
+        rest=jnp.asarray(body.qpos0, jnp.float32),
+        speeds=body.nv,
+        controls=body.nu,
+        start=start,
+        advance=advance,
+    )
+
+
+class _Simulations:
+    """`size` simulations of one body, and the fields to read of them."""
+
+    def __init__(self, body: mujoco.MjModel, names: tuple[str, ...], size: int):
+        self._body = body
+        self._batch = Batch(body, size, persistent=CONTACT_FORCES in names)
+        # live arrays, bound before the first run because MuJoCo fills them from the next run on
+        self._fields = {name: self._batch.bind(name) for name in names}
+
+    def run(
+        self, qpos: np.ndarray, qvel: np.ndarray, control: np.ndarray, steps: int
+    ) -> dict[str, np.ndarray]:
+        """Each field as [size, ...], `steps` physics steps after the given state; with 0 steps, at it."""
+        batch = self._batch
+        batch.time = 0.0
+        batch.qpos = qpos.reshape(-1, self._body.nq)
+        batch.qvel = qvel.reshape(-1, self._body.nv)
+        batch.ctrl = control.reshape(-1, self._body.nu)
+        batch.qacc_warmstart = 0.0
+        batch.warning[..., 1] = 1  # MuJoCo prints and logs a simulation's first warning only: not ours
+        if steps == 0:
+            batch.forward()
+            return self._fields
+        batch.step(nstep=steps)
+        if CONTACT_FORCES not in self._fields:
+            return self._fields
+        return self._fields | {CONTACT_FORCES: self._contact_forces()}
+
+    def _contact_forces(self) -> np.ndarray:
+        """[size, body, 6] contact forces at the last state the integrator evaluated."""
+        data = mujoco.MjData(self._body)
+        forces = np.empty((self._batch.nsim, *data.cfrc_ext.shape))
+        for simulation, force in enumerate(forces):
+            self._batch.get_data(simulation, data)
+            mujoco.mj_rnePostConstraint(self._body, data)
+            force[:] = data.cfrc_ext
+        return forces

@@ -1,0 +1,18 @@
+"""Policies: networks, action distributions, the observation filter, and the agent that holds all three."""
+
+from jaxprune.policy.agent import Agent
+from jaxprune.policy.distributions import Categorical, Distribution, Gaussian
+from jaxprune.policy.networks import ACTIVATIONS, Layers, Params, layers
+from jaxprune.policy.normalizer import Normalizer
+
+__all__ = [
+    "ACTIVATIONS",
+    "Agent",
+    "Categorical",
+    "Distribution",
+    "Gaussian",
+    "Layers",
+    "Normalizer",
+    "Params",
+    "layers",
+]

@@ -1,0 +1,64 @@
+"""An agent: everything needed to act, as one pytree. Stacked on axis 0 it is a population."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.policy import networks, normalizer
+from jaxprune.policy.distributions import Categorical, Distribution, Gaussian
+from jaxprune.policy.networks import Params
+from jaxprune.policy.normalizer import Normalizer
+
+
+@struct.dataclass
+class Agent:
+    """A policy with its value network and its (frozen) observation filter.
+
+    policy: network from normalised observation to action mean (Gaussian) or logits (categorical).
+    log_std: [act], or None for a categorical policy.
+    value: network from normalised observation to one number.
+    """
+
+    policy: Params
+    log_std: Float[Array, "*members act"] | None
+    value: Params
+    normalizer: Normalizer
+    activation: str = struct.field(pytree_node=False, default="tanh")
+
+    def normalise(self, observation: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        """Raw observation to the normalised one the networks read."""
+        return normalizer.normalise(self.normalizer, observation)
+
+    def output(self, x: Float[Array, " obs"]) -> Float[Array, " act"]:
+        """Action mean or logits at a normalised observation."""
+        return networks.apply(self.policy, x, self.activation)
+
+    def distribution(self, x: Float[Array, " obs"]) -> Distribution:
+        """Action distribution at a normalised observation."""
+        output = self.output(x)
+        return Categorical(output) if self.log_std is None else Gaussian(output, self.log_std)
+
+    def state_value(self, x: Float[Array, " obs"]) -> Float[Array, ""]:
+        """The value network's estimate at a normalised observation."""
+        return networks.apply(self.value, x, self.activation)[0]
+
+
+def init(
+    key: PRNGKeyArray,
+    observation_size: int,
+    action_size: int,
+    *,
+    discrete: bool = False,
+    hidden: tuple[int, ...] = (64, 64),
+    activation: str = "tanh",
+) -> Agent:
+    """A fresh agent: orthogonal weights (output gain 0.01 for the policy, 1 for the value), log-std 0."""
+    policy_key, value_key = jax.random.split(key)
+    return Agent(
+        policy=networks.init(policy_key, observation_size, (*hidden, action_size), activation, 0.01),
+        log_std=None if discrete else jnp.zeros(action_size),
+        value=networks.init(value_key, observation_size, (*hidden, 1), activation, 1.0),
+        normalizer=normalizer.init((observation_size,)),
+        activation=activation,
+    )

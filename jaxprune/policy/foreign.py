@@ -1,0 +1,367 @@
+"""Agents made by others, read into ours without running a line that came with them.
+
+Three kinds of file, told apart by their content:
+- the arrays of an SA-PPO / ATLA agent as `.npz`;
+- the `.model` files those papers released: `torch.save` of a dict, in PyTorch's legacy or its zip format;
+- Stable-Baselines3's zip of an actor-critic `MlpPolicy`.
+
+PyTorch is not needed. Its files are pickles, and a pickle may name anything in the world and call it.
+`Reader` never imports what a pickle names: it has stand-ins for tensors, arrays and plain containers, a
+lifeless `Husk` for the environments that the published files carry along, and an error for the rest.
+"""
+
+import io
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxprune.errors import SpecError
+from jaxprune.policy import normalizer
+from jaxprune.policy.agent import Agent
+from jaxprune.policy.networks import Params
+from jaxprune.policy.normalizer import CLIP, Normalizer
+
+Arrays = dict[str, np.ndarray]
+"""A network as its file names it: `{"affine_layers.0.weight": [out, in], ...}`."""
+
+SB3_ACTIVATIONS = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "SiLU": "swish"}
+
+NPZ_COUNT = 2e6
+"""Samples behind the filter of an `.npz`, which does not say: the length of the published runs."""
+
+
+def read_agent(path: str | Path) -> Agent:
+    """The agent in a file of any of the three kinds.
+
+    Stable-Baselines3 keeps its filter in another file (VecNormalize), so its agents get the identity, up to
+    our clip. Raises SpecError for a file that is no agent, names code, or holds numbers that are not finite.
+    """
+    with _refusing(Path(path)):
+        content = Path(path).read_bytes()
+        if "policy.pth" in _members(content):
+            return _stable_baselines_agent(content)
+        parts = _sa_ppo_parts(content)
+        log_std = parts["policy_model"].pop("log_stdev", None)
+        last = "final" if log_std is None else "final_mean"
+        policy = _network(parts["policy_model"], "affine_layers.", last)
+        value = _network(parts["val_model"], "affine_layers.", "final")
+        return _agent(policy, log_std, value, parts["filter"], "tanh")
+
+
+def read_adversary(path: str | Path) -> Params:
+    """The learned adversary in a file of the SA-PPO family: the parameters of an `attacks.Learned`.
+
+    Raises SpecError as `read_agent` does, and where the file holds no adversary.
+    """
+    with _refusing(Path(path)):
+        arrays = _sa_ppo_parts(Path(path).read_bytes())["adversary_policy_model"]
+        # The spread of an adversary's perturbation matters in its training only.
+        arrays.pop("log_stdev")
+        return _network(arrays, "affine_layers.", "final_mean")
+
+
+def check_sizes(agent: Agent, observation_size: int, action_size: int) -> None:
+    """Raise SpecError unless the agent reads and writes vectors of these sizes."""
+    last = agent.policy[f"layer_{len(agent.policy) - 1}"]
+    sizes = agent.policy["layer_0"]["kernel"].shape[-2], last["bias"].shape[-1]
+    if sizes != (observation_size, action_size):
+        raise SpecError(
+            f"agent: it maps {sizes[0]} features to {sizes[1]} actions, the task has {observation_size} "
+            f"features and {action_size} actions; choose an agent of this task"
+        )
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Report whatever a broken or hostile file provokes as one SpecError that names the file."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(f"agent: {path}: {error}") from error
+    except KeyError as error:
+        raise SpecError(f"agent: {path}: not an agent we know: it has no {error}") from error
+    except Exception as error:
+        raise SpecError(f"agent: {path}: not an agent we can read: {error}") from error
+
+
+def _agent(
+    policy: Params, log_std: np.ndarray | None, value: Params, filter_: Normalizer, activation: str
+) -> Agent:
+    """The parts as one agent, refused where they do not fit each other."""
+    features, actions = policy["layer_0"]["kernel"].shape[0], _outputs(policy)
+    if log_std is not None and log_std.shape != (actions,):
+        raise SpecError(f"{actions} actions but a log-std of shape {log_std.shape}")
+    if (value["layer_0"]["kernel"].shape[0], _outputs(value)) != (features, 1):
+        raise SpecError(f"the value network does not map the policy's {features} features to one number")
+    if filter_.mean.shape != (features,):
+        raise SpecError(f"a policy of {features} features but a filter of shape {filter_.mean.shape}")
+    spread = None if log_std is None else _finite("log-std", log_std)
+    return Agent(policy, spread, value, filter_, activation)
+
+
+def _outputs(network: Params) -> int:
+    return network[f"layer_{len(network) - 1}"]["bias"].shape[0]
+
+
+def _finite(name: str, array: np.ndarray) -> jnp.ndarray:
+    if not np.all(np.isfinite(array)):
+        raise SpecError(f"{name} holds numbers that are not finite")
+    return jnp.asarray(array, jnp.float32)
+
+
+def _network(arrays: Arrays, numbered: str, last: str) -> Params:
+    """The layers `{numbered}0, {numbered}1, ...` (gaps allowed) and then `last`; no others may be there."""
+    hidden = {name.rsplit(".", 1)[0] for name in arrays if name.startswith(numbered)}
+    names = [*sorted(hidden, key=lambda name: int(name.removeprefix(numbered))), last]
+    strange = arrays.keys() - {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
+    if strange:
+        raise SpecError(f"only feed-forward networks can be read; this one has {', '.join(sorted(strange))}")
+    network, width = {}, None
+    for i, name in enumerate(names):
+        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or width not in (None, weight.shape[1]):
+            raise SpecError(f"{name}: weight {weight.shape} and bias {bias.shape} fit no chain of layers")
+        width = weight.shape[0]
+        network[f"layer_{i}"] = {"kernel": _finite(name, weight.T), "bias": _finite(name, bias)}
+    return network
+
+
+def _filter(mean: np.ndarray, variance: np.ndarray, count: float, clip: float) -> Normalizer:
+    if clip != CLIP:
+        raise SpecError(f"its observations are clipped to ±{clip}; only ±{CLIP} can be read")
+    return Normalizer(_finite("mean", mean), _finite("variance", variance), jnp.float32(count))
+
+
+# --- The three kinds of file ---------------------------------------------------------------------------
+
+
+def _members(content: bytes) -> frozenset[str]:
+    """The names inside a zip; none if it is not one."""
+    if not content.startswith(b"PK\x03\x04"):
+        return frozenset()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return frozenset(archive.namelist())
+
+
+def _sa_ppo_parts(content: bytes) -> dict[str, Any]:
+    """`{"policy_model": Arrays, "val_model": Arrays, ..., "filter": Normalizer}` from `.npz` or `.model`."""
+    if any(name.endswith(".npy") for name in _members(content)):
+        return _npz_parts(content)
+    saved = read_torch(content)
+    parts = {name: _arrays(saved[name]) for name in saved if name.endswith("_model")}
+    environment = saved["envs"][0]
+    state_filter = environment.state["state_filter"].state
+    if "rs" not in state_filter:
+        features = parts["policy_model"]["affine_layers.0.weight"].shape[1]
+        return parts | {"filter": normalizer.init((features,))}
+    seen = state_filter["rs"].state
+    variance = seen["_S"].read() / max(seen["_n"] - 1, 1)
+    return parts | {"filter": _filter(seen["_M"].read(), variance, seen["_n"], state_filter["clip"])}
+
+
+def _npz_parts(content: bytes) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            part, _, array_name = name.partition("/")
+            parts.setdefault(part, {})[array_name] = arrays[name]
+        mean, std, clip = (arrays[name] for name in ("obs_mean", "obs_std", "obs_clip"))
+    return parts | {"filter": _filter(mean, std**2, NPZ_COUNT, float(clip))}
+
+
+def _stable_baselines_agent(content: bytes) -> Agent:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        arrays = _arrays(read_torch(archive.read("policy.pth")))
+        settings = json.loads(archive.read("data"))
+    # The settings hold the class both as a pickle, which we leave alone, and as readable text.
+    written = str(settings.get("policy_kwargs", {}).get("activation_fn", "torch.nn.modules.activation.Tanh"))
+    name = written.strip("<>'").rsplit(".", 1)[-1]
+    if name not in SB3_ACTIVATIONS:
+        raise SpecError(f"activation {name!r}; known: {', '.join(SB3_ACTIVATIONS)}")
+    log_std = arrays.pop("log_std", None)
+    value_names = {n for n in arrays if n.startswith(("mlp_extractor.value_net.", "value_net."))}
+    value_arrays = {n: arrays.pop(n) for n in value_names}
+    policy = _network(arrays, "mlp_extractor.policy_net.", "action_net")
+    value = _network(value_arrays, "mlp_extractor.value_net.", "value_net")
+    identity = normalizer.init(policy["layer_0"]["kernel"].shape[:1])
+    return _agent(policy, log_std, value, identity, SB3_ACTIVATIONS[name])
+
+
+def _arrays(state: dict[str, "StoredTensor"]) -> Arrays:
+    return {name: tensor.read() for name, tensor in state.items()}
+
+
+# --- PyTorch files without PyTorch -----------------------------------------------------------------------
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""The first thing pickled in a legacy file; then the format's number, the machine, the object, the keys."""
+
+HUSKS = ("policy_gradients.", "gym.", "numpy.random.")
+"""Modules whose objects the published files carry along: read as husks, the modules never imported."""
+
+STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+class Husk:
+    """What is left of an object of a class we do not run: its attributes."""
+
+    state: Any = MappingProxyType({})
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class Storage:
+    """The numbers behind one or more tensors, filled in once the file has been read to its end."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = np.dtype(kind)
+        self.numbers = np.empty(0, self.kind)
+
+    def fill(self, data: bytes) -> None:
+        """Set the numbers."""
+        self.numbers = np.frombuffer(data, self.kind)
+
+
+class StoredTensor:
+    """A strided view of a storage: entry `(i, j)` is number `offset + i stride[0] + j stride[1]`."""
+
+    def __init__(self, storage: Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> None:
+        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    def read(self) -> np.ndarray:
+        """The tensor as an array; SpecError if its storage cannot hold it."""
+        if int(np.prod(self.size)) > self.storage.numbers.size:
+            raise SpecError(f"a tensor of size {tuple(self.size)} over {self.storage.numbers.size} numbers")
+        place = np.array(self.offset)
+        for length, step in zip(self.size, self.stride, strict=True):
+            place = place[..., None] + step * np.arange(length)
+        return self.storage.numbers[place]
+
+
+class StoredKind:
+    """A NumPy dtype as pickled: a code such as `f8` and a byte order."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code, self.order = code, "|"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+
+class StoredArray:
+    """A NumPy array as pickled: shape, kind, whether columns come first, bytes."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _, self.shape, self.kind, self.columns_first, self.data = state
+
+    def read(self) -> np.ndarray:
+        """The array; NumPy refuses to make one of objects."""
+        numbers = np.frombuffer(self.data, np.dtype(self.kind.order + self.kind.code))
+        return numbers.reshape(self.shape, order="F" if self.columns_first else "C")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into an old pickle: as text to be encoded again."""
+    if encoding != "latin1":
+        raise SpecError(f"bytes written in {encoding!r}, not in latin1")
+    return text.encode("latin1")
+
+
+ALLOWED: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": OrderedDict,
+    "builtins.set": set,
+    "_codecs.encode": _latin1,
+    "torch._utils._rebuild_tensor_v2": StoredTensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch.Size": tuple,
+    "numpy.dtype": StoredKind,
+    "numpy.ndarray": StoredArray,
+    "numpy.core.multiarray._reconstruct": StoredArray,
+    "numpy._core.multiarray._reconstruct": StoredArray,
+    "numpy.core.multiarray.scalar": Husk,
+    "numpy._core.multiarray.scalar": Husk,
+}
+
+
+class Reader(pickle.Unpickler):
+    """An unpickler that hands out stand-ins and imports nothing."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in for a name; SpecError if it has none."""
+        full = f"{module}.{name}"
+        if module in ("torch", "torch.cuda") and name in STORAGES:
+            return STORAGES[name]
+        if full.startswith(HUSKS):
+            return Husk
+        if full not in ALLOWED:
+            raise SpecError(f"it asks for {full}, which is neither an array nor a container; refused")
+        return ALLOWED[full]
+
+    def persistent_load(self, identity: tuple) -> Storage:
+        """A storage by its key, created when it is first mentioned."""
+        _, kind, key, *_ = identity
+        return self.storages.setdefault(key, Storage(kind))
+
+
+def read_torch(content: bytes) -> Any:
+    """The object of a `torch.save`, with a `StoredTensor` for every tensor."""
+    if content.startswith(b"PK\x03\x04"):
+        return _read_torch_zip(content)
+    return _read_torch_legacy(content)
+
+
+def _read_torch_zip(content: bytes) -> Any:
+    """`root/data.pkl` names storages by keys; `root/data/key` holds their bytes."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise SpecError("a zip with neither the arrays nor the pickle of an agent")
+        root = pickles[0].removesuffix("data.pkl")
+        reader = Reader(io.BytesIO(archive.read(pickles[0])))
+        saved = reader.load()
+        for key, storage in reader.storages.items():
+            storage.fill(archive.read(f"{root}data/{key}"))
+    return saved
+
+
+def _read_torch_legacy(content: bytes) -> Any:
+    """Five pickles one after the other; then each storage in the order of the keys: its length, its bytes."""
+    file = io.BytesIO(content)
+    if Reader(file).load() != LEGACY_MAGIC:
+        raise SpecError("a pickle, but not one that PyTorch wrote")
+    _format, _machine = Reader(file).load(), Reader(file).load()
+    reader = Reader(file)
+    saved = reader.load()
+    for key in Reader(file).load():
+        storage = reader.storages[key]
+        length = int.from_bytes(file.read(8), "little")
+        storage.fill(file.read(length * storage.kind.itemsize))
+    return saved

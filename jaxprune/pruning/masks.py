@@ -1,0 +1,63 @@
+"""Masks over the kernels of one policy network: exact counts, per layer or global.
+
+A mask tree mirrors the kernels: `{"layer_0": [in, out], ...}`, 1 where a weight lives, 0 where it is zero.
+Biases, log-std and the observation filter are never pruned. The sparsity is traced: one compilation
+serves every level.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxprune.policy import Params
+
+Kernels = dict[str, Float[Array, "_in _out"]]
+"""One array per layer, of the shape of its kernel: weights, scores or masks."""
+
+SCOPES = ("layer", "global")
+
+
+def kernels(params: Params) -> Kernels:
+    """The prunable weights of a network."""
+    return {name: layer["kernel"] for name, layer in params.items()}
+
+
+def dense(params: Params) -> Kernels:
+    """The mask that removes nothing."""
+    return jax.tree.map(jnp.ones_like, kernels(params))
+
+
+def apply(params: Params, mask: Kernels) -> Params:
+    """The pruned network, `W * M`; biases are left alone."""
+    return {name: layer | {"kernel": layer["kernel"] * mask[name]} for name, layer in params.items()}
+
+
+def lowest_removed(scores: Kernels, sparsity: Float[Array, ""] | float, scope: str = "layer") -> Kernels:
+    """The mask that removes exactly `round(sparsity * n)` weights, those of the lowest scores.
+
+    Ties are broken by index. `n` counts one kernel at a time (scope "layer") or all together ("global").
+    """
+    if scope == "global":
+        sizes = [score.size for score in scores.values()]
+        flat = _lowest_removed(jnp.concatenate([score.ravel() for score in scores.values()]), sparsity)
+        parts = jnp.split(flat, [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
+        return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+    return {
+        name: _lowest_removed(score.ravel(), sparsity).reshape(score.shape) for name, score in scores.items()
+    }
+
+
+def _lowest_removed(scores: Float[Array, " n"], sparsity: Float[Array, ""] | float) -> Float[Array, " n"]:
+    order = jnp.argsort(scores, stable=True)
+    removed = jnp.arange(scores.size) < jnp.round(sparsity * scores.size)
+    return jnp.zeros(scores.size).at[order].set(1.0 - removed)
+
+
+def sparsity(mask: Kernels) -> Float[Array, ""]:
+    """The share of zeros among all prunable weights."""
+    return sum(jnp.sum(m == 0) for m in mask.values()) / sum(m.size for m in mask.values())
+
+
+def achieved(params: Params) -> Float[Array, ""]:
+    """The sparsity a network has: the share of its prunable weights that is exactly zero."""
+    return sparsity(kernels(params))
