@@ -1,0 +1,38 @@
+"""What every command line does alike: parse, run, and turn a user's mistake into one line and exit code 2."""
+
+import io
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import TypeVar
+
+import tyro
+
+from jaxprune.errors import SpecError
+
+Arguments = TypeVar("Arguments")
+
+
+def run_command(arguments: type[Arguments], main: Callable[[Arguments], None]) -> None:
+    """Run `main` on the parsed command line."""
+    try:
+        main(_parse(arguments))
+    except SpecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parse(arguments: type[Arguments]) -> Arguments:
+    """The command line as `arguments`. What a SpecError says is not wrapped into the parser's box."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(arguments)
+    except SystemExit as leaving:
+        cause: BaseException | None = leaving
+        while cause is not None:
+            if isinstance(cause, SpecError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        sys.stderr.write(said.getvalue())
+        raise

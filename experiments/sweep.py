@@ -1,0 +1,81 @@
+"""Train, prune, attack and certify a population: `python -m experiments.sweep --sparsities 0:0.9:0.1`."""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import tyro
+from matplotlib.figure import Figure
+
+from experiments.command import run_command
+from jaxprune import Sweep, SweepSpec, device, resume, sweep
+from jaxprune.plan import describe, estimate
+from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
+from jaxprune.run_folder import RunFolder
+from jaxprune.sweep import Update, environment, total_steps
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train a population of policies (seeds x sparsities), prune, attack and certify them, in one program."""
+
+    spec: tyro.conf.OmitArgPrefixes[SweepSpec]
+    out: Path | None = None
+    """New folder for spec, tables, figures, checkpoints and population. Default: runs/<env>-<time>."""
+    resume: Path | None = None
+    """Go on with the interrupted run in this folder; needs no other flag."""
+    dry_run: bool = False
+    """Print the plan with the estimated time and memory, and stop."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, gpu or tpu."""
+
+
+def main(arguments: Arguments) -> None:
+    """Print the plan, run it with live progress, print the result and where the files are."""
+    device.select(arguments.device)
+    device.keep_compiled()
+    console = open_console()
+    spec = RunFolder.open(arguments.resume).spec() if arguments.resume else arguments.spec
+    env = environment(spec)
+    console.print(plan(describe(spec, env, estimate(spec, env))))
+    if arguments.dry_run:
+        return
+    out = arguments.resume or arguments.out or _default_folder(spec)
+    try:
+        with LiveProgress(console, sum(total_steps(spec, env))) as live:
+
+            def watch(update: Update) -> None:
+                live.update(*update)
+
+            outcome = resume(out, watch) if arguments.resume else sweep(spec, out, watch)
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
+        sys.exit(130)
+    _report(outcome, out)
+
+
+def _default_folder(spec: SweepSpec) -> Path:
+    return Path("runs") / f"{spec.env.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _report(outcome: Sweep, out: Path) -> None:
+    console = open_console()
+    written = [figures.save(figure, out / f"{name}.png").name for name, figure in _figures(outcome).items()]
+    print_summary(console, outcome.results, outcome.certificates)
+    console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
+
+
+def _figures(outcome: Sweep) -> dict[str, Figure]:
+    title = figures.heading(outcome.results)
+    distance = "delta" if outcome.agents.log_std is not None else "range"
+    return {
+        "returns": figures.returns_figure(outcome.results, title),
+        "bounds": figures.bounds_figure(outcome.certificates, title, quantity=distance),
+        "regret": figures.regret_figure(outcome.regret, title),
+        "training": figures.training_figure(outcome.curves, title),
+    }
+
+
+if __name__ == "__main__":
+    run_command(Arguments, main)

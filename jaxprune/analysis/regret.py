@@ -1,0 +1,172 @@
+"""What a pruned policy under attack loses against the best policy known, split into three causes."""
+
+import polars as pl
+
+from jaxprune.analysis.tables import BUDGET, CLEAN, FAMILY, validate
+
+STRONGEST = "strongest"
+"""The name in the column `attack` of the rows made by `strongest`."""
+
+_ENVIRONMENT = ("task", "physics")
+_TWIN = (*FAMILY, "seed")
+_TERMS = (
+    "best_return",
+    "clean_return",
+    "attacked_return",
+    "dense_clean_return",
+    "dense_attacked_return",
+    "clean_regret",
+    "pruning_loss",
+    "robustness_gap",
+    "total",
+    "robustness_gain",
+    "normalised_clean",
+    "normalised_attacked",
+)
+
+
+def strongest(results: pl.DataFrame) -> pl.DataFrame:
+    """For each member and budget, the attack that left the smallest mean return.
+
+    The rows keep the columns of `results`, but `attack` reads "strongest", the new column `found_by` names
+    the attack, and `attackers_tried` is summed over all attacks of that budget. Ties go to the first
+    name. Clean episodes are no candidate, so a gap below zero stays visible: all attacks may be weak.
+
+    The smallest of several noisy means is biased downwards; what it is biased by grows with
+    `attackers_tried` and shrinks with `episodes`, which is why both are kept.
+    """
+    cell = ("member", *BUDGET)
+    return (
+        results.filter(pl.col("attack") != CLEAN)
+        .with_columns(found_by="attack", attackers_tried=pl.col("attackers_tried").sum().over(cell))
+        .sort("return_mean", "attack")
+        .unique(cell, keep="first", maintain_order=True)
+        .with_columns(attack=pl.lit(STRONGEST))
+        .sort(cell)
+    )
+
+
+def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.DataFrame:
+    """The three-term regret of each member x attack x budget, and of each member's strongest attack.
+
+    With `pi*` the best policy known, `pi_theta` the dense twin (same seed and family, sparsity asked 0),
+    `pi_m` the member and `nu` the attack,
+
+        J(pi*) - J(pi_m o nu) =   J(pi*) - J(pi_theta)         clean_regret
+                                + J(pi_theta) - J(pi_m)        pruning_loss
+                                + J(pi_m) - J(pi_m o nu)       robustness_gap
+
+    adds up to `total` exactly, up to rounding. `J` is the mean undiscounted return over evaluation episodes.
+
+    Args:
+        results: a table of schema `RESULTS`.
+        best_return: `J(pi*)` of the one environment in the table, where it is known. Otherwise it is the
+            largest mean clean return of any member of the same environment (task and physics) in the table.
+
+    Returns:
+        Columns `member`, those of `FAMILY`, `seed`, `sparsity_asked`, `sparsity`, `attack` (with rows
+        "strongest"), those of `BUDGET`, `episodes`, `return_std`, `attackers_tried`, `found_by`,
+        the terms above and:
+
+        - `best_return`, `clean_return`, `attacked_return`, `dense_clean_return`, `dense_attacked_return`.
+          In a "strongest" row the dense twin stands under its own strongest attack.
+        - `robustness_gain`: the dense gap minus the member's gap. A gap also closes when the clean
+          return falls, so read it beside the returns.
+        - `normalised_clean`, `normalised_attacked`: returns divided by `best_return`; null unless that is
+          above zero.
+
+        Without a dense twin that met the same attack, `clean_regret`, `pruning_loss`, `robustness_gain` and
+        the dense returns are null; `robustness_gap` and `total` are still there. Without attacks there are
+        no rows.
+
+    Raises:
+        ValueError: `results` is malformed, a member has no clean row, two members share seed, family and
+            sparsity, or `best_return` is given for several environments.
+    """
+    validate(results, "results")
+    _check_one_member_per_seed(results)
+    _check_clean_rows(results)
+    clean = results.filter(pl.col("attack") == CLEAN).select("member", clean_return="return_mean")
+    attacked = pl.concat(
+        [
+            results.filter(pl.col("attack") != CLEAN).with_columns(found_by="attack"),
+            strongest(results),
+        ]
+    ).rename({"return_mean": "attacked_return"})
+    members = attacked.join(clean, on="member").join(_best(results, best_return), on=_ENVIRONMENT)
+    dense = members.filter(pl.col("sparsity_asked") == 0).select(
+        *_TWIN,
+        "attack",
+        *BUDGET,
+        dense_clean_return="clean_return",
+        dense_attacked_return="attacked_return",
+    )
+    identity = ("member", *FAMILY, "seed", "sparsity_asked", "sparsity", "attack", *BUDGET)
+    counts = ("episodes", "return_std", "attackers_tried", "found_by")
+    return (
+        members.join(dense, on=(*_TWIN, "attack", *BUDGET), how="left")
+        .with_columns(
+            clean_regret=pl.col("best_return") - pl.col("dense_clean_return"),
+            pruning_loss=pl.col("dense_clean_return") - pl.col("clean_return"),
+            robustness_gap=pl.col("clean_return") - pl.col("attacked_return"),
+            total=pl.col("best_return") - pl.col("attacked_return"),
+            normalised_clean=_normalised("clean_return"),
+            normalised_attacked=_normalised("attacked_return"),
+        )
+        .with_columns(
+            robustness_gain=pl.col("dense_clean_return")
+            - pl.col("dense_attacked_return")
+            - pl.col("robustness_gap")
+        )
+        .select(*identity, *counts, *_TERMS)
+        .sort(*FAMILY, "member", *BUDGET, "attack")
+    )
+
+
+def _best(results: pl.DataFrame, best_return: float | None) -> pl.DataFrame:
+    """`J(pi*)` of each environment."""
+    best = (
+        results.filter(pl.col("attack") == CLEAN)
+        .group_by(_ENVIRONMENT)
+        .agg(best_return=pl.col("return_mean").max())
+    )
+    if best_return is None:
+        return best
+    if best.height > 1:
+        raise ValueError(
+            f"best_return={best_return}: one number for {best.height} environments; "
+            "split the table by task and physics"
+        )
+    return best.with_columns(best_return=pl.lit(best_return, dtype=pl.Float64))
+
+
+def _normalised(column: str) -> pl.Expr:
+    return pl.when(pl.col("best_return") > 0).then(pl.col(column) / pl.col("best_return"))
+
+
+def _check_one_member_per_seed(results: pl.DataFrame) -> None:
+    place = (*_TWIN, "sparsity_asked")
+    shared = (
+        results.select("member", *place)
+        .unique()
+        .group_by(place)
+        .agg(pl.col("member").sort())
+        .filter(pl.col("member").list.len() > 1)
+    )
+    if not shared.is_empty():
+        raise ValueError(
+            f"results: members {shared['member'][0].to_list()} share seed, sparsity and family, so none of "
+            "them has one dense twin; split the table by what distinguishes them"
+        )
+
+
+def _check_clean_rows(results: pl.DataFrame) -> None:
+    clean = results.filter(pl.col("attack") == CLEAN)
+    without = results.join(clean, on="member", how="anti")["member"].unique().sort()
+    if len(without):
+        raise ValueError(
+            f"results: members {without.to_list()} have no row with attack {CLEAN!r}; "
+            "evaluate them clean first"
+        )
+    if clean["member"].is_duplicated().any():
+        raise ValueError(f"results: a member has several rows with attack {CLEAN!r}; keep one")

@@ -1,0 +1,183 @@
+"""The three tables a sweep leaves behind: their columns, and what makes a table unfit for analysis."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+CLEAN = "none"
+"""The name in the column `attack` of the rows without an adversary; their `eps` is 0."""
+
+FAMILY = ("task", "physics", "arm", "schedule", "score", "scope")
+"""What members must share for a comparison between their sparsities to be about sparsity alone."""
+
+BUDGET = ("norm", "space", "eps")
+"""What an adversary may do: the radius `eps` of the ball, its norm, and the space in which it lives."""
+
+RESULTS = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "task": pl.String(),
+        "physics": pl.String(),
+        "arm": pl.String(),
+        "schedule": pl.String(),
+        "score": pl.String(),
+        "scope": pl.String(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "attack": pl.String(),
+        "norm": pl.String(),
+        "space": pl.String(),
+        "eps": pl.Float64(),
+        "episodes": pl.Int64(),
+        "return_mean": pl.Float64(),
+        "return_std": pl.Float64(),
+        "return_min": pl.Float64(),
+        "return_median": pl.Float64(),
+        "length_mean": pl.Float64(),
+        "failed": pl.Int64(),
+        "outside_ball": pl.Int64(),
+        "attackers_tried": pl.Int64(),
+    }
+)
+"""One row per member x attack x budget. `failed` counts episodes that ended on non-finite physics,
+`outside_ball` perturbations that left the ball (0 unless an attack is wrong)."""
+
+CERTIFICATES = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "eps": pl.Float64(),
+        "norm": pl.String(),
+        "space": pl.String(),
+        "bound": pl.String(),
+        "quantity": pl.String(),
+        "monotone": pl.Boolean(),
+        "kind": pl.String(),
+        "arithmetic": pl.String(),
+        "value": pl.Float64(),
+        "unmasked": pl.Float64(),
+        "vacuous": pl.Boolean(),
+    }
+)
+"""One row per member x budget x bound x quantity. `quantity` is what is bounded: a distance between the
+policy and itself under attack (`delta`, or `range` for categorical policies), `tv`, `return`...; `kind` is
+`bound` (sound) or `estimate` (anything else, such as the largest value an attack found). `unmasked` is the
+value for the same weights without their mask, null where it was not computed; `vacuous` is null where the
+word has no meaning. An infinite `value` is a bound like any other; NaN is not."""
+
+CURVES = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "iteration": pl.Int64(),
+        "env_steps": pl.Int64(),
+        "return_mean": pl.Float64(),
+        "length_mean": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "policy_loss": pl.Float64(),
+        "value_loss": pl.Float64(),
+        "entropy": pl.Float64(),
+        "kl": pl.Float64(),
+        "clip_fraction": pl.Float64(),
+        "failed": pl.Int64(),
+    }
+)
+"""One row per member x training iteration. The training statistics may be null or NaN: no episode may have
+ended in an iteration, and a loss may have diverged."""
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What `validate` holds a table to."""
+
+    schema: Mapping[str, object]  # a pl.Schema, which beartype cannot read as a hint
+    key: tuple[str, ...]  # no two rows agree on these
+    may_be_missing: frozenset[str]  # columns that may hold null or NaN
+
+
+_RULES = {
+    "results": _Rules(RESULTS, ("member", "attack", *BUDGET), frozenset()),
+    "certificates": _Rules(
+        CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind"), frozenset({"unmasked", "vacuous"})
+    ),
+    "curves": _Rules(
+        CURVES,
+        ("member", "iteration"),
+        frozenset(
+            {
+                "return_mean",
+                "length_mean",
+                "policy_loss",
+                "value_loss",
+                "entropy",
+                "kl",
+                "clip_fraction",
+            }
+        ),
+    ),
+}
+
+
+def validate(table: pl.DataFrame, name: Literal["results", "certificates", "curves"]) -> pl.DataFrame:
+    """`table` itself, if it is a well-formed table of that name.
+
+    Raises:
+        ValueError: a column is missing, unknown or of another type; a value is null or NaN where a number is
+            needed; or two rows have the same key.
+    """
+    rules = _RULES[name]
+    _check_columns(table, name, rules.schema)
+    for column in rules.schema.keys() - rules.may_be_missing:
+        _check_complete(table, name, column)
+    repeated = table.filter(table.select(rules.key).is_duplicated()).select(rules.key)
+    if not repeated.is_empty():
+        raise ValueError(
+            f"{name}: {repeated.height} rows share a key, the first is {repeated.row(0, named=True)}; "
+            "each may appear once"
+        )
+    return table
+
+
+def _check_columns(table: pl.DataFrame, name: str, schema: Mapping[str, object]) -> None:
+    missing = [column for column in schema if column not in table.columns]
+    unknown = [column for column in table.columns if column not in schema]
+    if missing or unknown:
+        raise ValueError(f"{name}: missing columns {missing}, unknown columns {unknown}")
+    for column, dtype in schema.items():
+        if table.schema[column] != dtype:
+            raise ValueError(
+                f"{name}.{column}: type {table.schema[column]}, expected {dtype}; "
+                f"build the table with schema=jaxprune.analysis.{name.upper()}"
+            )
+
+
+def _check_complete(table: pl.DataFrame, name: str, column: str) -> None:
+    values = table[column]
+    absent = values.is_null() | values.is_nan() if values.dtype.is_float() else values.is_null()
+    if absent.any():
+        members = table.filter(absent)["member"].unique().sort().to_list()
+        raise ValueError(
+            f"{name}.{column}: {absent.sum()} values are null or NaN (members {members}); "
+            "give a number or leave these members out"
+        )
+
+
+def family_of(results: pl.DataFrame) -> dict[str, str]:
+    """The `FAMILY` columns of a table that holds one family only.
+
+    Raises:
+        ValueError: the table is empty or mixes families, which a figure or a summary must not.
+    """
+    families = results.select(FAMILY).unique(maintain_order=True)
+    if families.height != 1:
+        raise ValueError(
+            f"results: {families.height} combinations of {', '.join(FAMILY)} where one is needed; "
+            f"split the table with results.partition_by({list(FAMILY)})"
+        )
+    return families.row(0, named=True)

@@ -1,0 +1,67 @@
+"""Maximal action difference (MAD): make the victim do anything but what it would have done."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.ascent import Gain, ascend
+from jaxprune.policy import Categorical
+
+
+def action_difference(victim: Victim, centre: Float[Array, " obs"]) -> Gain:
+    """How far `pi(.|s_hat)` is from `pi(.|s)`, `s` being the centre.
+
+    Categorical: `KL(pi(.|s) || pi(.|s_hat))` in nats. Gaussian: `sum_i (sigma_min / sigma_i)^2 (mu_i(s) -
+    mu_i(s_hat))^2 = 2 sigma_min^2 KL`. The factor leaves the maximiser where it is and keeps the number
+    finite for a deterministic agent, whose published spread is exp(-100).
+    """
+    clean = victim.distribution(centre)
+    if isinstance(clean, Categorical):
+        return lambda point: clean.kl(victim.distribution(point))
+    weight = jnp.exp(jnp.min(clean.log_std) - clean.log_std)
+    return lambda point: jnp.sum((weight * (victim.output(point) - clean.mean)) ** 2)
+
+
+@struct.dataclass
+class Mad(Memoryless):
+    """Ascend the action difference (Zhang et al., NeurIPS 2020, arXiv 2003.08938).
+
+    The gradient at the clean point is zero: the random start of `ascend` is what makes it move.
+    """
+
+    steps: int = struct.field(pytree_node=False, default=10)
+    name: str = struct.field(pytree_node=False, default="mad")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The most different of the points tried."""
+        return ascend(key, action_difference(victim, point), point, ball, self.steps), memory
+
+
+@struct.dataclass
+class MadLangevin(Memoryless):
+    """The same ascent with stochastic gradient Langevin dynamics, the "SGLD" of SA-PPO.
+
+    Step k follows `g + sqrt(2 T eps / steps) / (k + 2) z`, `z ~ N(0, I)`, with the length of a plain step;
+    T is the temperature, published as 1, on the scale of `action_difference`. (The published code scales
+    that by the mean spread instead of the smallest: the same thing when all spreads are equal.)
+    """
+
+    temperature: Float[Array, "..."] | float = 1.0
+    steps: int = struct.field(pytree_node=False, default=10)
+    name: str = struct.field(pytree_node=False, default="mad-sgld")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The most different of the points tried."""
+        start_key, noise_key = jax.random.split(key)
+        spread = jnp.sqrt(2 * self.temperature * ball.eps / self.steps)
+
+        def noise(k: Array) -> Float[Array, " obs"]:
+            return spread / (k + 2) * jax.random.normal(jax.random.fold_in(noise_key, k), point.shape)
+
+        return ascend(start_key, action_difference(victim, point), point, ball, self.steps, noise), memory

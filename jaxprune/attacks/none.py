@@ -1,0 +1,19 @@
+"""No attack: the victim sees the truth."""
+
+from flax import struct
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+
+
+@struct.dataclass
+class Nothing(Memoryless):
+    """`s_hat = s`: the clean evaluation as a row of the same table."""
+
+    name: str = struct.field(pytree_node=False, default="none")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The point itself."""
+        return point, memory

@@ -1,0 +1,75 @@
+"""Robust sarsa (RS): make the victim take the action that a learned Q says is worst, alone and with MAD."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.ascent import Gain, ascend
+from jaxprune.attacks.mad import action_difference
+from jaxprune.policy import Categorical, Params, networks
+
+
+def action_loss(victim: Victim, centre: Float[Array, " obs"], critic: Params, activation: str) -> Gain:
+    """`-Q(s, what the victim does at s_hat)`: the truth in Q, the lie in the policy.
+
+    Gaussian: `-Q(s, mu(s_hat))`, the critic reading `concat(s, a)` [obs + act] and giving one number.
+    Categorical: `-sum_a pi(a|s_hat) Q(s, a)`, the critic reading `s` [obs] and giving one number per action.
+    The critic reads the normalised observation, whatever the space of the attack.
+    """
+    truth = victim.view(centre)
+    if isinstance(victim.distribution(centre), Categorical):
+        q = networks.apply(critic, truth, activation)
+        return lambda point: -jnp.dot(jax.nn.softmax(victim.output(point)), q)
+    return lambda point: (
+        -networks.apply(critic, jnp.concatenate([truth, victim.output(point)]), activation)[0]
+    )
+
+
+@struct.dataclass
+class Sarsa(Memoryless):
+    """Descend a Q learned for the frozen victim (Zhang et al., NeurIPS 2020, arXiv 2003.08938).
+
+    critic: parameters of Q, see `action_loss`; how it is learned is the business of `training`.
+    """
+
+    critic: Params
+    steps: int = struct.field(pytree_node=False, default=10)
+    activation: str = struct.field(pytree_node=False, default="tanh")
+    name: str = struct.field(pytree_node=False, default="sarsa")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The point tried whose action Q likes least."""
+        gain = action_loss(victim, point, self.critic, self.activation)
+        return ascend(key, gain, point, ball, self.steps), memory
+
+
+@struct.dataclass
+class SarsaMad(Memoryless):
+    """RS+MAD: ascend `(1 - w) (-Q) + w D / act`, D being the action difference, `act` the action size.
+
+    `weight` w in [0, 1] is searched per victim in the published tables. D is on the scale of
+    `action_difference`: action units squared, or nats.
+    """
+
+    critic: Params
+    weight: Float[Array, "..."] | float = 0.5
+    steps: int = struct.field(pytree_node=False, default=10)
+    activation: str = struct.field(pytree_node=False, default="tanh")
+    name: str = struct.field(pytree_node=False, default="sarsa+mad")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The best compromise of the points tried."""
+        loss = action_loss(victim, point, self.critic, self.activation)
+        difference = action_difference(victim, point)
+        actions = victim.output(point).size
+
+        def gain(shown: Float[Array, " obs"]) -> Float[Array, ""]:
+            return (1 - self.weight) * loss(shown) + self.weight * difference(shown) / actions
+
+        return ascend(key, gain, point, ball, self.steps), memory

@@ -1,0 +1,65 @@
+"""Certificates: sound upper bounds on how far a policy, and its return, can be moved.
+
+Every bound takes one network (`Layers`), where it is local also one state, and the radius `eps` of the ball;
+`norm` and `activation` are static names. It returns a `Change`; the caller vmaps. For a Gaussian policy
+pass `in_std_units(layers, std)` and read `change.euclidean`, its `delta`; for a softmax policy pass the
+layers that give the logits and read `change.span`.
+"""
+
+from jaxprune.certify.activations import ACTIVATIONS, Activation, activation_named
+from jaxprune.certify.change import Box, Change, change_from_box, intersect, tightest
+from jaxprune.certify.divergence import (
+    categorical_kl,
+    categorical_kl_bound,
+    categorical_tv,
+    categorical_tv_bound,
+    gaussian_kl,
+    gaussian_tv,
+)
+from jaxprune.certify.interval import evaluation_error, interval_bound, interval_box
+from jaxprune.certify.lipschitz import spectral_norm, spectral_product
+from jaxprune.certify.network import Layer, Layers, check_finite, forward, in_std_units
+from jaxprune.certify.norms import (
+    absolute_spectral_product,
+    frobenius_product,
+    induced_inf_product,
+    induced_one_product,
+    path_bound,
+)
+from jaxprune.certify.value import ValueGap, discounted_value_gap, horizon_value_gap, mean_upper_limit
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Box",
+    "Change",
+    "Layer",
+    "Layers",
+    "ValueGap",
+    "absolute_spectral_product",
+    "activation_named",
+    "categorical_kl",
+    "categorical_kl_bound",
+    "categorical_tv",
+    "categorical_tv_bound",
+    "change_from_box",
+    "check_finite",
+    "discounted_value_gap",
+    "evaluation_error",
+    "forward",
+    "frobenius_product",
+    "gaussian_kl",
+    "gaussian_tv",
+    "horizon_value_gap",
+    "in_std_units",
+    "induced_inf_product",
+    "induced_one_product",
+    "intersect",
+    "interval_bound",
+    "interval_box",
+    "mean_upper_limit",
+    "path_bound",
+    "spectral_norm",
+    "spectral_product",
+    "tightest",
+]

@@ -1,0 +1,104 @@
+"""Interval bounds (IBP): one box per layer around everything an adversary can make the network compute.
+
+Reference: Gowal et al., Scalable Verified Training for Provably Robust Image Classification, ICCV 2019.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxprune.certify.activations import Activation, activation_named, enclose
+from jaxprune.certify.ball import Radius, Region, ball
+from jaxprune.certify.change import Box, Change, change_from_box, magnitude
+from jaxprune.certify.network import Layer, Layers
+from jaxprune.certify.rounding import affine_slack, product
+
+
+def interval_bound(
+    layers: Layers,
+    state: Float[Array, " obs"],
+    eps: Radius,
+    *,
+    norm: str = "linf",
+    activation: str = "tanh",
+) -> Change:
+    """Bound on the change of the outputs around one state, computed and rounded as `interval_box`.
+
+    The span comes from boxes of the pairwise differences of the outputs, tighter than differences of boxes.
+
+    Raises:
+        SpecError: an unknown norm or activation.
+    """
+    box = interval_box(layers, state, eps, norm=norm, activation=activation)
+    pairs = interval_box(pairwise(layers), state, eps, norm=norm, activation=activation)
+    return Change(change_from_box(box).euclidean, jnp.max(pairs.upper))
+
+
+def interval_box(
+    layers: Layers,
+    state: Float[Array, " obs"],
+    eps: Radius,
+    *,
+    norm: str = "linf",
+    activation: str = "tanh",
+) -> Box:
+    """Box of `z(s_hat) - z(s)`, [out], over the ball around `state`, rounded outwards in the inputs' dtype.
+
+    It holds the difference of any two computed evaluations of the network, one in the ball and one at `s`.
+    """
+    attacked = preactivations(layers, ball(state, eps, norm), activation)[-1]
+    return change_from_clean(layers, state, attacked, activation)
+
+
+def change_from_clean(layers: Layers, state: Float[Array, " obs"], attacked: Box, activation: str) -> Box:
+    """Box of the change of the outputs from a box of the outputs under attack.
+
+    The clean output is a box as well, of the width of the rounding: the ball of radius zero.
+    """
+    clean = preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
+    return Box(attacked.lower - clean.upper, attacked.upper - clean.lower)
+
+
+def evaluation_error(
+    layers: Layers, state: Float[Array, " obs"], *, activation: str = "tanh"
+) -> Float[Array, " out"]:
+    """How far a computed output can be from the exact one at this state, [out]."""
+    clean = preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
+    return clean.upper - clean.lower
+
+
+def preactivations(layers: Layers, region: Region, activation: str) -> tuple[Box, ...]:
+    """Boxes of `W_l h_{l-1} + b_l` for every layer, the last one holding the outputs. The first is exact."""
+    function = activation_named(activation)
+    boxes = [first_preactivation(layers[0], region)]
+    for layer in layers[1:]:
+        boxes.append(affine_image(layer, image(function, boxes[-1])))
+    return tuple(boxes)
+
+
+def first_preactivation(layer: Layer, region: Region) -> Box:
+    """Box of `W_1 s_hat + b_1`: each row moves by its support."""
+    weight, bias = layer
+    clean = product(weight, region.state) + bias
+    slack = affine_slack(weight, bias, region.largest)
+    return Box(clean - region.support(-weight) - slack, clean + region.support(weight) + slack)
+
+
+def image(activation: Activation, box: Box) -> Box:
+    """What the activation makes of a box, elementwise: the enclosing lines of slope zero."""
+    return Box(*enclose(activation, jnp.zeros_like(box.lower), box.lower, box.upper))
+
+
+def affine_image(layer: Layer, box: Box) -> Box:
+    """Smallest box around `W h + b` for `h` in a box, in centre and radius form, widened by the rounding."""
+    weight, bias = layer
+    centre = product(weight, (box.lower + box.upper) / 2) + bias
+    radius = product(jnp.abs(weight), (box.upper - box.lower) / 2)
+    radius = radius + affine_slack(weight, bias, magnitude(box))
+    return Box(centre - radius, centre + radius)
+
+
+def pairwise(layers: Layers) -> Layers:
+    """The same network with all differences `z_i - z_j` as its outputs, at place `i * out + j`."""
+    weight, bias = layers[-1]
+    rows = (weight[:, None] - weight[None, :]).reshape(-1, weight.shape[1])
+    return (*layers[:-1], (rows, (bias[:, None] - bias[None, :]).reshape(-1)))

@@ -1,0 +1,110 @@
+"""Every certificate of one agent: each bound pruned and unpruned, and what it means for the policy.
+
+The bounds that are monotone in `|W|` stand beside the tight ones, and beside both what an attack found.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from jaxprune.certify.change import Change
+from jaxprune.certify.divergence import categorical_tv_bound, gaussian_tv
+from jaxprune.certify.interval import interval_bound
+from jaxprune.certify.lipschitz import spectral_product
+from jaxprune.certify.network import Layers, in_std_units
+from jaxprune.certify.norms import frobenius_product, induced_inf_product, path_bound
+from jaxprune.policy import Agent, normalizer
+from jaxprune.policy import layers as layers_of
+
+GLOBAL_BOUNDS: dict[str, Callable[..., Change]] = {
+    "frobenius": frobenius_product,
+    "induced_inf": induced_inf_product,
+    "path": path_bound,
+    "spectral": spectral_product,
+}
+"""Bounds that hold at every state."""
+
+MONOTONE = frozenset({"frobenius", "induced_inf", "path"})
+"""Bounds that no mask can raise."""
+
+ARITHMETIC = "float32, rounded outwards"
+
+
+@struct.dataclass
+class Distances:
+    """Bounds on the distance between the policy and itself under attack, by bound.
+
+    Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the logits' change.
+    everywhere: one number per global bound. visited: [time, episode], the interval bound at each state.
+    """
+
+    everywhere: dict[str, Float[Array, "..."]]
+    visited: Float[Array, "..."]
+
+
+def distances(
+    agent: Agent,
+    std: Float[Array, " act"] | None,
+    observation: Float[Array, "time episode obs"],
+    eps: Float[Array, ""],
+    *,
+    norm: str,
+    space: str,
+) -> Distances:
+    """All bounds for one agent and one budget.
+
+    std: the standard deviations that delta is measured in (the policy's own, the dense policy's, or ones for
+    action units); None for a categorical policy.
+    observation: raw units. eps: in the units of `space`.
+    """
+    layers = layers_of(agent.policy)
+    if std is not None:
+        layers = in_std_units(layers, std)
+    states = jax.vmap(jax.vmap(agent.normalise))(observation)
+    if space == "raw":
+        layers, states = _in_raw_units(layers, states, normalizer.std(agent.normalizer))
+
+    def size(change: Change) -> Float[Array, ""]:
+        return change.span if std is None else change.euclidean
+
+    def at(state: Float[Array, " obs"]) -> Float[Array, ""]:
+        return size(interval_bound(layers, state, eps, norm=norm, activation=agent.activation))
+
+    return Distances(
+        everywhere={
+            name: size(bound(layers, eps, norm=norm, activation=agent.activation))
+            for name, bound in GLOBAL_BOUNDS.items()
+        },
+        visited=jax.vmap(jax.vmap(at))(states),
+    )
+
+
+def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:
+    """The bound on TV that follows from a bound on the distance."""
+    return categorical_tv_bound(distance) if categorical else gaussian_tv(distance)
+
+
+def discounted_mean(
+    values: Float[Array, "time episode"], alive: Bool[Array, "time episode"], discount: float
+) -> Float[Array, ""]:
+    """`E_{s ~ d}[value]` over visited states: `(1 - discount) sum_t discount^t`, zero once an episode is over.
+
+    The estimate behind `F(theta)`, with TV bounds as values.
+    """
+    weights = (1 - discount) * discount ** jnp.arange(values.shape[0], dtype=values.dtype)
+    return jnp.mean(jnp.sum(jnp.where(alive, values, 0.0) * weights[:, None], axis=0))
+
+
+def _in_raw_units(
+    layers: Layers, states: Float[Array, "*batch obs"], std: Float[Array, " obs"]
+) -> tuple[Layers, Float[Array, "*batch obs"]]:
+    """The same network on `x std`: a raw budget is a ball there.
+
+    The filter's clip only brings points nearer coordinate by coordinate, and both balls contain every such
+    contraction, so the ball around the clipped point holds whatever the networks can be shown.
+    """
+    (weight, bias), *rest = layers
+    return ((weight / std, bias), *rest), states * std

@@ -1,0 +1,44 @@
+"""Pytrees of a sweep to and from disk, through orbax: whole steps only, so a crash loses no finished one."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxprune.errors import SpecError
+
+Tree = TypeVar("Tree")
+
+
+def save(folder: Path, step: int, tree: Tree) -> None:
+    """Write `tree` as step `step`; only the newest two steps are kept. A step that exists is left alone."""
+    with _manager(folder) as manager:
+        if step not in manager.all_steps():
+            manager.save(step, args=ocp.args.StandardSave(tree))
+
+
+def latest(folder: Path) -> int | None:
+    """The newest finished step in the folder, if there is one."""
+    if not folder.is_dir():
+        return None
+    with _manager(folder) as manager:
+        return manager.latest_step()
+
+
+def load(folder: Path, like: Tree) -> Tree:
+    """The newest finished step, in the structure, shapes and types of `like` (arrays or their shapes).
+
+    Raises SpecError where the folder holds none.
+    """
+    step = latest(folder)
+    if step is None:
+        raise SpecError(f"checkpoint: {folder} holds no finished checkpoint")
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.eval_shape(lambda: like))
+    with _manager(folder) as manager:
+        return manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+
+def _manager(folder: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=True)
+    return ocp.CheckpointManager(folder.resolve(), options=options)

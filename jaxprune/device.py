@@ -1,0 +1,35 @@
+"""Where the arrays live, and where compiled programs are kept between runs."""
+
+import os
+from pathlib import Path
+
+import jax
+
+from jaxprune.errors import SpecError, unknown_name
+
+DEVICES = ("auto", "cpu", "gpu", "tpu")
+CACHE_VARIABLE = "JAXPRUNE_CACHE"
+
+
+def select(device: str) -> None:
+    """Use this kind of device, or with "auto" what JAX finds first. To be called before any array is made.
+
+    Raises SpecError for an unknown kind, or one this machine does not have.
+    """
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    if device == "auto":
+        return
+    jax.config.update("jax_platforms", {"gpu": "cuda"}.get(device, device))
+    try:
+        jax.devices()
+    except RuntimeError:
+        raise SpecError(f"device: this machine has no {device} that JAX can use; use auto or cpu") from None
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in $JAXPRUNE_CACHE, by default ~/.cache/jaxprune; nowhere if it is set but empty."""
+    folder = os.environ.get(CACHE_VARIABLE, str(Path.home() / ".cache" / "jaxprune"))
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,273 @@
+"""Arrays of a population to tidy tables: one row per member x attack x eps, member x eps x bound, ..."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxprune.analysis import CERTIFICATES, CURVES, RESULTS, validate
+from jaxprune.certification import Certified
+from jaxprune.certify import discounted_value_gap, horizon_value_gap
+from jaxprune.certify.policy import ARITHMETIC, MONOTONE
+from jaxprune.envs import Environment
+from jaxprune.evaluation import Tally, Visits
+from jaxprune.policy import Agent
+from jaxprune.pruning import masks
+from jaxprune.spec import SweepSpec
+from jaxprune.training.learner import Progress
+
+CONFIDENCE = 0.95
+"""Of the bounds on return, over the certified episodes."""
+
+
+class Members(NamedTuple):
+    """Seed and asked sparsity of every member."""
+
+    seed: np.ndarray
+    sparsity: np.ndarray
+
+    def dense_twin(self) -> np.ndarray:
+        """For every member, the member of its seed with the lowest sparsity (itself, if it is that one)."""
+        best = {}
+        for member, (seed, sparsity) in enumerate(zip(self.seed, self.sparsity, strict=True)):
+            if seed not in best or sparsity < self.sparsity[best[seed]]:
+                best[seed] = member
+        return np.array([best[seed] for seed in self.seed])
+
+
+def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, tally: Tally) -> pl.DataFrame:
+    """One row per member x attack x eps: raw undiscounted returns of the deterministic policy."""
+    achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
+    rows = []
+    for member, budget, attack, eps in _conditions(spec, members):
+        total, length = tally.total[member, budget], tally.length[member, budget]
+        rows.append(
+            {
+                "member": member,
+                "task": spec.env,
+                "physics": env.physics,
+                "arm": "ppo",
+                "schedule": spec.schedule,
+                "score": spec.score,
+                "scope": spec.scope,
+                "seed": members.seed[member],
+                "sparsity_asked": members.sparsity[member],
+                "sparsity": achieved[member],
+                "attack": attack,
+                "norm": spec.norm,
+                "space": spec.space,
+                "eps": eps,
+                "episodes": spec.episodes,
+                "return_mean": total.mean(dtype=np.float64),
+                "return_std": total.std(dtype=np.float64),
+                "return_min": total.min(),
+                "return_median": np.median(total),
+                "length_mean": length.mean(),
+                "failed": tally.failed[member, budget].sum(),
+                "outside_ball": tally.outside[member, budget].sum(),
+                "attackers_tried": int(attack != "none"),
+            }
+        )
+    return validate(_table(rows, RESULTS), "results")
+
+
+def episodes(spec: SweepSpec, members: Members, tally: Tally) -> pl.DataFrame:
+    """One row per member x attack x eps x episode: the raw return, the length and how it ended."""
+    return pl.DataFrame(
+        [
+            {
+                "member": member,
+                "attack": attack,
+                "eps": eps,
+                "episode": episode,
+                "return": float(tally.total[member, budget, episode]),
+                "length": int(tally.length[member, budget, episode]),
+                "terminated": bool(tally.terminated[member, budget, episode]),
+                "failed": bool(tally.failed[member, budget, episode]),
+            }
+            for member, budget, attack, eps in _conditions(spec, members)
+            for episode in range(spec.episodes)
+        ]
+    )
+
+
+def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame:
+    """One row per trained member x iteration."""
+    history = jax.device_get(history)
+    steps = spec.environments * spec.unroll
+    with np.errstate(invalid="ignore"):
+        mean_return = history.return_sum / history.episodes
+        mean_length = history.length_sum / history.episodes
+    rows = [
+        {
+            "member": member,
+            "seed": seed,
+            "sparsity_asked": sparsity,
+            "iteration": iteration + 1,
+            "env_steps": (iteration + 1) * steps,
+            "return_mean": mean_return[iteration, member],
+            "length_mean": mean_length[iteration, member],
+            "sparsity": history.sparsity[iteration, member],
+            "policy_loss": history.update.policy_loss[iteration, member],
+            "value_loss": history.update.value_loss[iteration, member],
+            "entropy": history.update.entropy[iteration, member],
+            "kl": history.update.kl[iteration, member],
+            "clip_fraction": history.update.clip_fraction[iteration, member],
+            "failed": history.failed[iteration, member],
+        }
+        for member, (seed, sparsity) in enumerate(zip(*members, strict=True))
+        for iteration in range(history.episodes.shape[0])
+    ]
+    return validate(_table(rows, CURVES), "curves")
+
+
+def certificates(
+    spec: SweepSpec,
+    env: Environment,
+    members: Members,
+    agents: Agent,
+    certified: list[Certified],
+    visits: Visits,
+    tally: Tally,
+) -> pl.DataFrame:
+    """One row per member x eps x bound x quantity.
+
+    quantity: `delta` (standard deviations) or, for categorical policies, `range` (logits); `delta_action` (the
+    same in action units), `delta_dense` (in the dense twin's standard deviations), `tv` (the expectation F),
+    `tv_dense`, `return`. unmasked: the bound of the same weights without their mask, for the theorem's audit.
+    """
+    achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
+    distance = "range" if agents.log_std is None else "delta"
+    rows = []
+    for eps, bounds in zip(spec.eps, certified, strict=True):
+        for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
+            one = jax.tree.map(lambda leaf, member=member: leaf[member], bounds)
+            about = {
+                "member": member,
+                "seed": seed,
+                "sparsity_asked": sparsity,
+                "sparsity": achieved[member],
+                "eps": eps,
+                "norm": spec.norm,
+                "space": spec.space,
+            }
+            rows += [
+                about | row
+                for row in (
+                    *_distance_rows(one, distance),
+                    *_return_rows(
+                        spec,
+                        env,
+                        one,
+                        jax.tree.map(lambda leaf, member=member: leaf[member], visits),
+                        jax.tree.map(lambda leaf, member=member: leaf[member], tally),
+                    ),
+                )
+            ]
+    return validate(_table(rows, CERTIFICATES), "certificates")
+
+
+def latest(members: Members, history: Progress, done: int, window: int = 5) -> list[tuple[float, float, int]]:
+    """(sparsity, mean return, episodes) of the last iterations, over the seeds."""
+    part = jax.device_get(jax.tree.map(lambda leaf: leaf[max(0, done - window) : done], history))
+    return [
+        (
+            sparsity,
+            _ratio(part.return_sum[:, who].sum(), part.episodes[:, who].sum()),
+            int(part.episodes[:, who].sum()),
+        )
+        for sparsity, who in _by_sparsity(members)
+    ]
+
+
+def clean_so_far(members: Members, tally: Tally) -> list[tuple[float, float, int]]:
+    """(sparsity, mean clean return, episodes ended) of an evaluation that goes on, over the seeds."""
+    total, ended = np.asarray(tally.total[:, 0]), ~np.asarray(tally.alive[:, 0])
+    return [
+        (sparsity, _ratio(total[who][ended[who]].sum(), ended[who].sum()), int(ended[who].sum()))
+        for sparsity, who in _by_sparsity(members)
+    ]
+
+
+def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, str, float]]:
+    """(member, place in the tally, attack, eps) of every row."""
+    names = [("none", 0.0), *((attack, eps) for attack in spec.attacks for eps in spec.eps)]
+    for member in range(len(members.seed)):
+        for budget, (attack, eps) in enumerate(names):
+            yield member, budget, attack, eps
+
+
+def _distance_rows(certified: Certified, distance: str) -> Iterator[dict[str, Any]]:
+    def row(
+        bound: str, quantity: str, value: Any, unmasked: Any = None, kind: str = "bound"
+    ) -> dict[str, Any]:
+        return {
+            "bound": bound,
+            "quantity": quantity,
+            "monotone": bound in MONOTONE,
+            "kind": kind,
+            "arithmetic": ARITHMETIC if kind == "bound" else "float32",
+            # Weights that are not finite have no bound but the trivial one.
+            "value": _or_infinite(value),
+            "unmasked": None if unmasked is None else _or_infinite(unmasked),
+            "vacuous": None,
+        }
+
+    for bound, value in certified.distance.items():
+        yield row(bound, distance, value, certified.unmasked[bound])
+        if distance == "delta":
+            yield row(bound, "delta_action", certified.in_action_units[bound])
+            yield row(bound, "delta_dense", certified.in_dense_units[bound])
+        yield row(bound, "tv", certified.expected_tv[bound])
+    yield row("interval", "tv_dense", certified.expected_dense_tv)
+    yield row("mad", distance, certified.found, kind="estimate")
+
+
+def _return_rows(
+    spec: SweepSpec, env: Environment, certified: Certified, visits: Visits, tally: Tally
+) -> Iterator[dict[str, Any]]:
+    """What the adversary can cost at most, from the interval bound on TV.
+
+    Sound where the task bounds its reward; where it does not, the range is the one observed, and the number
+    an estimate.
+    """
+    low, high = env.reward_range or (float(tally.reward_low.min()), float(tally.reward_high.max()))
+    recorded = visits.alive.shape[1]
+    tv = np.nan_to_num(np.asarray(certified.tv), nan=1.0).T[:, : env.horizon]
+    length = visits.alive.sum(0)
+    common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": CONFIDENCE}
+    discounted = discounted_value_gap(
+        tv, length, discount=spec.discount, terminated=tally.terminated[0, :recorded], **common
+    )
+    horizon = horizon_value_gap(tv, length, **common)
+    for bound, gap in (("value_gap", discounted), ("horizon_gap", horizon)):
+        yield {
+            "bound": bound,
+            "quantity": "return",
+            "monotone": False,
+            "kind": "bound" if env.reward_range else "estimate",
+            "arithmetic": ARITHMETIC,
+            "value": _or_infinite(gap.bound),
+            "unmasked": None,
+            "vacuous": bool(gap.vacuous),
+        }
+
+
+def _by_sparsity(members: Members) -> Iterator[tuple[float, np.ndarray]]:
+    for sparsity in dict.fromkeys(members.sparsity.tolist()):
+        yield sparsity, np.flatnonzero(members.sparsity == sparsity)
+
+
+def _ratio(total: float, count: int) -> float:
+    return float(total) / int(count) if count else float("nan")
+
+
+def _or_infinite(value: Any) -> float:
+    return float(np.nan_to_num(value, nan=np.inf, posinf=np.inf))
+
+
+def _table(rows: list[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
+    plain = [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
+    return pl.DataFrame(plain, schema=schema)

@@ -1,0 +1,88 @@
+"""What a sweep will do and roughly take, before it does it."""
+
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxprune.envs import Environment
+from jaxprune.spec import SweepSpec
+from jaxprune.sweep import members, start, total_steps
+
+MEASURED_PHYSICS = ("native", "none")
+"""Physics whose program compiles in a moment, so that its speed can be measured before the run."""
+
+SHARE_OF_PHYSICS = 0.75
+"""Speed of a whole sweep over that of its physics alone, as measured in benchmarks/results."""
+
+COMPILE_SECONDS = 30.0
+BASE_BYTES = 600 * 2**20
+"""Memory of the interpreter with JAX and MuJoCo loaded and programs compiled."""
+
+SECONDS_OF_MEASURING = 0.3
+
+
+class Estimate(NamedTuple):
+    """seconds: None where the physics takes too long to compile to be measured first. memory: bytes."""
+
+    seconds: float | None
+    memory: int
+
+
+def estimate(spec: SweepSpec, env: Environment) -> Estimate:
+    """Time and memory the sweep will take here, to within a factor of two."""
+    state = jax.eval_shape(lambda: start(spec, env))
+    carried = _size(state)
+    trajectory = (
+        spec.unroll * spec.environments * len(members(spec).seed) * 4 * (2 * env.observation_size + 20)
+    )
+    memory = BASE_BYTES + 2 * carried + 4 * trajectory
+    if env.physics not in MEASURED_PHYSICS:
+        return Estimate(None, memory)
+    speed = SHARE_OF_PHYSICS * _physics_speed(spec, env)
+    return Estimate(COMPILE_SECONDS + sum(total_steps(spec, env)) / speed, memory)
+
+
+def describe(spec: SweepSpec, env: Environment, expected: Estimate) -> dict[str, str]:
+    """The plan as names and settings, for a person."""
+    everyone = members(spec)
+    training, evaluation = total_steps(spec, env)
+    batch = spec.environments * spec.unroll
+    eps = ", ".join(f"{value:g}" for value in spec.eps)
+    sparsities = ", ".join(f"{value:g}" for value in spec.sparsities)
+    device = jax.devices()[0]
+    return {
+        "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
+        "population": f"{len(everyone.seed)} members: {spec.seeds} seed(s) x sparsities {sparsities}",
+        "pruning": f"{spec.schedule} {spec.score}, scope {spec.scope}",
+        "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, {training:,} steps in all",
+        "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
+        f"{spec.episodes} episodes each, at most {evaluation:,} steps",
+        "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
+        "takes about": "not known before the first steps"
+        if expected.seconds is None
+        else f"{expected.seconds / 60:.1f} min",
+        "memory": f"about {expected.memory / 2**30:.1f} GiB",
+    }
+
+
+def _physics_speed(spec: SweepSpec, env: Environment) -> float:
+    """Environment steps per second of the physics alone, in the batch of the training."""
+    count = len(members(spec).seed) * spec.environments
+    state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
+    size = env.action_space.size
+    action = jnp.zeros(count, jnp.int32) if env.action_space.discrete else jnp.zeros((count, size))
+    step = jax.jit(jax.vmap(lambda state, action: env.step(state, action)[0]))
+    jax.block_until_ready(step(state, action))
+    steps, began = 0, time.monotonic()
+    while time.monotonic() - began < SECONDS_OF_MEASURING:
+        state = jax.block_until_ready(step(state, action))
+        steps += count
+    return steps / (time.monotonic() - began)
+
+
+def _size(tree: object) -> int:
+    return sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf.dtype, "itemsize")
+    )

@@ -1,0 +1,30 @@
+"""From tables to what people read: figures as PNG, and text in the terminal. Knows no JAX."""
+
+from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
+from jaxprune.report.figures import (
+    bounds_figure,
+    heading,
+    regret_figure,
+    returns_figure,
+    save,
+    training_figure,
+)
+from jaxprune.report.summary import attack_tables, budget_tables, print_summary
+from jaxprune.report.verdict import verdicts
+
+__all__ = [
+    "LiveProgress",
+    "SparsityReturn",
+    "attack_tables",
+    "bounds_figure",
+    "budget_tables",
+    "heading",
+    "open_console",
+    "plan",
+    "print_summary",
+    "regret_figure",
+    "returns_figure",
+    "save",
+    "training_figure",
+    "verdicts",
+]

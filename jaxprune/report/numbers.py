@@ -1,0 +1,24 @@
+"""How numbers are written for a reader: as many digits as are worth reading, in few columns."""
+
+
+def number(value: float | None) -> str:
+    """`value` in at most eight characters, about three digits after the first; "-" where there is none."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e5 or 0 < size < 1e-3:
+        return f"{value:.1e}"
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:.{decimals}f}"
+
+
+def signed(value: float | None) -> str:
+    """`number` with a plus before what is positive."""
+    return f"+{number(value)}" if value is not None and value > 0 else number(value)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`low..high`, or nothing where there is no interval."""
+    return "" if low is None or high is None else f"{number(low)}..{number(high)}"

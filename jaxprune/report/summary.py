@@ -1,0 +1,177 @@
+"""The tables a sweep ends with, in the terminal, and the verdicts below them."""
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxprune.analysis import (
+    BUDGET,
+    CLEAN,
+    DEFAULT_BOOTSTRAP,
+    STRONGEST,
+    Bootstrap,
+    across_seeds,
+    decompose,
+    distance_quantity,
+    smallest_bound,
+    validate,
+)
+from jaxprune.report.budgets import budgets
+from jaxprune.report.console import WIDTH
+from jaxprune.report.figures import heading
+from jaxprune.report.numbers import interval, number
+from jaxprune.report.verdict import verdicts
+
+_VALUE_GAP = "horizon_gap"  # of the bounds on return, the one on the undiscounted return that the tables show
+_SPARSITIES_PER_TABLE = 8  # so many columns of returns fit beside the attack and its budget
+
+
+def print_summary(
+    console: Console,
+    results: pl.DataFrame,
+    certificates: pl.DataFrame,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Print what a sweep found: returns by attack, one table per budget, and the verdicts.
+
+    Means are over seeds, with the bootstrap interval below them when there are several. All tables fit into
+    100 columns. `certificates` may be empty.
+
+    Raises:
+        ValueError: a table is malformed, or `results` holds several families of members.
+    """
+    validate(certificates, "certificates")
+    regret = decompose(results)
+    console.print(f"[bold]{heading(results)}")
+    for table in attack_tables(results):
+        console.print("", table, width=WIDTH)
+    for table in budget_tables(regret, certificates, bootstrap):
+        console.print("", table, width=WIDTH)
+    bullets = Table.grid(padding=(0, 1))
+    for line in verdicts(results, regret, certificates, bootstrap):
+        bullets.add_row("-", Text(line))
+    console.print("", bullets, width=WIDTH)
+
+
+def attack_tables(results: pl.DataFrame) -> list[Table]:
+    """Mean return over seeds for every attack and budget (rows) at every sparsity achieved (columns)."""
+    place = ("attack", *BUDGET, "sparsity_asked")
+    means = {
+        tuple(key): mean for *key, mean in results.group_by(place).agg(pl.mean("return_mean")).iter_rows()
+    }
+    rows = (
+        results.select("attack", *BUDGET)
+        .unique()
+        .sort(pl.col("attack") != CLEAN, "space", "norm", "eps", "attack")
+    )
+    columns = list(_achieved(results).items())
+    tables = []
+    for start in range(0, len(columns), _SPARSITIES_PER_TABLE):
+        shown = columns[start : start + _SPARSITIES_PER_TABLE]
+        table = _table("mean return by attack, at each sparsity", "attack", "budget")
+        for _, achieved in shown:
+            table.add_column(f"{achieved:.2f}", justify="right")
+        for attack, norm, space, eps in rows.iter_rows():
+            budget = "" if attack == CLEAN else f"{eps:g} {norm} {space}"
+            returns = (number(means.get((attack, norm, space, eps, asked))) for asked, _ in shown)
+            table.add_row(attack, budget, *returns)
+        tables.append(table)
+    return tables
+
+
+def budget_tables(
+    regret: pl.DataFrame, certificates: pl.DataFrame, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
+) -> list[Table]:
+    """For each budget, a row per sparsity: what the strongest attack did, and the best bounds.
+
+    "by" names the attack, "gap" is the robustness gap and "gain" the dense twin's gap minus it. "tight" is
+    the smallest sound bound on the policies' distance and "monotone" the smallest monotone one, with their
+    names; "value gap" bounds the loss of return. It is called vacuous where it exceeds all that can be lost,
+    and an estimate where the task does not bound its reward.
+    """
+    rows = regret.filter(pl.col("attack") == STRONGEST)
+    return [
+        _budget_table(name, rows.filter(budget), certificates.filter(budget), bootstrap)
+        for name, budget in budgets(rows).items()
+    ]
+
+
+def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, bootstrap: Bootstrap) -> Table:
+    distance = distance_quantity(certificates)
+    columns = {
+        "clean": _estimates(regret, "clean_return", bootstrap),
+        "attacked": _estimates(regret, "attacked_return", bootstrap),
+        "by": _joined(regret, "found_by"),
+        "gap": _estimates(regret, "robustness_gap", bootstrap),
+        "gain": _estimates(regret, "robustness_gain", bootstrap),
+        f"tight\n{distance}": _bounds(smallest_bound(certificates, distance)),
+        f"monotone\n{distance}": _bounds(smallest_bound(certificates.filter("monotone"), distance)),
+        "value\ngap": _value_gaps(certificates.filter(pl.col("bound") == _VALUE_GAP)),
+    }
+    table = _table(f"strongest attack, {name}")
+    table.add_column("sparsity", justify="right")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for asked, achieved in _achieved(regret).items():
+        table.add_row(f"{achieved:.2f}", *(cells.get(asked, "-") for cells in columns.values()))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+
+
+def _achieved(table: pl.DataFrame) -> dict[float, float]:
+    """Sparsity asked -> sparsity achieved, its mean over seeds, in rising order."""
+    return dict(table.group_by("sparsity_asked").agg(pl.mean("sparsity")).sort("sparsity_asked").iter_rows())
+
+
+def _estimates(rows: pl.DataFrame, column: str, bootstrap: Bootstrap) -> dict[float, str]:
+    """The text of each sparsity's cell: the mean over seeds, and its interval on the next line."""
+    estimates = across_seeds(rows, ["sparsity_asked"], column, bootstrap)
+    return {
+        row["sparsity_asked"]: f"{number(row['mean'])}\n{interval(row['low'], row['high'])}".rstrip()
+        for row in estimates.iter_rows(named=True)
+    }
+
+
+def _joined(rows: pl.DataFrame, column: str) -> dict[float, str]:
+    """The different names in a column, which differ where the seeds do."""
+    names = rows.group_by("sparsity_asked").agg(pl.col(column).unique().sort().str.join("\n"))
+    return dict(names.iter_rows())
+
+
+def _bounds(rows: pl.DataFrame) -> dict[float, str]:
+    """The mean over seeds, and on the next lines the bounds it came from."""
+    names = _joined(rows, "bound")
+    means = rows.group_by("sparsity_asked").agg(pl.mean("value"))
+    return {asked: f"{number(mean)}\n{names[asked]}" for asked, mean in means.iter_rows()}
+
+
+def _value_gaps(rows: pl.DataFrame) -> dict[float, str]:
+    """The mean over seeds, and on the next lines what is wrong with it."""
+    gaps = rows.group_by("sparsity_asked").agg(
+        pl.mean("value"), pl.sum("vacuous"), (pl.col("kind") == "bound").all(), pl.len()
+    )
+    return {
+        asked: "\n".join([number(mean), *_caveats(vacuous, sound, seeds)])
+        for asked, mean, vacuous, sound, seeds in gaps.iter_rows()
+    }
+
+
+def _caveats(vacuous: int, sound: bool, seeds: int) -> list[str]:
+    caveats = [] if sound else ["estimate"]
+    if vacuous:
+        caveats.append("vacuous" if vacuous == seeds else f"vacuous {vacuous}/{seeds}")
+    return caveats

@@ -1,0 +1,117 @@
+"""The folder a sweep leaves behind: what was asked, the tables, the checkpoints. Never overwritten."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import polars as pl
+
+from jaxprune.errors import SpecError
+from jaxprune.spec import SweepSpec
+
+PACKAGES = (
+    "jaxprune",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "mujoco",
+    "mujoco-mjx",
+    "brax",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's files.
+
+    spec.json: everything needed to repeat the run. checkpoints/: the training, to go on from.
+    population/: the trained members. NAME.parquet and .csv: the tables.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, spec: SweepSpec, physics: str) -> "RunFolder":
+        """Make the folder and write `spec.json`. Raises SpecError if it exists or cannot be written."""
+        content = {"spec": spec.to_dict(), "physics": physics, **provenance()}
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise SpecError(f"out: {path} exists; a run is never overwritten, name another folder") from None
+        except OSError as error:
+            raise SpecError(f"out: cannot create {path} ({error.strerror}); name a writable folder") from None
+        folder = cls(path)
+        folder.write_json("spec.json", content)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run. Raises SpecError if there is none."""
+        if not (path / "spec.json").is_file():
+            raise SpecError(f"resume: {path} is no run folder (it holds no spec.json)")
+        return cls(path)
+
+    def spec(self) -> SweepSpec:
+        """What the run was asked to do. Raises SpecError if spec.json cannot be read."""
+        try:
+            return SweepSpec.from_dict(json.loads((self.path / "spec.json").read_text())["spec"])
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise SpecError(f"resume: {self.path / 'spec.json'} cannot be read ({error})") from None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training is kept while it runs."""
+        return self.path / "checkpoints"
+
+    @property
+    def population(self) -> Path:
+        """Where the trained members are kept."""
+        return self.path / "population"
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file in one piece: it is complete or absent."""
+        _in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
+
+    def write_table(self, name: str, table: pl.DataFrame) -> None:
+        """Write `name.parquet` and `name.csv`, each in one piece."""
+        _in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
+        _in_one_piece(self.path / f"{name}.csv", table.write_csv)
+
+
+def provenance() -> dict[str, Any]:
+    """What a result depends on beside its spec: versions, device, commit, command."""
+    device = jax.devices()[0]
+    return {
+        "command": " ".join(sys.argv),
+        "commit": _commit(),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, with "+changes" where it is not clean; None outside git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _in_one_piece(path: Path, write: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    write(part)
+    part.replace(path)

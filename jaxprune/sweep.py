@@ -1,0 +1,345 @@
+"""The whole story of a sweep: spec -> population -> returns and certificates -> tables.
+
+This file alone owns the member axis. A population is every member's arrays stacked on axis 0; what it does is
+one program, compiled once, whatever the seeds and sparsities.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome
+from jaxprune.analysis import decompose
+from jaxprune.attacks import Ball, Victim
+from jaxprune.certification import Certified
+from jaxprune.envs import Environment
+from jaxprune.errors import SpecError
+from jaxprune.evaluation import Condition, Evaluation
+from jaxprune.outcome import Members
+from jaxprune.policy import Agent
+from jaxprune.pruning import schedule
+from jaxprune.run_folder import RunFolder
+from jaxprune.spec import SweepSpec
+from jaxprune.training import learner as learners
+from jaxprune.training import ppo
+from jaxprune.training.learner import Learner, Progress, Recipe
+from jaxprune.training.ppo import Hyperparameters
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+UPDATES_WHILE_TRAINING = 60
+EVALUATION_STEPS = 50
+"""Steps an evaluation takes before it looks whether an episode is still alive."""
+
+
+class Update(NamedTuple):
+    """Where a sweep stands. rows: (sparsity, mean return over seeds, episodes) of the latest iterations."""
+
+    phase: str
+    steps_done: int
+    steps_per_second: float
+    rows: list[tuple[float, float, int]]
+
+
+Watch = Callable[[Update], None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What came out. `regret` is derived from `results`; see `jaxprune.analysis` for the columns."""
+
+    spec: SweepSpec
+    physics: str
+    results: pl.DataFrame
+    certificates: pl.DataFrame
+    curves: pl.DataFrame
+    regret: pl.DataFrame
+    episodes: pl.DataFrame
+    agents: Agent
+    folder: Path | None
+
+
+@struct.dataclass
+class Training:
+    """Everything a training run carries: saved, it goes on bit for bit.
+
+    learners: [member]. history: [iteration, member]. iteration: how many are done; one number for all.
+    """
+
+    learners: Learner
+    history: Progress
+    iteration: Int[Array, ""]
+
+
+def sweep(spec: SweepSpec, out: Path | str | None = None, watch: Watch = lambda update: None) -> Sweep:
+    """Train, prune, attack and certify the population of `spec`.
+
+    Args:
+        spec: what to do.
+        out: a new folder for spec, tables, checkpoints and population; None keeps everything in memory.
+        watch: called now and then with the progress.
+
+    Raises:
+        SpecError: the spec cannot run here, or `out` exists or cannot be written.
+    """
+    env = environment(spec)
+    folder = RunFolder.create(Path(out), spec, env.physics) if out is not None else None
+    return _run(spec, env, folder, watch)
+
+
+def resume(out: Path | str, watch: Watch = lambda update: None) -> Sweep:
+    """Go on with an interrupted sweep from its newest checkpoint; the tables are as if it had not stopped."""
+    folder = RunFolder.open(Path(out))
+    spec = folder.spec()
+    return _run(spec, environment(spec), folder, watch)
+
+
+def environment(spec: SweepSpec) -> Environment:
+    """The environment of a spec. Raises SpecError if the head does not fit the task's actions."""
+    env = envs.make(spec.env, spec.physics)
+    needed = "categorical" if env.action_space.discrete else "gaussian"
+    if spec.head not in ("auto", needed):
+        raise SpecError(
+            f"head: {spec.head!r} does not fit {spec.env}, whose actions need {needed!r}; use auto"
+        )
+    return env
+
+
+def members(spec: SweepSpec) -> Members:
+    """Every seed at every sparsity, seed by seed."""
+    seed, sparsity = np.meshgrid(np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij")
+    return Members(seed.ravel(), sparsity.ravel())
+
+
+def total_steps(spec: SweepSpec, env: Environment) -> tuple[int, int]:
+    """Environment steps of training, and the most that the evaluation can take."""
+    trained = _trained(spec)
+    training = len(trained.seed) * spec.iterations * spec.environments * spec.unroll
+    budgets = 1 + len(spec.attacks) * len(spec.eps)
+    return training, len(members(spec).seed) * budgets * spec.episodes * env.horizon
+
+
+def _run(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Sweep:
+    training = train(spec, env, folder, watch)
+    agents, unmasked = finished(spec, training)
+    evaluated, visits = evaluate(spec, env, agents, watch)
+    certified = certify(spec, agents, unmasked, visits)
+    results = outcome.results(spec, env, members(spec), agents, evaluated)
+    tables = {
+        "results": results,
+        "certificates": outcome.certificates(spec, env, members(spec), agents, certified, visits, evaluated),
+        "curves": outcome.curves(spec, _trained(spec), training.history),
+        "regret": decompose(results),
+        "episodes": outcome.episodes(spec, members(spec), evaluated),
+    }
+    if folder is not None:
+        checkpoint.save(folder.population, int(training.iteration), agents)
+        for name, table in tables.items():
+            folder.write_table(name, table)
+    return Sweep(
+        spec=spec, physics=env.physics, agents=agents, folder=folder.path if folder else None, **tables
+    )
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+def _trained(spec: SweepSpec) -> Members:
+    """The members that are trained: where pruning comes after training, one dense one per seed."""
+    if schedule(spec.schedule).during_training:
+        return members(spec)
+    return Members(np.arange(spec.seeds), np.zeros(spec.seeds))
+
+
+def recipe(spec: SweepSpec) -> Recipe:
+    """The part of a spec that shapes the training program."""
+    return Recipe(
+        environments=spec.environments,
+        unroll=spec.unroll,
+        epochs=spec.epochs,
+        minibatches=spec.minibatches,
+        hidden=spec.hidden,
+        activation=spec.activation,
+        schedule=schedule(spec.schedule),
+        score=spec.score,
+        scope=spec.scope,
+    )
+
+
+def start(spec: SweepSpec, env: Environment) -> Training:
+    """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
+    trained = _trained(spec)
+    hyper = Hyperparameters(
+        learning_rate=spec.learning_rate,
+        anneal=float(spec.anneal),
+        discount=spec.discount,
+        gae_lambda=spec.gae_lambda,
+        clip=spec.clip,
+        entropy_weight=spec.entropy_weight,
+        value_weight=spec.value_weight,
+        max_gradient_norm=spec.max_gradient_norm,
+    )
+    hyper = jax.tree.map(lambda leaf: jnp.full(len(trained.seed), leaf, jnp.float32), hyper)
+
+    def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
+        return learners.init(env, recipe(spec), seed, sparsity, hyper)
+
+    population = jax.jit(jax.vmap(one))(
+        jnp.asarray(trained.seed), jnp.asarray(trained.sparsity, jnp.float32), hyper
+    )
+    _, progress = jax.eval_shape(partial(_iterate, spec, env), population, jnp.zeros((), jnp.int32))
+    history = jax.tree.map(lambda leaf: jnp.zeros((spec.iterations, *leaf.shape), leaf.dtype), progress)
+    return Training(population, history, jnp.zeros((), jnp.int32))
+
+
+def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Training:
+    """All iterations, from the newest checkpoint if there is one, in segments of one compiled program.
+
+    An interrupt waits for the segment in flight and saves it before it goes on its way.
+    """
+    training = start(spec, env)
+    if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
+        training = checkpoint.load(folder.checkpoints, training)
+    length = max(1, spec.iterations // UPDATES_WHILE_TRAINING)
+    run = jax.jit(partial(_segment, spec, env, length), donate_argnums=0).lower(training).compile()
+    first, began, saved = int(training.iteration), time.monotonic(), time.monotonic()
+    while int(training.iteration) < spec.iterations:
+        training = run(training)
+        try:
+            while not training.iteration.is_ready():
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            _save(folder, training)
+            raise
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            _save(folder, training)
+            saved = time.monotonic()
+        done = int(training.iteration)
+        per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
+        speed = (done - first) * per_iteration / (time.monotonic() - began)
+        watch(
+            Update(
+                "training",
+                done * per_iteration,
+                speed,
+                outcome.latest(_trained(spec), training.history, done),
+            )
+        )
+    _save(folder, training)
+    return training
+
+
+def _save(folder: RunFolder | None, training: Training) -> None:
+    if folder is not None:
+        checkpoint.save(folder.checkpoints, int(training.iteration), training)
+
+
+def _segment(spec: SweepSpec, env: Environment, length: int, training: Training) -> Training:
+    """`length` iterations, or as many as are left."""
+
+    def step(now: Training) -> Training:
+        population, progress = _iterate(spec, env, now.learners, now.iteration)
+        history = jax.tree.map(lambda rows, row: rows.at[now.iteration].set(row), now.history, progress)
+        return Training(population, history, now.iteration + 1)
+
+    def step_if_any_left(now: Training, _: None) -> tuple[Training, None]:
+        # The counter has no member axis, so this stays a true branch under the vmap inside.
+        return jax.lax.cond(now.iteration < spec.iterations, step, lambda same: same, now), None
+
+    return jax.lax.scan(step_if_any_left, training, length=length)[0]
+
+
+def _iterate(
+    spec: SweepSpec, env: Environment, population: Learner, iteration: Int[Array, ""]
+) -> tuple[Learner, Progress]:
+    def one(member: Learner) -> tuple[Learner, Progress]:
+        return learners.iterate(env, recipe(spec), member, iteration, spec.iterations)
+
+    return jax.vmap(one)(population)
+
+
+def finished(spec: SweepSpec, training: Training) -> tuple[Agent, Agent]:
+    """The trained agents as they act, and the same with the masks taken off, both [member]."""
+
+    def prune(learner: Learner, sparsity: Float[Array, ""]) -> tuple[Agent, Agent]:
+        target = learner.replace(sparsity=sparsity)
+        mask = learners.prune(recipe(spec), target, learner.agent, 1.0)
+        return ppo.acting(learner.agent, mask), learner.agent
+
+    everyone = members(spec)
+    if schedule(spec.schedule).during_training:
+        agent = training.learners.agent
+        return jax.vmap(ppo.acting)(agent, training.learners.mask), agent
+    of_seed = jax.tree.map(lambda leaf: leaf[everyone.seed], training.learners)
+    return jax.jit(jax.vmap(prune))(of_seed, jnp.asarray(everyone.sparsity, jnp.float32))
+
+
+# --- evaluation -----------------------------------------------------------------------------------------
+
+
+def conditions(spec: SweepSpec) -> tuple[Condition, ...]:
+    """No attack first, then every attack at every budget."""
+    budgets = jnp.asarray(spec.eps, jnp.float32)
+    return (
+        Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm)),
+        *(Condition(attacks.make(name), Ball(budgets, spec.norm)) for name in spec.attacks),
+    )
+
+
+def evaluate(
+    spec: SweepSpec, env: Environment, agents: Agent, watch: Watch
+) -> tuple[evaluation.Tally, evaluation.Visits]:
+    """Every member under every attack and budget: tallies [member, budget, episode], clean states visited.
+
+    The random streams come from the member's seed alone, so members of one seed meet the same starts.
+    """
+    seeds = jnp.asarray(members(spec).seed)
+
+    def begin(agent: Agent, seed: Int[Array, ""]) -> Evaluation:
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        return evaluation.begin(env, Victim(agent, spec.space), conditions(spec), key, spec.episodes)
+
+    def advance(agent: Agent, now: Evaluation) -> tuple[Evaluation, evaluation.Visits]:
+        victim = Victim(agent, spec.space)
+        return evaluation.advance(env, victim, conditions(spec), now, EVALUATION_STEPS, spec.certify_episodes)
+
+    now = jax.jit(jax.vmap(begin))(agents, seeds)
+    run = jax.jit(jax.vmap(advance), donate_argnums=1).lower(agents, now).compile()
+    visits, began, before = [], time.monotonic(), total_steps(spec, env)[0]
+    while now.tally.alive.any():
+        now, seen = run(agents, now)
+        visits.append(jax.device_get(seen))
+        taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
+        speed = taken / (time.monotonic() - began)
+        watch(Update("evaluating", before + taken, speed, outcome.clean_so_far(members(spec), now.tally)))
+    return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
+
+
+# --- certification --------------------------------------------------------------------------------------
+
+
+def certify(spec: SweepSpec, agents: Agent, unmasked: Agent, visits: evaluation.Visits) -> list[Certified]:
+    """Bounds on every member at the clean states it visited, budget by budget, pruned and with the mask off."""
+    dense = jnp.asarray(members(spec).dense_twin())
+
+    def one(arguments: tuple[Agent, Agent, Agent, evaluation.Visits, Array], eps: Array) -> Certified:
+        agent, whole, twin, seen, key = arguments
+        return certification.certify(
+            agent, whole, twin, seen, key, Ball(eps, spec.norm), spec.space, spec.discount
+        )
+
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 2))(jnp.asarray(members(spec).seed))
+    twins = jax.tree.map(lambda leaf: leaf[dense], agents)
+    # One member at a time: the boxes of all states of all members would not fit a small memory.
+    run = jax.jit(lambda arguments, eps: jax.lax.map(partial(one, eps=eps), arguments))
+    everything = (agents, unmasked, twins, visits, keys)
+    return [jax.device_get(run(everything, jnp.float32(eps))) for eps in spec.eps]

@@ -1,0 +1,1 @@
+"""Training: experience, PPO, and one member's iteration of act, learn, prune."""

@@ -1,0 +1,198 @@
+"""One member in training: what it carries, and one iteration of act, learn, prune."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxprune.envs.api import Environment
+from jaxprune.policy import Agent, Normalizer, normalizer
+from jaxprune.policy import agent as agents
+from jaxprune.pruning import Kernels, Schedule, masks, scores
+from jaxprune.training import ppo
+from jaxprune.training.ppo import Batch, Diagnostics, Hyperparameters
+from jaxprune.training.rollout import Trajectory, Workers, rollout, start
+
+REWARD_CLIP = 10.0
+
+
+@struct.dataclass
+class Recipe:
+    """What shapes the program of one iteration; the same for every member. All fields are static."""
+
+    environments: int = struct.field(pytree_node=False, default=16)
+    unroll: int = struct.field(pytree_node=False, default=128)
+    epochs: int = struct.field(pytree_node=False, default=10)
+    minibatches: int = struct.field(pytree_node=False, default=8)
+    hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
+    activation: str = struct.field(pytree_node=False, default="tanh")
+    schedule: Schedule = struct.field(pytree_node=False, default=None)
+    score: str = struct.field(pytree_node=False, default="magnitude")
+    scope: str = struct.field(pytree_node=False, default="layer")
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one member in one iteration."""
+        return self.environments * self.unroll
+
+
+@struct.dataclass
+class Learner:
+    """A member's whole state: with the iteration number, enough to go on exactly where it stopped.
+
+    agent: with unmasked weights; `ppo.acting(agent, mask)` is the policy that acts.
+    sparsity: the target. returns: running statistics of the discounted return, which scale the reward.
+    score_key: fixed for the run, so that random scores keep their order.
+    """
+
+    agent: Agent
+    mask: Kernels
+    sparsity: Float[Array, "*members"]
+    hyper: Hyperparameters
+    optimiser_state: optax.OptState
+    returns: Normalizer
+    discounted: Float[Array, "*members env"]
+    workers: Workers
+    key: PRNGKeyArray
+    score_key: PRNGKeyArray
+
+
+@struct.dataclass
+class Progress:
+    """What one iteration of one member brought.
+
+    return_sum, length_sum: over the `episodes` that ended in it (raw, undiscounted).
+    failed: episodes ended by physics that was not finite.
+    """
+
+    episodes: Int[Array, "*batch"]
+    return_sum: Float[Array, "*batch"]
+    length_sum: Int[Array, "*batch"]
+    failed: Int[Array, "*batch"]
+    sparsity: Float[Array, "*batch"]
+    update: Diagnostics
+
+
+def init(
+    env: Environment,
+    recipe: Recipe,
+    seed: Int[Array, ""],
+    sparsity: Float[Array, ""],
+    hyper: Hyperparameters,
+) -> Learner:
+    """A member before its first step. Every random stream comes from `seed`, none from its place."""
+    agent_key, workers_key, score_key, key = jax.random.split(jax.random.key(seed), 4)
+    agent = agents.init(
+        agent_key,
+        env.observation_size,
+        env.action_space.size,
+        discrete=env.action_space.discrete,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+    )
+    first = scores.score(recipe.score, masks.kernels(agent.policy), score_key)
+    return Learner(
+        agent=agent,
+        mask=recipe.schedule.mask(masks.dense(agent.policy), first, sparsity, 0.0, recipe.scope),
+        sparsity=sparsity,
+        hyper=hyper,
+        optimiser_state=ppo.optimiser(hyper, 0.0).init(ppo.trainable(agent)),
+        returns=normalizer.init(()),
+        discounted=jnp.zeros(recipe.environments),
+        workers=start(env, workers_key, recipe.environments),
+        key=key,
+        score_key=score_key,
+    )
+
+
+def iterate(
+    env: Environment, recipe: Recipe, learner: Learner, iteration: Int[Array, ""], iterations: int
+) -> tuple[Learner, Progress]:
+    """Iteration number `iteration` of `iterations`: act, learn, prune.
+
+    The observation filter is frozen while acting and learning, and updated afterwards.
+    """
+    key, rollout_key, update_key = jax.random.split(learner.key, 3)
+    policy = ppo.acting(learner.agent, learner.mask)
+    workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll)
+    returns, discounted, reward = scale_reward(learner, trajectory)
+    agent, optimiser_state, diagnostics = ppo.update(
+        learner.agent,
+        learner.mask,
+        learner.optimiser_state,
+        _batch(policy, trajectory, reward, learner.hyper),
+        learner.hyper,
+        learner.hyper.learning_rate * (1.0 - learner.hyper.anneal * iteration / iterations),
+        update_key,
+        epochs=recipe.epochs,
+        minibatches=recipe.minibatches,
+    )
+    seen = trajectory.observation.reshape(recipe.steps, -1)
+    agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
+    mask = prune(recipe, learner, agent, (iteration + 1) / iterations)
+    after = learner.replace(
+        agent=agent,
+        mask=mask,
+        optimiser_state=optimiser_state,
+        returns=returns,
+        discounted=discounted,
+        workers=workers,
+        key=key,
+    )
+    return after, _progress(trajectory, mask, diagnostics)
+
+
+def prune(recipe: Recipe, learner: Learner, agent: Agent, progress: Float[Array, ""] | float) -> Kernels:
+    """The mask the schedule asks for once `progress` of the training is done."""
+    ranking = scores.score(recipe.score, masks.kernels(agent.policy), learner.score_key)
+    return recipe.schedule.mask(learner.mask, ranking, learner.sparsity, progress, recipe.scope)
+
+
+def scale_reward(
+    learner: Learner, trajectory: Trajectory
+) -> tuple[Normalizer, Float[Array, " env"], Float[Array, "time env"]]:
+    """Rewards over the running standard deviation of the discounted return, clipped to ±REWARD_CLIP.
+
+    The discounted return R_t = discount R_{t-1} + r_t starts anew with every episode.
+    """
+
+    def accumulate(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, finished = step
+        now = learner.hyper.discount * before + reward
+        return jnp.where(finished, 0.0, now), now
+
+    discounted, seen = jax.lax.scan(accumulate, learner.discounted, (trajectory.reward, trajectory.finished))
+    returns = normalizer.update(learner.returns, seen.ravel())
+    scaled = jnp.clip(trajectory.reward / normalizer.std(returns), -REWARD_CLIP, REWARD_CLIP)
+    return returns, discounted, scaled
+
+
+def _batch(
+    agent: Agent, trajectory: Trajectory, reward: Float[Array, "time env"], hyper: Hyperparameters
+) -> Batch:
+    value = jax.vmap(jax.vmap(lambda s: agent.state_value(agent.normalise(s))))
+    v, v_next = value(trajectory.observation), value(trajectory.next_observation)
+    advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+        reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
+    )
+    batch = Batch(
+        x=jax.vmap(jax.vmap(agent.normalise))(trajectory.observation),
+        action=trajectory.action,
+        log_prob=trajectory.log_prob,
+        advantage=advantage,
+        value_target=advantage + v,
+    )
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), batch)
+
+
+def _progress(trajectory: Trajectory, mask: Kernels, diagnostics: Diagnostics) -> Progress:
+    finished = trajectory.finished
+    return Progress(
+        episodes=finished.sum(),
+        return_sum=jnp.where(finished, trajectory.episode_return, 0.0).sum(),
+        length_sum=jnp.where(finished, trajectory.episode_length, 0).sum(),
+        failed=trajectory.failed.sum(),
+        sparsity=masks.sparsity(mask),
+        update=diagnostics,
+    )

@@ -1,0 +1,166 @@
+"""Proximal policy optimisation of one member (Schulman et al. 2017, arXiv 1707.06347), pruned or not.
+
+Everything that does not shape an array is a traced leaf, so members may differ in it.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxprune.policy import Agent, Params
+from jaxprune.pruning import Kernels, masks
+
+Leaf = Float[Array, "*members"] | float
+
+
+@struct.dataclass
+class Hyperparameters:
+    """Leaves of PPO. The defaults learn Hopper in under a million steps."""
+
+    learning_rate: Leaf = 3e-4
+    anneal: Leaf = 1.0
+    discount: Leaf = 0.99
+    gae_lambda: Leaf = 0.95
+    clip: Leaf = 0.2
+    entropy_weight: Leaf = 0.0
+    value_weight: Leaf = 0.5
+    max_gradient_norm: Leaf = 0.5
+
+
+@struct.dataclass
+class Trainable:
+    """What the optimiser moves. Policy kernels are kept unmasked: a weight that returns is what it was."""
+
+    policy: Params
+    log_std: Float[Array, "*members act"] | None
+    value: Params
+
+
+@struct.dataclass
+class Batch:
+    """Samples of one iteration, every array [B, ...]. `x` is the normalised observation."""
+
+    x: Float[Array, "*batch obs"]
+    action: Float[Array, "*batch act"] | Int[Array, "*batch"]
+    log_prob: Float[Array, "*batch"]
+    advantage: Float[Array, "*batch"]
+    value_target: Float[Array, "*batch"]
+
+
+@struct.dataclass
+class Diagnostics:
+    """What one update looked like, averaged over its minibatches."""
+
+    policy_loss: Float[Array, "*batch"]
+    value_loss: Float[Array, "*batch"]
+    entropy: Float[Array, "*batch"]
+    kl: Float[Array, "*batch"]
+    clip_fraction: Float[Array, "*batch"]
+
+
+def gae(
+    r_t: Float[Array, " time"],
+    v_t: Float[Array, " time"],
+    v_next_t: Float[Array, " time"],
+    terminated_t: Array,
+    truncated_t: Array,
+    discount: Float[Array, ""] | float,
+    gae_lambda: Float[Array, ""] | float,
+) -> Float[Array, " time"]:
+    """Generalised advantage estimates of one trajectory (Schulman et al. 2016, arXiv 1506.02438).
+
+    delta_t = r_t + discount (1 - terminated_t) v_next_t - v_t,
+    A_t = delta_t + discount lambda (1 - done_t) A_{t+1}, done = terminated or truncated.
+    `v_next_t` is the value of the true next state: at a truncation, of the state before the reset.
+    """
+    delta_t = r_t + discount * (1.0 - terminated_t) * v_next_t - v_t
+    carry_t = discount * gae_lambda * (1.0 - (terminated_t | truncated_t))
+
+    def backwards(advantage: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, carry = step
+        advantage = delta + carry * advantage
+        return advantage, advantage
+
+    return jax.lax.scan(backwards, jnp.zeros(()), (delta_t, carry_t), reverse=True)[1]
+
+
+def acting(agent: Agent, mask: Kernels) -> Agent:
+    """The pruned agent: what acts, is attacked and is certified."""
+    return agent.replace(policy=masks.apply(agent.policy, mask))
+
+
+def trainable(agent: Agent) -> Trainable:
+    """The part of an agent the optimiser moves."""
+    return Trainable(agent.policy, agent.log_std, agent.value)
+
+
+def loss(
+    moved: Trainable, agent: Agent, mask: Kernels, batch: Batch, hyper: Hyperparameters
+) -> tuple[Float[Array, ""], Diagnostics]:
+    """Clipped surrogate + value_weight * 1/2 (V - target)^2 - entropy_weight * entropy, over one minibatch.
+
+    Advantages are standardised within the minibatch.
+    """
+    agent = acting(agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value), mask)
+    policy = jax.vmap(agent.distribution)(batch.x)
+    log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, batch.action)
+    log_ratio = log_prob - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+    clipped = jnp.clip(ratio, 1.0 - hyper.clip, 1.0 + hyper.clip)
+    policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+    value_loss = 0.5 * jnp.square(jax.vmap(agent.state_value)(batch.x) - batch.value_target).mean()
+    entropy = jax.vmap(lambda p: p.entropy())(policy).mean()
+    total = policy_loss + hyper.value_weight * value_loss - hyper.entropy_weight * entropy
+    return total, Diagnostics(
+        policy_loss=policy_loss,
+        value_loss=value_loss,
+        entropy=entropy,
+        kl=(ratio - 1.0 - log_ratio).mean(),
+        clip_fraction=(jnp.abs(ratio - 1.0) > hyper.clip).mean(),
+    )
+
+
+def optimiser(
+    hyper: Hyperparameters, learning_rate: Float[Array, ""] | float
+) -> optax.GradientTransformation:
+    """Adam (eps 1e-5) behind a clip of the global gradient norm; both numbers are traced."""
+    return optax.chain(
+        optax.clip_by_global_norm(hyper.max_gradient_norm),
+        optax.scale_by_adam(eps=1e-5),
+        optax.scale(-learning_rate),
+    )
+
+
+def update(
+    agent: Agent,
+    mask: Kernels,
+    optimiser_state: optax.OptState,
+    batch: Batch,
+    hyper: Hyperparameters,
+    learning_rate: Float[Array, ""],
+    key: PRNGKeyArray,
+    *,
+    epochs: int,
+    minibatches: int,
+) -> tuple[Agent, optax.OptState, Diagnostics]:
+    """`epochs` passes over the batch in `minibatches` random parts each. Pruned weights stay as they are."""
+    size = batch.log_prob.shape[0]
+    transform = optimiser(hyper, learning_rate)
+
+    def one(carry: tuple[Trainable, optax.OptState], rows: Int[Array, " row"]) -> tuple:
+        moved, state = carry
+        part = jax.tree.map(lambda array: array[rows], batch)
+        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, mask, part, hyper)
+        step, state = transform.update(gradient, state)
+        # Adam's momentum must not move a weight that is masked now.
+        step = step.replace(policy=masks.apply(step.policy, mask))
+        return (optax.apply_updates(moved, step), state), diagnostics
+
+    order = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
+    rows = order.reshape(epochs * minibatches, size // minibatches)
+    (moved, optimiser_state), diagnostics = jax.lax.scan(one, (trainable(agent), optimiser_state), rows)
+    agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value)
+    return agent, optimiser_state, jax.tree.map(jnp.mean, diagnostics)

@@ -1,0 +1,87 @@
+"""Experience: one member acts in its environments for a fixed number of steps."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxprune.envs.api import Environment, EnvState, step_or_reset
+from jaxprune.policy import Agent
+
+
+@struct.dataclass
+class Workers:
+    """The environments of one member in mid-episode, with what their running episodes have brought."""
+
+    state: EnvState
+    episode_return: Float[Array, "*batch env"]
+    episode_length: Int[Array, "*batch env"]
+
+
+@struct.dataclass
+class Trajectory:
+    """`T` steps of `N` environments, every array [T, N, ...].
+
+    observation, next_observation: raw units; `next_observation` is the true one, before any reset.
+    log_prob: of the action under the acting policy. finished: an episode ended here, with
+    `episode_return` (undiscounted, raw) and `episode_length`.
+    """
+
+    observation: Float[Array, "*batch env obs"]
+    action: Float[Array, "*batch env act"] | Int[Array, "*batch env"]
+    log_prob: Float[Array, "*batch env"]
+    reward: Float[Array, "*batch env"]
+    next_observation: Float[Array, "*batch env obs"]
+    terminated: Bool[Array, "*batch env"]
+    truncated: Bool[Array, "*batch env"]
+    failed: Bool[Array, "*batch env"]
+    episode_return: Float[Array, "*batch env"]
+    episode_length: Int[Array, "*batch env"]
+
+    @property
+    def finished(self) -> Bool[Array, "*batch env"]:
+        """Where an episode ended, for whichever reason."""
+        return self.terminated | self.truncated
+
+
+def start(env: Environment, key: PRNGKeyArray, count: int) -> Workers:
+    """`count` environments, freshly reset."""
+    state = jax.vmap(env.reset)(jax.random.split(key, count))
+    return Workers(state, jnp.zeros(count), jnp.zeros(count, jnp.int32))
+
+
+def rollout(
+    env: Environment, agent: Agent, workers: Workers, key: PRNGKeyArray, length: int
+) -> tuple[Workers, Trajectory]:
+    """Let the stochastic policy act for `length` steps in every environment, resetting where needed."""
+    count = workers.episode_length.shape[0]
+
+    def one(
+        state: EnvState, action_key: PRNGKeyArray, reset_key: PRNGKeyArray
+    ) -> tuple[EnvState, tuple[Array, ...]]:
+        policy = agent.distribution(agent.normalise(state.observation))
+        action = policy.sample(action_key)
+        after, transition = step_or_reset(env, state, action, reset_key)
+        return after, (action, policy.log_prob(action), transition)
+
+    def step(workers: Workers, keys: PRNGKeyArray) -> tuple[Workers, Trajectory]:
+        before = workers.state.observation
+        state, (action, log_prob, transition) = jax.vmap(one)(workers.state, keys[0], keys[1])
+        episode_return = workers.episode_return + transition.reward
+        episode_length = workers.episode_length + 1
+        done = transition.terminated | transition.truncated
+        after = Workers(state, jnp.where(done, 0.0, episode_return), jnp.where(done, 0, episode_length))
+        return after, Trajectory(
+            observation=before,
+            action=action,
+            log_prob=log_prob,
+            reward=transition.reward,
+            next_observation=transition.observation,
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+            failed=transition.failed,
+            episode_return=episode_return,
+            episode_length=episode_length,
+        )
+
+    return jax.lax.scan(step, workers, jax.random.split(key, (length, 2, count)))
