@@ -68,10 +68,9 @@ def _report(outcome: Sweep, out: Path) -> None:
 
 def _figures(outcome: Sweep) -> dict[str, Figure]:
     title = figures.heading(outcome.results)
-    distance = "delta" if outcome.agents.log_std is not None else "range"
     return {
         "returns": figures.returns_figure(outcome.results, title),
-        "bounds": figures.bounds_figure(outcome.certificates, title, quantity=distance),
+        "bounds": figures.bounds_figure(outcome.certificates, title),
         "regret": figures.regret_figure(outcome.regret, title),
         "training": figures.training_figure(outcome.curves, title),
     }

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TypeVar
 
-import jax
 import orbax.checkpoint as ocp
 
 from jaxprune.errors import SpecError
@@ -27,16 +26,15 @@ def latest(folder: Path) -> int | None:
 
 
 def load(folder: Path, like: Tree) -> Tree:
-    """The newest finished step, in the structure, shapes and types of `like` (arrays or their shapes).
+    """The newest finished step, in the structure, shapes and types of `like`.
 
     Raises SpecError where the folder holds none.
     """
     step = latest(folder)
     if step is None:
         raise SpecError(f"checkpoint: {folder} holds no finished checkpoint")
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.eval_shape(lambda: like))
     with _manager(folder) as manager:
-        return manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return manager.restore(step, args=ocp.args.StandardRestore(like))
 
 
 def _manager(folder: Path) -> ocp.CheckpointManager:

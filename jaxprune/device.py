@@ -20,15 +20,17 @@ def select(device: str) -> None:
         raise unknown_name("device", device, DEVICES)
     if device == "auto":
         return
+    before = jax.config.jax_platforms
     jax.config.update("jax_platforms", {"gpu": "cuda"}.get(device, device))
     try:
-        jax.devices()
+        jax.devices(device)
     except RuntimeError:
+        jax.config.update("jax_platforms", before)
         raise SpecError(f"device: this machine has no {device} that JAX can use; use auto or cpu") from None
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs in $JAXPRUNE_CACHE, by default ~/.cache/jaxprune; nowhere if it is set but empty."""
+    """Keep compiled programs in $JAXPRUNE_CACHE, by default ~/.cache/jaxprune; nowhere if it is empty."""
     folder = os.environ.get(CACHE_VARIABLE, str(Path.home() / ".cache" / "jaxprune"))
     if folder:
         jax.config.update("jax_compilation_cache_dir", folder)

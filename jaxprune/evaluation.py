@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jaxprune.attacks import Attack, Ball, Memory, Victim
 from jaxprune.envs import Environment, EnvState, Transition
@@ -48,7 +48,7 @@ class Evaluation:
     state: EnvState
     memory: tuple[Memory, ...]
     tally: Tally
-    key: PRNGKeyArray
+    key: Key[Array, "*members"]
 
 
 @struct.dataclass
@@ -127,7 +127,7 @@ def advance(
 def _perturbed_actions(
     victim: Victim,
     condition: Condition,
-    keys: PRNGKeyArray,
+    keys: Key[Array, " episode"],
     observation: Float[Array, "budget episode obs"],
     memory: Memory,
 ) -> tuple[Array, Memory, Bool[Array, "budget episode"]]:

@@ -1,9 +1,10 @@
 """Arrays of a population to tidy tables: one row per member x attack x eps, member x eps x bound, ..."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
@@ -29,12 +30,13 @@ class Members(NamedTuple):
     sparsity: np.ndarray
 
     def dense_twin(self) -> np.ndarray:
-        """For every member, the member of its seed with the lowest sparsity (itself, if it is that one)."""
-        best = {}
-        for member, (seed, sparsity) in enumerate(zip(self.seed, self.sparsity, strict=True)):
-            if seed not in best or sparsity < self.sparsity[best[seed]]:
-                best[seed] = member
-        return np.array([best[seed] for seed in self.seed])
+        """For every member, the one of its seed with sparsity 0; where there is none, the member itself."""
+        dense = {seed: i for i, seed in enumerate(self.seed.tolist()) if self.sparsity[i] == 0}
+        return np.array([dense.get(seed, i) for i, seed in enumerate(self.seed.tolist())])
+
+    def has_dense_twin(self) -> np.ndarray:
+        """Whether the sweep holds a member of sparsity 0 of the same seed."""
+        return self.sparsity[self.dense_twin()] == 0
 
 
 def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, tally: Tally) -> pl.DataFrame:
@@ -134,12 +136,13 @@ def certificates(
 ) -> pl.DataFrame:
     """One row per member x eps x bound x quantity.
 
-    quantity: `delta` (standard deviations) or, for categorical policies, `range` (logits); `delta_action` (the
-    same in action units), `delta_dense` (in the dense twin's standard deviations), `tv` (the expectation F),
-    `tv_dense`, `return`. unmasked: the bound of the same weights without their mask, for the theorem's audit.
+    quantity: `delta` (standard deviations) or, for categorical policies, `range` (logits); `delta_action`
+    (the same in action units), `delta_dense` (in the dense twin's standard deviations), `tv` (the expectation
+    F), `tv_dense`, `return`. unmasked: the bound of the same weights without their mask, for the audit.
     """
     achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
     distance = "range" if agents.log_std is None else "delta"
+    has_twin = members.has_dense_twin()
     rows = []
     for eps, bounds in zip(spec.eps, certified, strict=True):
         for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
@@ -156,7 +159,7 @@ def certificates(
             rows += [
                 about | row
                 for row in (
-                    *_distance_rows(one, distance),
+                    *_distance_rows(one, distance, bool(has_twin[member])),
                     *_return_rows(
                         spec,
                         env,
@@ -199,7 +202,7 @@ def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, s
             yield member, budget, attack, eps
 
 
-def _distance_rows(certified: Certified, distance: str) -> Iterator[dict[str, Any]]:
+def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Iterator[dict[str, Any]]:
     def row(
         bound: str, quantity: str, value: Any, unmasked: Any = None, kind: str = "bound"
     ) -> dict[str, Any]:
@@ -219,9 +222,11 @@ def _distance_rows(certified: Certified, distance: str) -> Iterator[dict[str, An
         yield row(bound, distance, value, certified.unmasked[bound])
         if distance == "delta":
             yield row(bound, "delta_action", certified.in_action_units[bound])
-            yield row(bound, "delta_dense", certified.in_dense_units[bound])
+            if has_twin:
+                yield row(bound, "delta_dense", certified.in_dense_units[bound])
         yield row(bound, "tv", certified.expected_tv[bound])
-    yield row("interval", "tv_dense", certified.expected_dense_tv)
+    if has_twin:
+        yield row("interval", "tv_dense", certified.expected_dense_tv)
     yield row("mad", distance, certified.found, kind="estimate")
 
 
@@ -235,11 +240,13 @@ def _return_rows(
     """
     low, high = env.reward_range or (float(tally.reward_low.min()), float(tally.reward_high.max()))
     recorded = visits.alive.shape[1]
-    tv = np.nan_to_num(np.asarray(certified.tv), nan=1.0).T[:, : env.horizon]
-    length = visits.alive.sum(0)
+    # Weights that are not finite leave nothing known about the policy: TV 1.
+    tv = jnp.nan_to_num(certified.tv, nan=1.0).T[:, : env.horizon]
+    length = jnp.asarray(visits.alive.sum(0))
+    terminated = jnp.asarray(tally.terminated[0, :recorded])
     common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": CONFIDENCE}
     discounted = discounted_value_gap(
-        tv, length, discount=spec.discount, terminated=tally.terminated[0, :recorded], **common
+        tv, length, discount=spec.discount, terminated=terminated, **common
     )
     horizon = horizon_value_gap(tv, length, **common)
     for bound, gap in (("value_gap", discounted), ("horizon_gap", horizon)):
@@ -260,7 +267,7 @@ def _by_sparsity(members: Members) -> Iterator[tuple[float, np.ndarray]]:
         yield sparsity, np.flatnonzero(members.sparsity == sparsity)
 
 
-def _ratio(total: float, count: int) -> float:
+def _ratio(total: np.floating, count: np.integer) -> float:
     return float(total) / int(count) if count else float("nan")
 
 
@@ -268,6 +275,6 @@ def _or_infinite(value: Any) -> float:
     return float(np.nan_to_num(value, nan=np.inf, posinf=np.inf))
 
 
-def _table(rows: list[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
+def _table(rows: list[dict[str, Any]], schema: Mapping[str, object]) -> pl.DataFrame:
     plain = [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
     return pl.DataFrame(plain, schema=schema)

@@ -32,8 +32,7 @@ class Estimate(NamedTuple):
 
 def estimate(spec: SweepSpec, env: Environment) -> Estimate:
     """Time and memory the sweep will take here, to within a factor of two."""
-    state = jax.eval_shape(lambda: start(spec, env))
-    carried = _size(state)
+    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(spec, env))))
     trajectory = (
         spec.unroll * spec.environments * len(members(spec).seed) * 4 * (2 * env.observation_size + 20)
     )
@@ -56,7 +55,7 @@ def describe(spec: SweepSpec, env: Environment, expected: Estimate) -> dict[str,
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
         "population": f"{len(everyone.seed)} members: {spec.seeds} seed(s) x sparsities {sparsities}",
         "pruning": f"{spec.schedule} {spec.score}, scope {spec.scope}",
-        "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, {training:,} steps in all",
+        "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, {training:,} in all",
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {evaluation:,} steps",
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
@@ -82,7 +81,7 @@ def _physics_speed(spec: SweepSpec, env: Environment) -> float:
     return steps / (time.monotonic() - began)
 
 
-def _size(tree: object) -> int:
+def _size(leaves: list[jax.ShapeDtypeStruct]) -> int:
     return sum(
-        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf.dtype, "itemsize")
+        leaf.size * leaf.dtype.itemsize for leaf in leaves if hasattr(leaf.dtype, "itemsize")
     )

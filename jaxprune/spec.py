@@ -1,4 +1,4 @@
-"""What a sweep is: a frozen dataclass whose fields are the command line and whose construction is the check."""
+"""What a sweep is: a frozen dataclass, its fields the command line, its construction the check."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -200,7 +200,7 @@ class SweepSpec:
 
 
 def _numbers(field: str, given: str | tuple[float, ...]) -> tuple[float, ...]:
-    """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or the numbers given."""
+    """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers."""
     if not isinstance(given, str):
         return tuple(float(number) for number in given)
     parts = given.split(":")

@@ -114,6 +114,21 @@ def environment(spec: SweepSpec) -> Environment:
     return env
 
 
+class _Clock:
+    """Steps per second since the first look, before which the program compiled."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def speed(self, steps: int) -> float:
+        """Speed at `steps` done; 0 at the first look, when nothing is known."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (steps, now)
+            return 0.0
+        return (steps - self._first[0]) / (now - self._first[1])
+
+
 def members(spec: SweepSpec) -> Members:
     """Every seed at every sparsity, seed by seed."""
     seed, sparsity = np.meshgrid(np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij")
@@ -196,8 +211,7 @@ def start(spec: SweepSpec, env: Environment) -> Training:
     population = jax.jit(jax.vmap(one))(
         jnp.asarray(trained.seed), jnp.asarray(trained.sparsity, jnp.float32), hyper
     )
-    _, progress = jax.eval_shape(partial(_iterate, spec, env), population, jnp.zeros((), jnp.int32))
-    history = jax.tree.map(lambda leaf: jnp.zeros((spec.iterations, *leaf.shape), leaf.dtype), progress)
+    history = learners.no_progress((spec.iterations, len(trained.seed)))
     return Training(population, history, jnp.zeros((), jnp.int32))
 
 
@@ -210,8 +224,8 @@ def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wa
     if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
         training = checkpoint.load(folder.checkpoints, training)
     length = max(1, spec.iterations // UPDATES_WHILE_TRAINING)
-    run = jax.jit(partial(_segment, spec, env, length), donate_argnums=0).lower(training).compile()
-    first, began, saved = int(training.iteration), time.monotonic(), time.monotonic()
+    run = jax.jit(partial(_segment, spec, env, length), donate_argnums=0)
+    clock, saved = _Clock(), time.monotonic()
     while int(training.iteration) < spec.iterations:
         training = run(training)
         try:
@@ -225,12 +239,11 @@ def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wa
             saved = time.monotonic()
         done = int(training.iteration)
         per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
-        speed = (done - first) * per_iteration / (time.monotonic() - began)
         watch(
             Update(
                 "training",
                 done * per_iteration,
-                speed,
+                clock.speed(done * per_iteration),
                 outcome.latest(_trained(spec), training.history, done),
             )
         )
@@ -313,14 +326,15 @@ def evaluate(
         return evaluation.advance(env, victim, conditions(spec), now, EVALUATION_STEPS, spec.certify_episodes)
 
     now = jax.jit(jax.vmap(begin))(agents, seeds)
-    run = jax.jit(jax.vmap(advance), donate_argnums=1).lower(agents, now).compile()
-    visits, began, before = [], time.monotonic(), total_steps(spec, env)[0]
+    run = jax.jit(jax.vmap(advance), donate_argnums=1)
+    visits, clock, before = [], _Clock(), total_steps(spec, env)[0]
     while now.tally.alive.any():
         now, seen = run(agents, now)
         visits.append(jax.device_get(seen))
         taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
-        speed = taken / (time.monotonic() - began)
-        watch(Update("evaluating", before + taken, speed, outcome.clean_so_far(members(spec), now.tally)))
+        speed = clock.speed(taken)
+        done = min(before + taken, sum(total_steps(spec, env)))
+        watch(Update("evaluating", done, speed, outcome.clean_so_far(members(spec), now.tally)))
     return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
 
 
@@ -328,7 +342,7 @@ def evaluate(
 
 
 def certify(spec: SweepSpec, agents: Agent, unmasked: Agent, visits: evaluation.Visits) -> list[Certified]:
-    """Bounds on every member at the clean states it visited, budget by budget, pruned and with the mask off."""
+    """Bounds on every member at the clean states it visited, by budget, pruned and with the mask off."""
     dense = jnp.asarray(members(spec).dense_twin())
 
     def one(arguments: tuple[Agent, Agent, Agent, evaluation.Visits, Array], eps: Array) -> Certified:

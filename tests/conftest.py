@@ -1,4 +1,4 @@
-"""Every test runs with shapes checked, on the CPU, with JAX's strict promotion rules."""
+"""Every test runs on the CPU, with the shapes of everything checked."""
 
 import os
 
@@ -6,4 +6,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["jaxprune"], "beartype.beartype")
+import tests.shapes  # noqa: F401  the hook looks its checker up by name
+
+install_import_hook(["jaxprune"], "tests.shapes.check")

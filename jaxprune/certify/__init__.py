@@ -7,7 +7,9 @@ layers that give the logits and read `change.span`.
 """
 
 from jaxprune.certify.activations import ACTIVATIONS, Activation, activation_named
+from jaxprune.certify.branching import branching_bound
 from jaxprune.certify.change import Box, Change, change_from_box, intersect, tightest
+from jaxprune.certify.crown import alpha_crown_bound, crown_bound
 from jaxprune.certify.divergence import (
     categorical_kl,
     categorical_kl_bound,
@@ -17,7 +19,8 @@ from jaxprune.certify.divergence import (
     gaussian_tv,
 )
 from jaxprune.certify.interval import evaluation_error, interval_bound, interval_box
-from jaxprune.certify.lipschitz import spectral_norm, spectral_product
+from jaxprune.certify.jacobian import jacobian_bound
+from jaxprune.certify.lipschitz import eclipse_bound, spectral_norm, spectral_product
 from jaxprune.certify.network import Layer, Layers, check_finite, forward, in_std_units
 from jaxprune.certify.norms import (
     absolute_spectral_product,
@@ -26,25 +29,41 @@ from jaxprune.certify.norms import (
     induced_one_product,
     path_bound,
 )
+from jaxprune.certify.smoothing import (
+    CertifiedAction,
+    certified_action,
+    certified_mean_return,
+    certified_return_probability,
+    episodes_needed,
+)
 from jaxprune.certify.value import ValueGap, discounted_value_gap, horizon_value_gap, mean_upper_limit
 
 __all__ = [
     "ACTIVATIONS",
     "Activation",
     "Box",
+    "CertifiedAction",
     "Change",
     "Layer",
     "Layers",
     "ValueGap",
     "absolute_spectral_product",
     "activation_named",
+    "alpha_crown_bound",
+    "branching_bound",
     "categorical_kl",
     "categorical_kl_bound",
     "categorical_tv",
     "categorical_tv_bound",
+    "certified_action",
+    "certified_mean_return",
+    "certified_return_probability",
     "change_from_box",
     "check_finite",
+    "crown_bound",
     "discounted_value_gap",
+    "eclipse_bound",
+    "episodes_needed",
     "evaluation_error",
     "forward",
     "frobenius_product",
@@ -57,6 +76,7 @@ __all__ = [
     "intersect",
     "interval_bound",
     "interval_box",
+    "jacobian_bound",
     "mean_upper_limit",
     "path_bound",
     "spectral_norm",

@@ -19,7 +19,7 @@ from jaxprune.errors import SpecError
 Values = Float[Array, "..."]
 Function = Callable[[Values], Values]
 Extremes = Callable[[Values, Values, Values], tuple[Values, Values]]
-Slopes = Callable[[Values, Values], tuple[Values, ...]]
+Slopes = Callable[[Values, Values], tuple[Values, ...]]  # of an interval
 
 SWISH_CELLS = 32
 SWISH_CURVATURE = 0.5  # the largest |f''|, at 0
@@ -34,6 +34,7 @@ class Activation:
     slopes: least and largest value of its derivative.
     extremes: (slope, lower, upper) -> least and largest value of `function(z) - slope z` on [lower, upper],
         rounding not included (`enclose` adds it). The slope may have more leading axes than the interval.
+    slope_range: (lower, upper) -> bounds on the derivative over the interval.
     extra_slopes: (lower, upper) -> slopes worth trying for a line around the function on this interval,
         besides those of the chord and of the tangent in the middle.
     """
@@ -41,6 +42,7 @@ class Activation:
     function: Function
     slopes: tuple[float, float]
     extremes: Extremes
+    slope_range: Slopes
     extra_slopes: Slopes = lambda lower, upper: ()
 
     @property
@@ -69,13 +71,15 @@ def _tanh_end_tangents(lower: Values, upper: Values) -> tuple[Values, Values]:
 def _tanh_touching(end: Values) -> Values:
     """Slope at the point d > 0 whose tangent meets tanh at `end < 0`, by Newton's method.
 
-    The cubic `z - z^3 / 3` has `d = -end / 2`, the starting point. A slope that is slightly off is still sound.
+    The cubic `z - z^3 / 3` has `d = -end / 2`, the starting point. A slope slightly off is sound as well.
     """
     d = -end / 2
     for _ in range(4):
         slope = 1 - jnp.tanh(d) ** 2
         excess = jnp.tanh(d) - jnp.tanh(end) - slope * (d - end)
-        d = jnp.clip(d - excess / (2 * jnp.tanh(d) * slope * (d - end) + jnp.finfo(end.dtype).eps), 0, -end / 2)
+        d = jnp.clip(
+            d - excess / (2 * jnp.tanh(d) * slope * (d - end) + jnp.finfo(end.dtype).eps), 0, -end / 2
+        )
     return 1 - jnp.tanh(d) ** 2
 
 
@@ -109,11 +113,37 @@ def _swish_extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values
     return gap.min(axis=0) - between, gap.max(axis=0) + between
 
 
+def _tanh_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+    """The slope falls with the distance from zero."""
+    nearest = jnp.maximum(jnp.maximum(lower, -upper), 0)
+    farthest = jnp.maximum(jnp.abs(lower), jnp.abs(upper))
+    return 1 - jnp.tanh(farthest) ** 2, 1 - jnp.tanh(nearest) ** 2
+
+
+def _relu_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+    """The slope is 0 or 1; at the kink it counts as either."""
+    return (lower > 0).astype(lower.dtype), (upper >= 0).astype(upper.dtype)
+
+
+def _elu_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+    """The slope `exp(min(z, 0))` rises."""
+    return jnp.exp(jnp.minimum(lower, 0)), jnp.exp(jnp.minimum(upper, 0))
+
+
+def _swish_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+    """The slope at the middle, and what bounded curvature makes of it on either side."""
+    middle, bend = (lower + upper) / 2, SWISH_CURVATURE * (upper - lower) / 2
+    _, slope = jax.jvp(jax.nn.swish, (middle,), (jnp.ones_like(middle),))
+    return jnp.clip(slope - bend, *SWISH_SLOPES), jnp.clip(slope + bend, *SWISH_SLOPES)
+
+
 ACTIVATIONS = {
-    "tanh": Activation(jnp.tanh, (0.0, 1.0), _tanh_extremes, _tanh_end_tangents),
-    "relu": Activation(jax.nn.relu, (0.0, 1.0), _convex_extremes(jax.nn.relu, jnp.zeros_like)),
-    "elu": Activation(jax.nn.elu, (0.0, 1.0), _convex_extremes(jax.nn.elu, _elu_valley)),
-    "swish": Activation(jax.nn.swish, SWISH_SLOPES, _swish_extremes),
+    "tanh": Activation(jnp.tanh, (0.0, 1.0), _tanh_extremes, _tanh_slope_range, _tanh_end_tangents),
+    "relu": Activation(
+        jax.nn.relu, (0.0, 1.0), _convex_extremes(jax.nn.relu, jnp.zeros_like), _relu_slope_range
+    ),
+    "elu": Activation(jax.nn.elu, (0.0, 1.0), _convex_extremes(jax.nn.elu, _elu_valley), _elu_slope_range),
+    "swish": Activation(jax.nn.swish, SWISH_SLOPES, _swish_extremes, _swish_slope_range),
 }
 
 

@@ -20,10 +20,10 @@ class Change(NamedTuple):
 
 
 class Box(NamedTuple):
-    """An interval per coordinate, both ends included."""
+    """An interval per coordinate, both ends included; or several such boxes, stacked."""
 
-    lower: Float[Array, " out"]
-    upper: Float[Array, " out"]
+    lower: Float[Array, "*piece out"]
+    upper: Float[Array, "*piece out"]
 
 
 def tightest(*changes: Change) -> Change:
@@ -37,7 +37,7 @@ def intersect(first: Box, second: Box) -> Box:
     return Box(jnp.maximum(first.lower, second.lower), jnp.minimum(first.upper, second.upper))
 
 
-def magnitude(box: Box) -> Float[Array, " out"]:
+def magnitude(box: Box) -> Float[Array, "*piece out"]:
     """Largest absolute value in each interval."""
     return jnp.maximum(jnp.abs(box.lower), jnp.abs(box.upper))
 

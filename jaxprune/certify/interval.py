@@ -45,33 +45,30 @@ def interval_box(
 
     It holds the difference of any two computed evaluations of the network, one in the ball and one at `s`.
     """
-    attacked = preactivations(layers, ball(state, eps, norm), activation)[-1]
-    return change_from_clean(layers, state, attacked, activation)
-
-
-def change_from_clean(layers: Layers, state: Float[Array, " obs"], attacked: Box, activation: str) -> Box:
-    """Box of the change of the outputs from a box of the outputs under attack.
-
-    The clean output is a box as well, of the width of the rounding: the ball of radius zero.
-    """
-    clean = preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
+    function = activation_named(activation)
+    attacked = preactivations(layers, ball(state, eps, norm), function)[-1]
+    clean = clean_output(layers, state, function)
     return Box(attacked.lower - clean.upper, attacked.upper - clean.lower)
+
+
+def clean_output(layers: Layers, state: Float[Array, " obs"], activation: Activation) -> Box:
+    """Box of what may be computed for the outputs at the state itself: the ball of radius zero."""
+    return preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
 
 
 def evaluation_error(
     layers: Layers, state: Float[Array, " obs"], *, activation: str = "tanh"
 ) -> Float[Array, " out"]:
     """How far a computed output can be from the exact one at this state, [out]."""
-    clean = preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
+    clean = clean_output(layers, state, activation_named(activation))
     return clean.upper - clean.lower
 
 
-def preactivations(layers: Layers, region: Region, activation: str) -> tuple[Box, ...]:
+def preactivations(layers: Layers, region: Region, activation: Activation) -> tuple[Box, ...]:
     """Boxes of `W_l h_{l-1} + b_l` for every layer, the last one holding the outputs. The first is exact."""
-    function = activation_named(activation)
     boxes = [first_preactivation(layers[0], region)]
     for layer in layers[1:]:
-        boxes.append(affine_image(layer, image(function, boxes[-1])))
+        boxes.append(affine_image(layer, image(activation, boxes[-1])))
     return tuple(boxes)
 
 

@@ -1,13 +1,12 @@
-"""Linear bounds, backwards (CROWN), and with optimised slopes (alpha-CROWN).
+"""Linear bounds going backwards through a network: the machinery of CROWN.
 
 Every activation is held between two lines over the interval of its pre-activation. Going back from the
-outputs, each coefficient takes the line that its sign calls for, until a linear function of the observation is
-left, whose largest value over the region is known. The intervals of the hidden layers come from the same
-procedure, intersected with interval bounds.
+outputs, each coefficient takes the line that its sign calls for, until a linear function of the observation
+is left, whose largest value over the region is known. The intervals of the hidden layers come from the same
+procedure, cut with interval bounds.
 
-References: Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions,
-NeurIPS 2018 (CROWN). Xu et al., Fast and Complete: Enabling Complete Neural Network Verification with Rapid
-and Massively Parallel Incomplete Verifiers, ICLR 2021 (alpha-CROWN).
+Reference: Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions,
+NeurIPS 2018.
 """
 
 from collections.abc import Callable
@@ -15,130 +14,107 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from jaxprune.certify.activations import Activation, activation_named, enclose
-from jaxprune.certify.ball import Radius, Region, ball
-from jaxprune.certify.change import Box, Change, change_from_box, intersect, magnitude
-from jaxprune.certify.interval import (
-    affine_image,
-    change_from_clean,
-    first_preactivation,
-    image,
-    pairwise,
-)
+from jaxprune.certify.activations import Activation, enclose
+from jaxprune.certify.ball import Region
+from jaxprune.certify.change import Box, intersect, magnitude
+from jaxprune.certify.interval import affine_image, first_preactivation, image
 from jaxprune.certify.network import Layer, Layers
 from jaxprune.certify.rounding import activation_slack, affine_slack, product
 
+NARROW = 1e-3  # below this width a chord is lost in rounding and the tangent serves
 
-class Lines(NamedTuple):
-    """Two lines around each activation of a layer: `slope z + intercept`, one below and one above.
 
-    Each array is [neuron], or [row, neuron] where every row of a bound has its own.
-    """
+class Slopes(NamedTuple):
+    """Slope of the line below and of the line above each activation of one layer."""
 
-    slope_below: Float[Array, "..."]
-    below: Float[Array, "..."]
-    slope_above: Float[Array, "..."]
-    above: Float[Array, "..."]
+    below: Float[Array, " neuron"]
+    above: Float[Array, " neuron"]
 
 
 class Hidden(NamedTuple):
-    """One hidden layer: its weights, the rounding and the box of its pre-activations, lines around what follows."""
+    """One hidden layer: weights, rounding and box of its pre-activations, lines around its activations."""
 
     layer: Layer
     slack: Float[Array, " neuron"]
     box: Box
-    lines: Lines
+    slopes: Slopes
+    intercepts: Slopes
 
 
-Pace = Callable[[Box, int], Lines]
+ChooseSlopes = Callable[[int, Box], Slopes]
 
 
-def crown_bound(
-    layers: Layers,
-    state: Float[Array, " obs"],
-    eps: Radius,
-    *,
-    norm: str = "linf",
-    activation: str = "tanh",
-) -> Change:
-    """CROWN bound on the change of the outputs around one state, never above `interval_bound`.
-
-    The span comes from linear bounds of the pairwise differences of the outputs.
-
-    Raises:
-        SpecError: an unknown norm or activation.
-    """
-    region = ball(state, eps, norm)
-    box = crown_box(layers, region, activation)
-    pairs = crown_box(pairwise(layers), region, activation)
-    return Change(change_from_box(box).euclidean, jnp.max(pairs.upper))
-
-
-def crown_box(layers: Layers, region: Region, activation: str) -> Box:
-    """Box of the change of the outputs over a region, [out], rounded outwards in the dtype of the inputs."""
-    function = activation_named(activation)
-    hidden = hidden_layers(layers, region, function, lambda _, box: tightest_lines(function, box))
-    return change_from_clean(layers, region.state, output_box(layers[-1], hidden, region, function), activation)
-
-
-def hidden_layers(layers, region, activation, lines_for) -> tuple[Hidden, ...]:
-    """Boxes and lines of all hidden layers, from the first to the last; `lines_for(index, box)` chooses lines."""
-    hidden = ()
+def hidden_layers(
+    layers: Layers, region: Region, activation: Activation, choose: ChooseSlopes
+) -> tuple[Hidden, ...]:
+    """All hidden layers over a region, first to last; `choose(index, box)` gives the slopes of the lines."""
+    hidden: tuple[Hidden, ...] = ()
     for index, layer in enumerate(layers[:-1]):
-        box = output_box(layer, hidden, region, activation)
-        hidden = (*hidden, Hidden(layer, slack_of(layer, hidden, region, activation), box, lines_for(index, box)))
+        box = preactivation(layer, hidden, region, activation)
+        slopes = choose(index, box)
+        below, _ = enclose(activation, slopes.below, *box, terms=slopes.below.size)
+        _, above = enclose(activation, slopes.above, *box, terms=slopes.above.size)
+        slack = slack_of(layer, hidden, region, activation)
+        hidden = (*hidden, Hidden(layer, slack, box, slopes, Slopes(below, above)))
     return hidden
 
 
-def output_box(layer, hidden, region, activation) -> Box:
-    """Box of `W h + b`, `h` the activations of the last hidden layer: linear bounds, cut with interval bounds."""
+def preactivation(layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Box:
+    """Box of `W h + b`, `h` what the last hidden layer emits: linear bounds, cut with interval bounds."""
     if not hidden:
         return first_preactivation(layer, region)
     weight, bias = layer
-    both = upper_limits((jnp.concatenate([weight, -weight]), jnp.concatenate([bias, -bias])), hidden, region)
+    both = jnp.concatenate([weight, -weight]), jnp.concatenate([bias, -bias])
     slack = slack_of(layer, hidden, region, activation)
-    linear = Box(-both[bias.size :] - slack, both[: bias.size] + slack)
+    above, minus_below = jnp.split(upper_limits(both, hidden, region)[0], 2)
+    linear = Box(-minus_below - slack, above + slack)
     return intersect(linear, affine_image(layer, image(activation, hidden[-1].box)))
 
 
-def slack_of(layer, hidden, region, activation):
+def slack_of(
+    layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation
+) -> Float[Array, " neuron"]:
     """Rounding of the pre-activations of a layer that stands on these hidden ones."""
-    below = magnitude(image(activation, hidden[-1].box)) if hidden else region.largest
-    return affine_slack(*layer, below)
+    largest = magnitude(image(activation, hidden[-1].box)) if hidden else region.largest
+    return affine_slack(*layer, largest)
 
 
-def upper_limits(target: Layer, hidden: tuple[Hidden, ...], region: Region) -> Float[Array, " row"]:
-    """Upper bounds of `W h + b`, one per row, by going back through the lines of every layer."""
+def upper_limits(
+    target: Layer, hidden: tuple[Hidden, ...], region: Region
+) -> tuple[Float[Array, " row"], Float[Array, "row obs"]]:
+    """Upper bound of each row of `W h + b` over the region, and the linear function of `s_hat` behind it.
+
+    The rounding of `W h + b` itself is the caller's: `slack_of` the layer.
+    """
     rows, limits = target
-    for (weight, bias), slack, _, lines in reversed(hidden):
+    for (weight, bias), slack, _, slopes, intercepts in reversed(hidden):
         positive, negative = jnp.maximum(rows, 0), jnp.minimum(rows, 0)
-        limits = limits + jnp.sum(positive * lines.above + negative * lines.below, axis=1)
-        rows = positive * lines.slope_above + negative * lines.slope_below
+        limits = limits + product(positive, intercepts.above) + product(negative, intercepts.below)
+        rows = positive * slopes.above + negative * slopes.below
         limits = limits + product(rows, bias) + product(jnp.abs(rows), slack)
         rows = product(rows, weight)
     rounding = activation_slack(product(jnp.abs(rows), region.largest), region.state.size)
-    return limits + product(rows, region.state) + region.support(rows) + rounding
+    return limits + product(rows, region.state) + region.support(rows) + rounding, rows
 
 
-def tightest_lines(activation: Activation, box: Box) -> Lines:
-    """Of all slopes worth trying, the line above that is lowest in the middle, and the one below that is highest.
+def tightest_slopes(activation: Activation, box: Box) -> Slopes:
+    """Of all slopes worth trying, those whose line above is lowest, or below is highest, in the middle.
 
-    The height in the middle is the area under the line divided by the width of the interval.
+    The height of a line in the middle is the area under it, divided by the width of the interval.
     """
     lower, upper = box
     middle, width = (lower + upper) / 2, upper - lower
     _, tangent = jax.jvp(activation.function, (middle,), (jnp.ones_like(middle),))
     rise = activation.function(upper) - activation.function(lower)
-    chord = jnp.where(width > 1e-3, rise / jnp.maximum(width, 1e-3), tangent)
+    chord = jnp.where(width > NARROW, rise / jnp.maximum(width, NARROW), tangent)
     slopes = jnp.stack([tangent, chord, *activation.extra_slopes(lower, upper)])
-    below, above = enclose(activation, slopes, lower, upper, terms=lower.size)
-    highest = jnp.argmax(below + slopes * middle, axis=0)[None]
-    lowest = jnp.argmin(above + slopes * middle, axis=0)[None]
+    below, above = enclose(activation, slopes, lower, upper)
 
-    def at(values, index):
-        return jnp.take_along_axis(values, index, axis=0)[0]
+    def of(index: Int[Array, " neuron"]) -> Float[Array, " neuron"]:
+        return jnp.take_along_axis(slopes, index[None], axis=0)[0]
 
-    return Lines(at(slopes, highest), at(below, highest), at(slopes, lowest), at(above, lowest))
+    highest = jnp.argmax(below + slopes * middle, axis=0)
+    lowest = jnp.argmin(above + slopes * middle, axis=0)
+    return Slopes(of(highest), of(lowest))

@@ -52,6 +52,6 @@ def check_finite(layers: Layers) -> None:
             bad = int(np.sum(~np.isfinite(np.asarray(values))))
             if bad:
                 raise SpecError(
-                    f"layers[{index}].{part}: {bad} of {jnp.size(values)} values are not finite; a bound needs "
-                    "finite weights, so drop this member or go back to an earlier checkpoint"
+                    f"layers[{index}].{part}: {bad} of {jnp.size(values)} values are not finite; "
+                    "a bound needs finite weights: drop this member or go back to an earlier checkpoint"
                 )

@@ -37,7 +37,8 @@ ARITHMETIC = "float32, rounded outwards"
 class Distances:
     """Bounds on the distance between the policy and itself under attack, by bound.
 
-    Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the logits' change.
+    Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the change
+    of the logits.
     everywhere: one number per global bound. visited: [time, episode], the interval bound at each state.
     """
 
@@ -90,7 +91,7 @@ def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> F
 def discounted_mean(
     values: Float[Array, "time episode"], alive: Bool[Array, "time episode"], discount: float
 ) -> Float[Array, ""]:
-    """`E_{s ~ d}[value]` over visited states: `(1 - discount) sum_t discount^t`, zero once an episode is over.
+    """`E_{s ~ d}[value]` over visited states: `(1 - discount) sum_t discount^t`, zero after the end.
 
     The estimate behind `F(theta)`, with TV bounds as values.
     """

@@ -37,7 +37,7 @@ def affine_slack(
 
 
 def activation_slack(size: Float[Array, "*shape"], terms: int) -> Float[Array, "*shape"]:
-    """Rounding of an activation made of numbers up to `size` and then summed with `terms` others, attack and bound."""
+    """Rounding of an activation made of numbers up to `size`, summed with `terms` others, on both sides."""
     return 2 * (ACTIVATION_ULPS + terms) * unit(size.dtype) * size
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Action = Float[Array, " act"] | Int[Array, ""]
 
-# The shapes of pytree fields are those of one example. They are not checked when an object is made, because
-# JAX rebuilds pytrees around batched arrays and around placeholders.
 
-
-@no_type_check
 @struct.dataclass
 class EnvState:
     """One environment in mid-episode.
@@ -30,7 +26,6 @@ class EnvState:
     time: Int[Array, ""]
 
 
-@no_type_check
 @struct.dataclass
 class Transition:
     """What one step yields.

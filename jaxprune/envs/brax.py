@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -51,7 +52,7 @@ def environment(name: str, backend: str, horizon: int) -> Environment:
             state,
             after,
             observation=after.obs,
-            reward=after.reward,
+            reward=jnp.asarray(after.reward, jnp.float32),  # the pendulum's is a Python number
             terminated=after.done > 0.5,
             horizon=horizon,
             watched=(control, after.pipeline_state.q, after.pipeline_state.qd),
@@ -60,7 +61,7 @@ def environment(name: str, backend: str, horizon: int) -> Environment:
     return Environment(
         task=f"brax/{name}",
         physics=f"brax-{backend}",
-        observation_size=brax_env.observation_size,
+        observation_size=jax.eval_shape(reset, jax.random.key(0)).observation.size,
         action_space=ActionSpace(brax_env.action_size),
         horizon=horizon,
         reset=reset,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.envs.episode import begin, proceed
 
 
-@no_type_check  # as in `api`: the shapes are those of one example
 @struct.dataclass
 class Motion:
     """What a task may look at.

@@ -135,9 +135,11 @@ def _network(arrays: Arrays, numbered: str, last: str) -> Params:
     return network
 
 
-def _filter(mean: np.ndarray, variance: np.ndarray, count: float, clip: float) -> Normalizer:
+def _filter(mean: np.ndarray, variance: np.ndarray, count: float, clip: object) -> Normalizer:
     if clip != CLIP:
         raise SpecError(f"its observations are clipped to ±{clip}; only ±{CLIP} can be read")
+    if mean.shape != variance.shape:
+        raise SpecError(f"a filter with a mean of shape {mean.shape} and a variance of {variance.shape}")
     return Normalizer(_finite("mean", mean), _finite("variance", variance), jnp.float32(count))
 
 
@@ -165,7 +167,7 @@ def _sa_ppo_parts(content: bytes) -> dict[str, Any]:
         return parts | {"filter": normalizer.init((features,))}
     seen = state_filter["rs"].state
     variance = seen["_S"].read() / max(seen["_n"] - 1, 1)
-    return parts | {"filter": _filter(seen["_M"].read(), variance, seen["_n"], state_filter["clip"])}
+    return parts | {"filter": _filter(seen["_M"].read(), variance, float(seen["_n"]), state_filter["clip"])}
 
 
 def _npz_parts(content: bytes) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class LiveProgress:
         self, phase: str, steps_done: int, steps_per_second: float, rows: Sequence[SparsityReturn] = ()
     ) -> None:
         """Show that `steps_done` of all environment steps are done, in `phase`, with the returns so far."""
-        speed = f"{number(steps_per_second)} steps/s"
+        speed = f"{number(steps_per_second)} steps/s" if steps_per_second > 0 else ""
         left = (
             f"{_duration((self._total_steps - steps_done) / steps_per_second)} left"
             if steps_per_second > 0
@@ -96,7 +96,7 @@ class LiveProgress:
     def _write_line(
         self, phase: str, steps_done: int, speed: str, left: str, rows: Sequence[SparsityReturn]
     ) -> None:
-        share = f"{steps_done / self._total_steps:.0%} of {number(self._total_steps)} steps"
+        share = f"{steps_done / self._total_steps:.0%} of {number(float(self._total_steps))} steps"
         elapsed = f"{_duration(monotonic() - self._started)} elapsed"
         returns = " ".join(f"{sparsity:.2f}:{_return_text(mean)}" for sparsity, mean, _ in rows)
         parts = [phase, share, speed, elapsed, left, f"return {returns}" if rows else ""]

@@ -251,7 +251,7 @@ def _stack(axes: Axes, rows: pl.DataFrame, bootstrap: Bootstrap) -> None:
         below += np.minimum(height, 0)
     axes.errorbar(
         places,
-        total["mean"],
+        total["mean"].to_numpy(),
         yerr=None if total["low"].has_nulls() else _distances(total),
         fmt="D",
         color=BLACK,

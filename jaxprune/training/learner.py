@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Normalizer, normalizer
@@ -47,15 +47,15 @@ class Learner:
     """
 
     agent: Agent
-    mask: Kernels
+    mask: dict[str, Float[Array, "*members _in _out"]]
     sparsity: Float[Array, "*members"]
     hyper: Hyperparameters
     optimiser_state: optax.OptState
     returns: Normalizer
     discounted: Float[Array, "*members env"]
     workers: Workers
-    key: PRNGKeyArray
-    score_key: PRNGKeyArray
+    key: Key[Array, "*members"]
+    score_key: Key[Array, "*members"]
 
 
 @struct.dataclass
@@ -72,6 +72,23 @@ class Progress:
     failed: Int[Array, "*batch"]
     sparsity: Float[Array, "*batch"]
     update: Diagnostics
+
+
+def no_progress(shape: tuple[int, ...]) -> Progress:
+    """Room for the progress of as many iterations and members as `shape` says.
+
+    No buffer serves twice, since all are donated.
+    """
+    counts = [jnp.zeros(shape, jnp.int32) for _ in range(3)]
+    numbers = [jnp.zeros(shape) for _ in range(7)]
+    return Progress(
+        episodes=counts[0],
+        return_sum=numbers[0],
+        length_sum=counts[1],
+        failed=counts[2],
+        sparsity=numbers[1],
+        update=Diagnostics(*numbers[2:]),
+    )
 
 
 def init(

@@ -34,7 +34,7 @@ class Trainable:
     """What the optimiser moves. Policy kernels are kept unmasked: a weight that returns is what it was."""
 
     policy: Params
-    log_std: Float[Array, "*members act"] | None
+    log_std: Float[Array, "..."] | None
     value: Params
 
 

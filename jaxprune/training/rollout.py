@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from jaxprune.envs.api import Environment, EnvState, step_or_reset
+from jaxprune.envs.api import Environment, EnvState, Transition, step_or_reset
 from jaxprune.policy import Agent
 
 
@@ -58,13 +58,13 @@ def rollout(
 
     def one(
         state: EnvState, action_key: PRNGKeyArray, reset_key: PRNGKeyArray
-    ) -> tuple[EnvState, tuple[Array, ...]]:
+    ) -> tuple[EnvState, tuple[Array, Array, Transition]]:
         policy = agent.distribution(agent.normalise(state.observation))
         action = policy.sample(action_key)
         after, transition = step_or_reset(env, state, action, reset_key)
         return after, (action, policy.log_prob(action), transition)
 
-    def step(workers: Workers, keys: PRNGKeyArray) -> tuple[Workers, Trajectory]:
+    def step(workers: Workers, keys: Key[Array, "2 env"]) -> tuple[Workers, Trajectory]:
         before = workers.state.observation
         state, (action, log_prob, transition) = jax.vmap(one)(workers.state, keys[0], keys[1])
         episode_return = workers.episode_return + transition.reward

@@ -1,0 +1,170 @@
+"""Randomised smoothing: certificates on return and on actions that are not vacuous.
+
+The policy acts on `s + noise`, `noise ~ N(0, sigma^2 I)` drawn anew at every step, in the budget's space.
+These functions turn what such runs returned into lower confidence limits; they run on the host, in NumPy.
+
+References: Kumar, Levine and Feizi, Policy Smoothing for Provably Robust Reinforcement Learning, ICLR 2022
+(returns). Wu et al., CROP: Certifying Robust Policies for Reinforcement Learning through Functional
+Smoothing, ICLR 2022 (actions).
+"""
+
+from math import ceil, log, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import betaincinv, ndtr, ndtri
+
+from jaxprune.errors import SpecError
+
+
+class CertifiedAction(NamedTuple):
+    """The action a smoothed policy prefers, and the l2 radius within which no perturbation changes it.
+
+    radius: a lower bound, 0 where nothing is certified. samples_needed: how many samples would certify a
+    positive radius if the observed gap is the true one; infinite for a tie.
+    """
+
+    action: int
+    radius: float
+    samples_needed: float
+
+
+def certified_return_probability(
+    returns: Float[np.ndarray, " episode"],
+    threshold: float,
+    *,
+    budget: float,
+    sigma: float,
+    confidence: float = 0.95,
+) -> float:
+    """Lower bound on `P[return >= threshold]` under attack.
+
+    The adversary may be adaptive, with a total budget `sum_t ||delta_t||_2^2 <= budget^2`. The bound is
+    `Phi(Phi^{-1}(p) - budget / sigma)`, with p the Clopper-Pearson lower limit of the share of independent
+    clean smoothed episodes that reach the threshold. It holds with the given confidence over the episodes.
+
+    Raises:
+        SpecError: no episode, a negative budget, sigma <= 0, or a confidence outside (0, 1).
+    """
+    _check(returns.size, budget, sigma, confidence)
+    reached = int(np.sum(returns >= threshold))
+    if reached == 0:
+        return 0.0
+    share = betaincinv(reached, returns.size - reached + 1, 1 - confidence)
+    return float(_attacked(share, budget, sigma))
+
+
+def certified_mean_return(
+    returns: Float[np.ndarray, " episode"],
+    *,
+    lowest: float,
+    budget: float,
+    sigma: float,
+    confidence: float = 0.95,
+) -> float:
+    """Lower bound on the mean return under the same adversaries.
+
+    `lowest + int_lowest^inf Phi(Phi^{-1}(P[return >= t] - e) - budget / sigma) dt` over the empirical
+    distribution, with `e = sqrt(log(1 / (1 - confidence)) / 2n)`, the one-sided band of Dvoretzky, Kiefer and
+    Wolfowitz with Massart's constant. `lowest` is a return that no episode can fall below, attacked or not.
+
+    Raises:
+        SpecError: as `certified_return_probability`; a return below `lowest`; a confidence below one half;
+            too few episodes for a band, naming how many are needed.
+    """
+    if confidence < 0.5:
+        raise SpecError(f"confidence: got {confidence}, the one-sided band needs at least 0.5")
+    _check(returns.size, budget, sigma, confidence)
+    needed = ceil(log(1 / (1 - confidence)) / 2)
+    if returns.size <= needed:
+        raise SpecError(
+            f"returns: got {returns.size} episodes, a band of this confidence needs over {needed}"
+        )
+    if returns.min() < lowest:
+        raise SpecError(
+            f"lowest: got {lowest}, but an episode returned {returns.min()}; name a true lower limit"
+        )
+    band = sqrt(log(1 / (1 - confidence)) / (2 * returns.size))
+    steps = np.diff(np.sort(returns), prepend=lowest)
+    at_least = 1 - np.arange(returns.size) / returns.size
+    return float(lowest + np.sum(steps * _attacked(np.maximum(at_least - band, 0), budget, sigma)))
+
+
+def episodes_needed(probability: float, *, budget: float, sigma: float, confidence: float = 0.95) -> int:
+    """Fewest episodes, all reaching the threshold, with which `probability` can be certified.
+
+    n successes of n have the Clopper-Pearson limit `(1 - confidence)^(1 / n)`.
+
+    Raises:
+        SpecError: a probability outside (0, 1), or as `certified_return_probability`.
+    """
+    _check(1, budget, sigma, confidence)
+    if not 0 < probability < 1:
+        raise SpecError(f"probability: got {probability}, needs a number between 0 and 1")
+    clean = ndtr(ndtri(probability) + budget / sigma)
+    if clean == 1:
+        raise SpecError(f"budget: {budget} is too large for sigma {sigma}: no number of episodes suffices")
+    return ceil(log(1 - confidence) / log(clean))
+
+
+def certified_action(
+    values: Float[np.ndarray, "sample act"],
+    *,
+    low: float,
+    high: float,
+    sigma: float,
+    confidence: float = 0.95,
+) -> CertifiedAction:
+    """The action with the largest mean of `values`, action values or votes at one state under the noise.
+
+    The smoothed value of an action, scaled to [0, 1], moves by at most r / sigma in `Phi^{-1}` within an l2
+    distance r. So the best action stays the best within
+    `sigma / 2 (Phi^{-1}(lower limit of the best) - Phi^{-1}(upper limit of the second))`, with Hoeffding
+    limits for all actions at once.
+
+    Args:
+        values: independent samples, each within [low, high]; votes are one-hot rows with low 0 and high 1.
+        low: least value an action can have.
+        high: largest value an action can have.
+        sigma: standard deviation of the noise.
+        confidence: probability, over the samples, that the radius holds.
+
+    Raises:
+        SpecError: no sample, sigma <= 0, a confidence outside (0, 1), or values outside [low, high].
+    """
+    count, actions = values.shape
+    _check(count, 0.0, sigma, confidence)
+    if not (low < high and values.min() >= low and values.max() <= high):
+        raise SpecError(
+            f"values: got a range of [{values.min()}, {values.max()}], must lie within low < high, here "
+            f"[{low}, {high}]"
+        )
+    means = (values.mean(axis=0) - low) / (high - low)
+    best, second = np.argsort(-means, kind="stable")[:2]
+    log_term = log(2 * actions / (1 - confidence))
+    limit = sqrt(log_term / (2 * count))
+    lower, upper = max(means[best] - limit, 0), min(means[second] + limit, 1)
+    radius = sigma / 2 * (ndtri(lower) - ndtri(upper)) if lower > upper else 0.0
+    gap = means[best] - means[second]
+    needed = float(ceil(2 * log_term / gap**2)) if gap > 0 else float("inf")
+    return CertifiedAction(int(best), float(radius), needed)
+
+
+def _attacked(
+    probability: Float[np.ndarray, "..."] | float, budget: float, sigma: float
+) -> Float[np.ndarray, "..."] | float:
+    """What a total l2 budget can make of the probability of an event under Gaussian noise, at worst."""
+    return ndtr(ndtri(probability) - budget / sigma)
+
+
+def _check(samples: int, budget: float, sigma: float, confidence: float) -> None:
+    """The arguments all certificates share."""
+    if samples < 1:
+        raise SpecError("returns: got no sample, needs at least 1")
+    if not budget >= 0:
+        raise SpecError(f"budget: got {budget}, needs a number >= 0")
+    if not sigma > 0:
+        raise SpecError(f"sigma: got {sigma}, needs a number > 0")
+    if not 0 < confidence < 1:
+        raise SpecError(f"confidence: got {confidence}, needs a probability between 0 and 1, e.g. 0.95")

@@ -1,0 +1,87 @@
+"""Handmade tables as fixtures: a test writes down only what it is about."""
+
+import polars as pl
+import pytest
+
+from jaxprune.analysis import CERTIFICATES, RESULTS
+
+FAMILY = {
+    "task": "hopper",
+    "physics": "mjx",
+    "arm": "ppo",
+    "schedule": "posthoc",
+    "score": "magnitude",
+    "scope": "layer",
+}
+
+
+@pytest.fixture(name="results", scope="session")
+def _results():
+    return results
+
+
+@pytest.fixture(name="certificates", scope="session")
+def _certificates():
+    return certificates
+
+
+def results(members, eps=0.1, **family):
+    """A table from `[(seed, sparsity, clean return, {attack: return}), ...]`, members numbered in order."""
+    rows = []
+    for member, (seed, sparsity, clean, attacked) in enumerate(members):
+        for attack, mean in {"none": clean, **attacked}.items():
+            rows.append(
+                {
+                    **FAMILY,
+                    **family,
+                    "member": member,
+                    "seed": seed,
+                    "sparsity_asked": sparsity,
+                    "sparsity": sparsity,
+                    "attack": attack,
+                    "norm": "linf",
+                    "space": "normalised",
+                    "eps": 0.0 if attack == "none" else eps,
+                    "episodes": 10,
+                    "return_mean": float(mean),
+                    "return_std": 1.0,
+                    "return_min": float(mean) - 1,
+                    "return_median": float(mean),
+                    "length_mean": 100.0,
+                    "failed": 0,
+                    "outside_ball": 0,
+                    "attackers_tried": 0 if attack == "none" else 2,
+                }
+            )
+    return pl.DataFrame(rows, schema=RESULTS)
+
+
+def certificates(rows):
+    """A table from `[(seed, sparsity, bound, monotone, value), ...]`; a member is a seed and a sparsity.
+
+    Without its mask every bound is 25.
+    """
+    places = sorted({row[:2] for row in rows})
+    return pl.DataFrame(
+        [
+            {
+                "member": places.index((seed, sparsity)),
+                "seed": seed,
+                "sparsity_asked": sparsity,
+                "sparsity": sparsity,
+                "eps": 0.1,
+                "norm": "linf",
+                "space": "normalised",
+                "bound": bound,
+                "quantity": "delta",
+                "monotone": monotone,
+                "kind": "estimate" if bound == "found" else "bound",
+                "arithmetic": "float32",
+                "value": value,
+                "unmasked": 25.0,
+                "vacuous": None,
+            }
+            for seed, sparsity, bound, monotone, value in rows
+        ],
+        schema=CERTIFICATES,
+    )

@@ -1,0 +1,35 @@
+"""Brax's environments behind our interface. Building and compiling them takes its time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune.envs import make, physics_names, step_or_reset
+
+
+def check(task, physics):
+    """An episode of two steps: sizes, truncation, the true final observation, a fresh reset, a failure."""
+    env = make(task, physics, horizon=2)
+    reset, step = jax.jit(env.reset), jax.jit(lambda *inputs: step_or_reset(env, *inputs))
+    state = reset(jax.random.key(0))
+    action = jnp.full(env.action_space.size, 0.1)
+    state, first = step(state, action, jax.random.key(1))
+    fresh, last = step(state, action, jax.random.key(2))
+    assert first.observation.shape == (env.observation_size,)
+    assert not first.truncated and last.truncated and not last.terminated
+    assert not np.allclose(last.observation, fresh.observation)
+    np.testing.assert_allclose(fresh.observation, reset(jax.random.key(2)).observation, atol=1e-5)
+    _, failure = step(state, action * jnp.nan, jax.random.key(2))
+    assert failure.failed and failure.terminated and failure.reward == 0.0
+    np.testing.assert_array_equal(failure.observation, state.observation)
+
+
+def test_inverted_pendulum_under_spring():
+    check("brax/inverted_pendulum", "brax-spring")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("physics", physics_names("brax/hopper"))
+def test_hopper_under_every_physics(physics):
+    check("brax/hopper", physics)

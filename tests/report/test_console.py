@@ -1,0 +1,53 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from jaxprune.report import LiveProgress, open_console, plan
+
+
+def test_the_plan_shows_names_and_settings():
+    console = open_console(io.StringIO())
+    console.print(plan({"task": "hopper", "population": "3 seeds x 2 sparsities"}))
+    lines = console.file.getvalue().splitlines()
+    assert any("task" in line and "hopper" in line for line in lines)
+    assert any("population" in line and "3 seeds x 2 sparsities" in line for line in lines)
+
+
+def test_a_pipe_gets_one_plain_line_per_update():
+    file = io.StringIO()
+    with LiveProgress(open_console(file), total_steps=2_000) as live:
+        live.update("train", 500, 100.0, [(0.0, float("nan"), 0), (0.5, 812.4, 7)])
+        assert file.getvalue().endswith("\n")
+        live.update("certify", 2_000, 0.0)
+    first, second = file.getvalue().splitlines()
+    assert first == (
+        "train, 25% of 2000 steps, 100 steps/s, 0:00:00 elapsed, 0:00:15 left, return 0.00:- 0.50:812"
+    )
+    assert second == "certify, 100% of 2000 steps, 0 steps/s, 0:00:00 elapsed"
+    assert file.getvalue().replace("\n", "").isprintable()
+
+
+def test_a_terminal_gets_one_display_that_is_redrawn():
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=True, width=100, color_system=None, _environ={"TERM": "xterm"}
+    )
+    with LiveProgress(console, total_steps=2_000) as live:
+        live.update("train", 500, 100.0, [(0.5, 812.4, 7)])
+    shown = file.getvalue()
+    assert all(part in shown for part in ("train", "25%", "100 steps/s", "0:00:15 left", "0.50", "812"))
+    assert "\x1b[?25h" in shown  # the cursor is back
+
+
+def test_an_error_inside_goes_through_and_gives_the_terminal_back():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, _environ={"TERM": "xterm"})
+    with pytest.raises(KeyError), LiveProgress(console, total_steps=1):
+        raise KeyError
+    assert "\x1b[?25h" in file.getvalue()
+
+
+def test_a_sweep_without_steps_is_refused():
+    with pytest.raises(ValueError, match="total_steps=0"):
+        LiveProgress(open_console(io.StringIO()), total_steps=0)

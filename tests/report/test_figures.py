@@ -1,0 +1,136 @@
+import matplotlib
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.image import imread
+
+from jaxprune.analysis import STRONGEST, decompose
+from jaxprune.report import bounds_figure, heading, regret_figure, returns_figure, save, training_figure
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def line(axes, label):
+    (found,) = [line for line in axes.get_lines() if line.get_label() == label]
+    return found
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_every_figure_is_a_png_of_the_size_asked_and_leaves_no_trace(synthetic, tmp_path, seeds):
+    before = dict(matplotlib.rcParams)
+    results, size = synthetic.results(seeds, budgets=(0.075,)), (6.0, 4.0)
+    title = heading(results)
+    figures = {
+        "returns": returns_figure(results, title, panel=size),
+        "bounds": bounds_figure(synthetic.certificates(seeds, budgets=(0.075,)), title, panel=size),
+        "regret": regret_figure(decompose(results), title, panel=size),
+        "training": training_figure(synthetic.curves(seeds, iterations=5), title, panel=size),
+    }
+    for name, figure in figures.items():
+        path = save(figure, tmp_path / "new" / f"{name}.png", dpi=50)
+        assert path.read_bytes().startswith(PNG)
+        assert imread(path).shape[:2] == (200, 300)
+        assert title in figure.get_suptitle()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_there_is_a_panel_for_each_budget_two_to_a_row(synthetic):
+    figure = returns_figure(synthetic.results(1, budgets=(0.01, 0.02, 0.03)), "title", panel=(5.0, 4.0))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"eps = {eps} (linf norm, normalised observations)" for eps in ("0.01", "0.02", "0.03")
+    ]
+    assert figure.get_size_inches().tolist() == [10, 8]
+
+
+def test_lines_of_return_are_the_means_over_seeds(synthetic):
+    results = synthetic.results(3, budgets=(0.075,))
+    (axes,) = returns_figure(results, "title").axes
+    means = results.group_by("attack", "sparsity").agg(pl.mean("return_mean")).sort("sparsity")
+    for label, attack in {"clean": "none", "mad": "mad"}.items():
+        expected = means.filter(attack=attack)
+        np.testing.assert_allclose(line(axes, label).get_xdata(), expected["sparsity"])
+        np.testing.assert_allclose(line(axes, label).get_ydata(), expected["return_mean"])
+    lowest = (
+        results.filter(pl.col("attack") != "none").group_by("member", "sparsity").agg(pl.min("return_mean"))
+    )
+    worst = lowest.group_by("sparsity").agg(pl.mean("return_mean")).sort("sparsity")["return_mean"]
+    np.testing.assert_allclose(line(axes, "strongest attack").get_ydata(), worst)
+    assert {"clean", "strongest attack", "mad", "random", "critic", "pa-ad"} == set(texts(axes))
+
+
+def test_one_seed_shows_the_spread_of_episodes_and_says_so(synthetic):
+    one = returns_figure(synthetic.results(1, budgets=(0.075,)), "title")
+    several = returns_figure(synthetic.results(3, budgets=(0.075,)), "title")
+    assert "standard deviation of the 100 episodes, not an interval" in one.get_supxlabel()
+    assert "95% bootstrap interval over 3 seeds" in several.get_supxlabel()
+    assert len(one.axes[0].containers) == 2  # the error bars of the clean line and of the strongest attack
+    assert not several.axes[0].containers
+
+
+def test_bars_stack_to_the_table(synthetic):
+    regret = decompose(synthetic.results(1, budgets=(0.075,)))
+    # One member whose pruning loss is negative: its bar must hang below zero.
+    regret = regret.with_columns(
+        pruning_loss=pl.when(sparsity_asked=0.5).then(-300.0).otherwise("pruning_loss"),
+        total=pl.when(sparsity_asked=0.5)
+        .then(pl.col("total") - pl.col("pruning_loss") - 300)
+        .otherwise("total"),
+    )
+    (axes,) = regret_figure(regret, "title").axes
+    rows = regret.filter(attack=STRONGEST).sort("sparsity")
+    bars = {bar.get_label(): bar for bar in axes.containers}
+    terms = ("clean_regret", "pruning_loss", "robustness_gap")
+    tops, bottoms = np.zeros(rows.height), np.zeros(rows.height)
+    for term in terms:
+        (label,) = [label for label in bars if label.startswith(term.replace("_", " "))]
+        heights = np.array([patch.get_height() for patch in bars[label]])
+        feet = np.array([patch.get_y() for patch in bars[label]])
+        np.testing.assert_allclose(heights, rows[term])
+        np.testing.assert_allclose(feet, np.where(heights >= 0, tops, bottoms))
+        tops, bottoms = tops + np.maximum(heights, 0), bottoms + np.minimum(heights, 0)
+    assert bottoms.min() == pytest.approx(-300)
+    (total,) = [bar for label, bar in bars.items() if label.startswith("total")]
+    np.testing.assert_allclose(total.lines[0].get_ydata(), rows["total"])
+    np.testing.assert_allclose(rows["total"], tops + bottoms)
+
+
+def test_monotone_bounds_are_solid_and_others_are_not(synthetic):
+    (axes,) = bounds_figure(synthetic.certificates(3, budgets=(0.075,)), "title").axes
+    styles = {name: line(axes, name).get_linestyle() for name in texts(axes)}
+    assert styles == {"frobenius": "-", "path": "-", "spectral": "--", "interval": "--", "found": ":"}
+    assert axes.get_yscale() == "log"
+
+
+def test_infinite_and_zero_bounds_are_left_out(synthetic):
+    table = synthetic.certificates(1, budgets=(0.075,)).with_columns(
+        value=pl.when(sparsity_asked=0.0)
+        .then(float("inf"))
+        .when(sparsity_asked=0.9)
+        .then(0.0)
+        .otherwise("value")
+    )
+    (axes,) = bounds_figure(table, "title").axes
+    assert line(axes, "path").get_xdata()[[0, -1]].tolist() == [0.2, 0.8]
+
+
+def test_training_lines_skip_iterations_without_an_episode(synthetic):
+    upper, lower = training_figure(synthetic.curves(3, iterations=4), "title").axes
+    assert len(upper.get_lines()[0].get_xdata()) == 3
+    assert len(lower.get_lines()[0].get_xdata()) == 4
+    assert texts(upper) == ["0.00", "0.20", "0.40", "0.50", "0.60", "0.70", "0.80", "0.90"]
+
+
+def test_what_cannot_be_drawn_is_refused(synthetic):
+    results = synthetic.results(1)
+    with pytest.raises(ValueError, match="Return against sparsity: the table has no rows"):
+        returns_figure(results.filter(attack="none"), "title")
+    with pytest.raises(ValueError, match="all with a dense twin"):
+        regret_figure(decompose(results.filter(pl.col("sparsity_asked") > 0)), "title")
+    with pytest.raises(ValueError, match=r"quantity='kl': no such rows; there are \['delta', 'return'\]"):
+        bounds_figure(synthetic.certificates(1), "title", quantity="kl")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        training_figure(synthetic.curves(1).clear(), "title")
