@@ -52,7 +52,7 @@ def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, 
                 "physics": env.physics,
                 "arm": "ppo",
                 "schedule": spec.schedule,
-                "score": spec.score,
+                "score": spec.ranking,
                 "scope": spec.scope,
                 "seed": members.seed[member],
                 "sparsity_asked": members.sparsity[member],
@@ -144,7 +144,7 @@ def certificates(
     distance = "range" if agents.log_std is None else "delta"
     has_twin = members.has_dense_twin()
     rows = []
-    for eps, bounds in zip(spec.eps, certified, strict=True):
+    for eps, bounds in zip(spec.budgets, certified, strict=True):
         for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
             one = jax.tree.map(lambda leaf, member=member: leaf[member], bounds)
             about = {
@@ -196,7 +196,7 @@ def clean_so_far(members: Members, tally: Tally) -> list[tuple[float, float, int
 
 def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, str, float]]:
     """(member, place in the tally, attack, eps) of every row."""
-    names = [("none", 0.0), *((attack, eps) for attack in spec.attacks for eps in spec.eps)]
+    names = [("none", 0.0), *((attack, eps) for attack in spec.attacks for eps in spec.budgets)]
     for member in range(len(members.seed)):
         for budget, (attack, eps) in enumerate(names):
             yield member, budget, attack, eps
@@ -245,9 +245,7 @@ def _return_rows(
     length = jnp.asarray(visits.alive.sum(0))
     terminated = jnp.asarray(tally.terminated[0, :recorded])
     common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": CONFIDENCE}
-    discounted = discounted_value_gap(
-        tv, length, discount=spec.discount, terminated=terminated, **common
-    )
+    discounted = discounted_value_gap(tv, length, discount=spec.discount, terminated=terminated, **common)
     horizon = horizon_value_gap(tv, length, **common)
     for bound, gap in (("value_gap", discounted), ("horizon_gap", horizon)):
         yield {

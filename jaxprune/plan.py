@@ -48,13 +48,13 @@ def describe(spec: SweepSpec, env: Environment, expected: Estimate) -> dict[str,
     everyone = members(spec)
     training, evaluation = total_steps(spec, env)
     batch = spec.environments * spec.unroll
-    eps = ", ".join(f"{value:g}" for value in spec.eps)
+    eps = ", ".join(f"{value:g}" for value in spec.budgets)
     sparsities = ", ".join(f"{value:g}" for value in spec.sparsities)
     device = jax.devices()[0]
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
         "population": f"{len(everyone.seed)} members: {spec.seeds} seed(s) x sparsities {sparsities}",
-        "pruning": f"{spec.schedule} {spec.score}, scope {spec.scope}",
+        "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
         "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, {training:,} in all",
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {evaluation:,} steps",
@@ -82,6 +82,4 @@ def _physics_speed(spec: SweepSpec, env: Environment) -> float:
 
 
 def _size(leaves: list[jax.ShapeDtypeStruct]) -> int:
-    return sum(
-        leaf.size * leaf.dtype.itemsize for leaf in leaves if hasattr(leaf.dtype, "itemsize")
-    )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if hasattr(leaf.dtype, "itemsize"))

@@ -43,7 +43,11 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, spec: SweepSpec, physics: str) -> "RunFolder":
         """Make the folder and write `spec.json`. Raises SpecError if it exists or cannot be written."""
-        content = {"spec": spec.to_dict(), "physics": physics, **provenance()}
+        content = {
+            "spec": spec.to_dict(),
+            "resolved": {"physics": physics, "eps": spec.budgets, "score": spec.ranking},
+            **provenance(),
+        }
         try:
             path.mkdir(parents=True)
         except FileExistsError:

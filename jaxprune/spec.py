@@ -96,28 +96,17 @@ class SweepSpec:
     def __post_init__(self) -> None:
         for field, parsed in {
             "sparsities": _numbers("sparsities", self.sparsities),
-            "eps": self._budgets(),
+            "eps": self.eps if self.eps == "published" else _numbers("eps", self.eps),
             "attacks": _names("attacks", self.attacks),
-            "score": self._resolved_score(),
             "hidden": tuple(self.hidden),
         }.items():
             object.__setattr__(self, field, parsed)
         self._check()
 
-    def _budgets(self) -> tuple[float, ...]:
-        if self.eps == "published":
-            return (PUBLISHED_EPS.get(self.env, DEFAULT_EPS),)
-        return _numbers("eps", self.eps)
-
-    def _resolved_score(self) -> str:
-        if self.score != "auto":
-            return self.score
-        return "random" if self.schedule == "static" else "magnitude"
-
     def _check(self) -> None:
         for field, known in {
             "schedule": SCHEDULES,
-            "score": SCORES,
+            "score": ("auto", *SCORES),
             "scope": SCOPES,
             "norm": NORMS,
             "space": SPACES,
@@ -130,17 +119,17 @@ class SweepSpec:
         if self.physics not in ("auto", *known):
             raise unknown_name(f"physics of {self.env}", self.physics, ("auto", *known))
         _each_once("sparsities", self.sparsities)
-        _each_once("eps", self.eps)
+        _each_once("eps", self.budgets)
         _each_once("attacks", self.attacks)
         for sparsity in self.sparsities:
             if not 0 <= sparsity < 1:
                 raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
-        for eps in self.eps:
+        for eps in self.budgets:
             if not 0 <= eps < math.inf:
                 raise SpecError(f"eps: {eps:g} must be a finite number of at least 0")
         for name in self.attacks:
             attacks.make(name)
-        if self.schedule == "static" and self.score != "random":
+        if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
         self._check_numbers()
 
@@ -179,6 +168,18 @@ class SweepSpec:
             raise SpecError(f"discount: {self.discount} must be in [0, 1)")
         if not 0 <= self.gae_lambda <= 1:
             raise SpecError(f"gae_lambda: {self.gae_lambda} must be in [0, 1]")
+
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """The budgets that `eps` stands for."""
+        return (PUBLISHED_EPS.get(self.env, DEFAULT_EPS),) if self.eps == "published" else self.eps
+
+    @property
+    def ranking(self) -> str:
+        """The score that `score` stands for."""
+        if self.score != "auto":
+            return self.score
+        return "random" if self.schedule == "static" else "magnitude"
 
     @property
     def iterations(self) -> int:

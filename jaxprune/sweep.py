@@ -139,7 +139,7 @@ def total_steps(spec: SweepSpec, env: Environment) -> tuple[int, int]:
     """Environment steps of training, and the most that the evaluation can take."""
     trained = _trained(spec)
     training = len(trained.seed) * spec.iterations * spec.environments * spec.unroll
-    budgets = 1 + len(spec.attacks) * len(spec.eps)
+    budgets = 1 + len(spec.attacks) * len(spec.budgets)
     return training, len(members(spec).seed) * budgets * spec.episodes * env.horizon
 
 
@@ -185,7 +185,7 @@ def recipe(spec: SweepSpec) -> Recipe:
         hidden=spec.hidden,
         activation=spec.activation,
         schedule=schedule(spec.schedule),
-        score=spec.score,
+        score=spec.ranking,
         scope=spec.scope,
     )
 
@@ -224,7 +224,7 @@ def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wa
     if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
         training = checkpoint.load(folder.checkpoints, training)
     length = max(1, spec.iterations // UPDATES_WHILE_TRAINING)
-    run = jax.jit(partial(_segment, spec, env, length), donate_argnums=0)
+    run = jax.jit(partial(segment, spec, env, length), donate_argnums=0)
     clock, saved = _Clock(), time.monotonic()
     while int(training.iteration) < spec.iterations:
         training = run(training)
@@ -256,7 +256,7 @@ def _save(folder: RunFolder | None, training: Training) -> None:
         checkpoint.save(folder.checkpoints, int(training.iteration), training)
 
 
-def _segment(spec: SweepSpec, env: Environment, length: int, training: Training) -> Training:
+def segment(spec: SweepSpec, env: Environment, length: int, training: Training) -> Training:
     """`length` iterations, or as many as are left."""
 
     def step(now: Training) -> Training:
@@ -301,7 +301,7 @@ def finished(spec: SweepSpec, training: Training) -> tuple[Agent, Agent]:
 
 def conditions(spec: SweepSpec) -> tuple[Condition, ...]:
     """No attack first, then every attack at every budget."""
-    budgets = jnp.asarray(spec.eps, jnp.float32)
+    budgets = jnp.asarray(spec.budgets, jnp.float32)
     return (
         Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm)),
         *(Condition(attacks.make(name), Ball(budgets, spec.norm)) for name in spec.attacks),
@@ -356,4 +356,4 @@ def certify(spec: SweepSpec, agents: Agent, unmasked: Agent, visits: evaluation.
     # One member at a time: the boxes of all states of all members would not fit a small memory.
     run = jax.jit(lambda arguments, eps: jax.lax.map(partial(one, eps=eps), arguments))
     everything = (agents, unmasked, twins, visits, keys)
-    return [jax.device_get(run(everything, jnp.float32(eps))) for eps in spec.eps]
+    return [jax.device_get(run(everything, jnp.float32(eps))) for eps in spec.budgets]

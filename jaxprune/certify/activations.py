@@ -21,6 +21,7 @@ Function = Callable[[Values], Values]
 Extremes = Callable[[Values, Values, Values], tuple[Values, Values]]
 Slopes = Callable[[Values, Values], tuple[Values, ...]]  # of an interval
 
+BISECTIONS = 12
 SWISH_CELLS = 32
 SWISH_CURVATURE = 0.5  # the largest |f''|, at 0
 SWISH_SLOPES = (-0.09984, 1.09984)  # where f'' = 0, at z = -+2.39936, rounded outwards
@@ -69,18 +70,16 @@ def _tanh_end_tangents(lower: Values, upper: Values) -> tuple[Values, Values]:
 
 
 def _tanh_touching(end: Values) -> Values:
-    """Slope at the point d > 0 whose tangent meets tanh at `end < 0`, by Newton's method.
+    """Slope at the point d > 0 whose tangent meets tanh at `end < 0`, by bisection between 0 and `-end / 2`.
 
-    The cubic `z - z^3 / 3` has `d = -end / 2`, the starting point. A slope slightly off is sound as well.
+    The cubic `z - z^3 / 3` has `d = -end / 2`; tanh bends more. A slope slightly off is sound as well.
     """
-    d = -end / 2
-    for _ in range(4):
-        slope = 1 - jnp.tanh(d) ** 2
-        excess = jnp.tanh(d) - jnp.tanh(end) - slope * (d - end)
-        d = jnp.clip(
-            d - excess / (2 * jnp.tanh(d) * slope * (d - end) + jnp.finfo(end.dtype).eps), 0, -end / 2
-        )
-    return 1 - jnp.tanh(d) ** 2
+    low, high = jnp.zeros_like(end), -end / 2
+    for _ in range(BISECTIONS):
+        d = (low + high) / 2
+        rises_above = (1 - jnp.tanh(d) ** 2) * (d - end) > jnp.tanh(d) - jnp.tanh(end)
+        low, high = jnp.where(rises_above, d, low), jnp.where(rises_above, high, d)
+    return 1 - jnp.tanh((low + high) / 2) ** 2
 
 
 def _convex_extremes(function: Function, valley: Function) -> Extremes:

@@ -1,0 +1,153 @@
+"""How far are the bounds from what an attack finds? On published agents, pruned without retraining.
+
+    python benchmarks/certify_tightness.py
+
+writes benchmarks/results/certify_tightness.md. Needs ../shared/released_agents.
+"""
+
+import platform
+import sys
+from functools import partial
+from pathlib import Path
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxprune import certify
+
+AGENTS = Path(__file__).parents[2] / "shared" / "released_agents"
+RESULT = Path(__file__).parent / "results" / "certify_tightness.md"
+STATES, STARTS, STEPS = 200, 10, 50
+VICTIMS = {
+    "Hopper PPO": ("model-ppo-hopper", "Hopper-v4", 0.075),
+    "HalfCheetah PPO": ("model-ppo-halfcheetah", "HalfCheetah-v4", 0.15),
+    "HalfCheetah SA-PPO": ("model-sappo-convex-halfcheetah", "HalfCheetah-v4", 0.15),
+}
+REFERENCE = {  # auto_LiRPA on the same agents: IBP, CROWN, alpha-CROWN (20 iterations), by sparsity
+    "Hopper PPO": {
+        0: (9.9, 1.68, 1.61),
+        0.5: (6.6, 1.57, 1.50),
+        0.7: (4.6, 1.51, 1.45),
+        0.9: (1.8, 1.23, 1.20),
+    },
+    "HalfCheetah PPO": {
+        0: (9.8, 2.59, 2.43),
+        0.5: (7.4, 2.21, 2.04),
+        0.7: (5.4, 1.93, 1.77),
+        0.9: (2.4, 1.39, 1.32),
+    },
+    "HalfCheetah SA-PPO": {
+        0: (1.15, 1.21, 1.08),
+        0.5: (1.11, 1.21, 1.08),
+        0.7: (1.08, 1.18, 1.07),
+        0.9: (1.04, 1.08, 1.03),
+    },
+}
+BOUNDS = {
+    "IBP": certify.interval_bound,
+    "CROWN": certify.crown_bound,
+    "alpha-CROWN": certify.alpha_crown_bound,
+    "splitting": certify.branching_bound,
+}
+
+
+def load(name):
+    """Layers, std and the observation filter of a published agent."""
+    arrays = np.load(AGENTS / f"{name}.npz")
+    parts = ("affine_layers.0", "affine_layers.1", "final_mean")
+    layers = [tuple(arrays[f"policy_model/{part}.{kind}"] for kind in ("weight", "bias")) for part in parts]
+    return layers, np.exp(arrays["policy_model/log_stdev"]), arrays["obs_mean"], arrays["obs_std"]
+
+
+def visited_states(name, task):
+    """States of one deterministic episode after another, evenly thinned, in normalised units."""
+    layers, _, mean, std = load(name)
+    env = gymnasium.make(task)
+    seen, seed, over = [], 0, True
+    while len(seen) < 5 * STATES:
+        if over:
+            observation, _ = env.reset(seed=seed)
+            seed += 1
+        hidden = np.clip((observation - mean) / (std + 1e-8), -10, 10).astype(np.float32)
+        seen.append(hidden)
+        for weight, bias in layers[:-1]:
+            hidden = np.tanh(weight @ hidden + bias)
+        action = np.clip(layers[-1][0] @ hidden + layers[-1][1], -1, 1)
+        observation, _, terminated, truncated, _ = env.step(action)
+        over = terminated or truncated
+    return jnp.asarray(np.stack(seen[::5]))
+
+
+def pruned(layers, sparsity):
+    """The smallest `round(sparsity n)` weights of each kernel set to zero."""
+
+    def masked(weight):
+        zeroed = weight.ravel().copy()
+        zeroed[np.argsort(np.abs(zeroed), kind="stable")[: round(sparsity * weight.size)]] = 0
+        return jnp.asarray(zeroed.reshape(weight.shape))
+
+    return tuple((masked(weight), jnp.asarray(bias)) for weight, bias in layers)
+
+
+@jax.jit
+def found_distance(layers, states, eps, key):
+    """Largest distance that MAD (sign ascent) finds at each state."""
+
+    def at(state, key):
+        def distance(offset):
+            change = certify.forward(layers, state + offset) - certify.forward(layers, state)
+            return jnp.sqrt(jnp.sum(change**2) + 1e-20)
+
+        def step(offset, _):
+            return jnp.clip(offset + eps / 10 * jnp.sign(jax.grad(distance)(offset)), -eps, eps), None
+
+        starts = eps * jax.random.uniform(key, (STARTS, state.size), minval=-1)
+        ends = jax.vmap(lambda start: jax.lax.scan(step, start, None, STEPS)[0])(starts)
+        return jnp.max(jax.vmap(distance)(ends))
+
+    return jax.vmap(at)(states, jax.random.split(key, len(states)))
+
+
+@partial(jax.jit, static_argnames="name")
+def deltas(name, layers, states, eps):
+    return jax.vmap(lambda state: BOUNDS[name](layers, state, eps).euclidean)(states)
+
+
+def main():
+    header = " | ".join(f"{name} (asked)" for name in BOUNDS)
+    lines = [
+        "# Tightness: mean bound on delta / mean distance found by MAD",
+        "",
+        f"{STATES} visited states, l_inf, normalised space, float32; MAD: {STARTS} starts, {STEPS} steps. "
+        "Asked: auto_LiRPA on the same agents (its states differ), and 1.3 / 1.8 for the best bound, dense. "
+        "CROWN, alpha-CROWN (20 steps) and splitting (128 parts) take all actions jointly.",
+        "",
+        f"`python {' '.join(sys.argv)}` on {platform.machine()}, {jax.devices()[0].device_kind}, "
+        f"jax {jax.__version__}, numpy {np.__version__}, gymnasium {gymnasium.__version__}.",
+        "",
+        f"| agent, eps | sparsity | MAD delta | {header} |",
+        "|" + "---|" * (3 + len(BOUNDS)),
+    ]
+    best_asked = {"Hopper PPO": "1.3", "HalfCheetah PPO": "1.8"}
+    for victim, (name, task, eps) in VICTIMS.items():
+        layers, std, _, _ = load(name)
+        states = visited_states(name, task)
+        for sparsity, asked in REFERENCE[victim].items():
+            net = certify.in_std_units(pruned(layers, sparsity), jnp.asarray(std))
+            distance = found_distance(net, states, eps, jax.random.key(0))
+            bounds = {bound: deltas(bound, net, states, eps) for bound in BOUNDS}
+            assert all(np.all(bound >= distance) for bound in bounds.values()), (victim, sparsity)
+            goals = [*asked, best_asked.get(victim, "-") if sparsity == 0 else "-"]
+            cells = [
+                f"{float(bound.mean() / distance.mean()):.3f} ({goal})"
+                for bound, goal in zip(bounds.values(), goals, strict=True)
+            ]
+            lines.append(f"| {victim}, {eps} | {sparsity} | {distance.mean():.2f} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    RESULT.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The line every table of results carries: where and with what it was measured."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
+
+
+def machine_line(command: str) -> str:
+    """Command, processor, cores, device and versions, as one Markdown paragraph."""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    device = jax.devices()[0]
+    return (
+        f"Command: `{command}`. Machine: {platform.machine()} ({_processor()}), {os.cpu_count()} cores, "
+        f"JAX on {device.platform} ({device.device_kind}). Python {platform.python_version()}, {versions}."
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()  # Linux only, as these benchmarks are
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown"

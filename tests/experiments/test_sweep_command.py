@@ -1,0 +1,127 @@
+"""`python -m experiments.sweep`: what it prints, what it leaves behind, and how it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from experiments.command import run_command
+from experiments.sweep import Arguments, main
+
+TABLES = ("results", "certificates", "curves", "regret", "episodes")
+SMALL = [
+    *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
+    *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "16", "16"),
+    *("--episodes", "4", "--certify-episodes", "2"),
+]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments.sweep", *arguments])
+    run_command(Arguments, main)
+
+
+def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "experiments.sweep", *SMALL, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "2 members" in done.stdout
+    assert str(out) in done.stdout.splitlines()[-1]
+    names = {path.name for path in out.iterdir()}
+    tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
+    figures = {"returns.png", "bounds.png", "regret.png", "training.png"}
+    assert names == tables | figures | {"spec.json", "population", "checkpoints"}
+    assert len(pl.read_parquet(out / "results.parquet")) == 6
+    spec = json.loads((out / "spec.json").read_text())
+    assert spec["spec"]["sparsities"] == [0.0, 0.5]
+    assert spec["resolved"]["physics"] == "none"
+    assert spec["versions"]["jax"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sparsities", "0:1:0.1"], "sparsities: 1 is outside [0, 1)"),
+        (["--sparsities=-0.1,0.5"], "sparsities: -0.1 is outside [0, 1)"),
+        (["--sparsities", "0:0.9:0"], "sparsities: step 0"),
+        (["--sparsities", "0:0.9:-0.1"], "sparsities: step -0.1"),
+        (["--sparsities", "0:x:0.1"], "sparsities: cannot read '0:x:0.1'"),
+        (["--sparsities", "0.5,0.5"], "sparsities: 0.5 is given 2 times"),
+        (["--env", "hoper"], "did you mean 'hopper'?"),
+        (["--physics", "nativ"], "did you mean 'native'?"),
+        (["--env", "brax/hopper", "--physics", "brax-sprin"], "did you mean 'brax-spring'?"),
+        (["--schedule", "gradul"], "did you mean 'gradual'?"),
+        (["--score", "magnitud"], "did you mean 'magnitude'?"),
+        (["--attacks", "madd"], "did you mean 'mad'?"),
+        (["--eps=-0.1"], "eps: -0.1 must be"),
+        (["--seeds", "0"], "seeds: 0 must be at least 1"),
+        (["--steps=-5"], "steps: -5 must be at least 1"),
+        (["--episodes", "0"], "episodes: 0 must be at least 1"),
+        (["--steps", "100"], "steps: 100 is less than one PPO iteration"),
+        (["--head", "categorical"], "head: 'categorical' does not fit hopper"),
+        (["--device", "tpu"], "device: this machine has no tpu"),
+        (["--resume", "nowhere"], "resume: nowhere is no run folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, *arguments)
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_or_unwritable_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for out, said in ((tmp_path, "exists"), (tmp_path / "file" / "run", "cannot create")):
+        with pytest.raises(SystemExit) as leaving:
+            command(monkeypatch, *SMALL, "--out", str(out))
+        assert leaving.value.code == 2
+        assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command(monkeypatch, *SMALL, "--dry-run")
+    printed = capsys.readouterr().out
+    for fact in ("2 members", "takes about", "memory", "probe/linear"):
+        assert fact in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_explains_every_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--help")
+    assert leaving.value.code == 0
+    printed = capsys.readouterr().out
+    for option in ("--sparsities", "--dry-run", "--resume", "--eps", "--schedule"):
+        assert option in printed
+    assert "start:stop:step" in printed

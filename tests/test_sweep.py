@@ -1,0 +1,184 @@
+"""A sweep as a whole, on probe tasks that take milliseconds a step."""
+
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import jaxprune as jp
+
+sweeps = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
+
+TABLES = ("results", "certificates", "curves", "regret", "episodes")
+SMALL = jp.SweepSpec(
+    env="probe/linear",
+    sparsities=(0.0, 0.5),
+    steps=8 * 512,
+    environments=8,
+    unroll=64,
+    epochs=2,
+    minibatches=4,
+    hidden=(16, 16),
+    episodes=4,
+    certify_episodes=2,
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> jp.Sweep:
+    return jp.sweep(SMALL)
+
+
+def test_results_have_one_row_per_member_attack_and_budget(small: jp.Sweep) -> None:
+    rows = small.results.select("seed", "sparsity_asked", "attack", "eps").rows()
+    assert rows == [
+        (0, s, a, e) for s in (0.0, 0.5) for a, e in (("none", 0.0), ("random", 0.1), ("mad", 0.1))
+    ]
+
+
+def test_achieved_sparsity_is_exact(small: jp.Sweep) -> None:
+    kernels = [layer["kernel"] for layer in small.agents.policy.values()]
+    for member, asked in enumerate(SMALL.sparsities):
+        zeros = [int((kernel[member] == 0).sum()) for kernel in kernels]
+        assert zeros == [round(asked * kernel[member].size) for kernel in kernels]
+
+
+def test_no_perturbation_leaves_its_ball(small: jp.Sweep) -> None:
+    assert small.results["outside_ball"].sum() == 0
+
+
+def test_the_regret_terms_add_up(small: jp.Sweep) -> None:
+    parts = small.regret.select(pl.sum_horizontal("clean_regret", "pruning_loss", "robustness_gap"))
+    np.testing.assert_allclose(parts.to_series(), small.regret["total"], rtol=1e-12)
+
+
+def test_no_sound_bound_is_below_what_the_attack_found(small: jp.Sweep) -> None:
+    delta = small.certificates.filter(pl.col("quantity") == "delta")
+    found = delta.filter(pl.col("kind") == "estimate").select("member", found="value")
+    bounds = delta.filter(pl.col("kind") == "bound").join(found, on="member")
+    assert len(bounds) == 2 * 5
+    assert (bounds["value"] >= bounds["found"]).all()
+
+
+def test_no_mask_raises_a_monotone_bound(small: jp.Sweep) -> None:
+    monotone = small.certificates.filter(pl.col("monotone") & pl.col("unmasked").is_not_null())
+    assert len(monotone) == 2 * 3
+    assert (monotone["value"] <= monotone["unmasked"]).all()
+
+
+def test_the_same_spec_gives_the_same_tables(small: jp.Sweep) -> None:
+    again = jp.sweep(SMALL)
+    for name in TABLES:
+        assert_frame_equal(getattr(again, name), getattr(small, name), check_exact=True)
+
+
+def test_a_member_equals_its_solo_run() -> None:
+    together = jp.sweep(replace(SMALL, seeds=2))
+    alone = jp.sweep(replace(SMALL, sparsities=(0.5,)))
+    row = pl.col("seed").eq(0) & pl.col("sparsity_asked").eq(0.5)
+    for name, column in (("results", "return_mean"), ("curves", "return_mean"), ("curves", "kl")):
+        member, solo = getattr(together, name).filter(row)[column], getattr(alone, name)[column]
+        # Batched and single matrix products may round differently, and training carries that on.
+        np.testing.assert_allclose(member, solo, rtol=1e-3, atol=1e-4)
+
+
+def test_one_trace_of_the_program_serves_the_whole_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = []
+    segment = sweeps.segment
+    monkeypatch.setattr(sweeps, "segment", lambda *a: traced.append(1) or segment(*a))
+    env = sweeps.environment(SMALL)
+    sweeps.train(SMALL, env, None, lambda update: None)
+    assert len(traced) == 1
+
+
+def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
+    env = sweeps.environment(SMALL)
+    run = jax.jit(partial(sweeps.segment, SMALL, env, 1))
+    training = run(sweeps.start(SMALL, env))
+    learners = training.learners
+    other = learners.replace(
+        sparsity=jnp.array([0.3, 0.9]), hyper=learners.hyper.replace(learning_rate=jnp.array([1e-4, 1e-2]))
+    )
+    run(training.replace(learners=other))
+    assert run._cache_size() == 1
+
+
+def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
+    tmp_path, small: jp.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    seen = []
+
+    def stop(update: sweeps.Update) -> None:
+        seen.append(update)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jp.sweep(SMALL, tmp_path / "run", stop)
+    resumed = []
+    result = jp.resume(tmp_path / "run", resumed.append)
+    assert resumed[0].steps_done == seen[-1].steps_done * 4 // 3  # goes on with the fourth iteration
+    for name in TABLES:
+        assert_frame_equal(getattr(result, name), getattr(small, name), check_exact=True)
+
+
+def test_posthoc_members_are_masks_of_one_dense_policy() -> None:
+    result = jp.sweep(replace(SMALL, schedule="posthoc"))
+    dense, pruned = (jax.tree.map(lambda leaf, i=i: leaf[i], result.agents) for i in range(2))
+    for whole, part in zip(dense.policy.values(), pruned.policy.values(), strict=True):
+        kept = part["kernel"] != 0
+        np.testing.assert_array_equal(part["kernel"], np.where(kept, whole["kernel"], 0))
+        assert np.abs(whole["kernel"][~kept]).max() <= np.abs(whole["kernel"][kept]).min()
+    assert result.curves["member"].unique().to_list() == [0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": "probe/categorical"},
+        {"schedule": "micro", "scope": "global"},
+        {"schedule": "static"},
+        {"schedule": "oneshot", "score": "random"},
+        {"norm": "l2", "space": "raw", "eps": (0.05, 0.1)},
+    ],
+    ids=str,
+)
+def test_every_kind_of_sweep_runs_through(change: dict) -> None:
+    result = jp.sweep(replace(SMALL, **change))
+    budgets = len(result.spec.budgets) * len(result.spec.attacks) + 1
+    assert len(result.results) == 2 * budgets
+    assert result.results["outside_ball"].sum() == 0
+
+
+def test_an_existing_folder_is_left_alone(tmp_path) -> None:
+    with pytest.raises(jp.SpecError, match="exists"):
+        jp.sweep(SMALL, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_head_that_does_not_fit_the_task_is_refused() -> None:
+    with pytest.raises(jp.SpecError, match="head: 'categorical' does not fit probe/linear"):
+        jp.sweep(replace(SMALL, head="categorical"))
+
+
+def test_a_diverged_member_is_reported_and_poisons_no_other(small: jp.Sweep) -> None:
+    env = sweeps.environment(SMALL)
+    training = sweeps.start(SMALL, env)
+    learners = training.learners
+    broken = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), learners.agent.policy)
+    run = jax.jit(partial(sweeps.segment, SMALL, env, SMALL.iterations))
+    poisoned = run(training.replace(learners=learners.replace(agent=learners.agent.replace(policy=broken))))
+    healthy = run(training)
+    np.testing.assert_array_equal(
+        poisoned.learners.agent.policy["layer_0"]["kernel"][0],
+        healthy.learners.agent.policy["layer_0"]["kernel"][0],
+    )
+    assert int(poisoned.history.failed[-1, 1]) == SMALL.environments * SMALL.unroll
+    assert int(poisoned.history.failed[:, 0].sum()) == 0
