@@ -187,7 +187,7 @@ Per environment step (medians): physics {times[RAW]:.1f} us, callback and task \
 {times[ACTING] - times[PHYSICS]:.1f} us, update and masks {times[TRAINING] - times[ACTING]:.1f} us.
 
 Compiling the training program in a fresh process: {compiles[0]:.1f} s with an empty cache, \
-{compiles[1]:.1f} s with the cache of the run before.
+{compiles[1]:.1f} s with the cache of the run before (JAX does not cache programs that call back into Python).
 
 Training {COMPARED_ITERATIONS} iterations of ten members in one program took {together:.1f} s, ten single \
 runs one after the other {alone:.1f} s (compilation included in both): {alone / together:.2f} times as long.
