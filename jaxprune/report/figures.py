@@ -205,13 +205,17 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
     """Return and sparsity during training against environment steps, one line per sparsity asked.
 
     Lines are means over seeds, bands run from the lowest seed to the highest; iterations in which no
-    episode ended are left out. Nothing is smoothed.
+    episode ended are left out. Returns are running means over a twentieth of the iterations, since an
+    iteration ends only a few episodes.
 
     Raises:
         ValueError: the table is empty.
     """
     if curves.is_empty():
         raise ValueError("curves: the table is empty, there is nothing to draw")
+    window = max(1, curves["iteration"].max() // 20)
+    running = pl.col("return_mean").fill_nan(None).rolling_mean(window, min_samples=1)
+    curves = curves.sort("member", "iteration").with_columns(running.over("member"))
     figure = Figure(figsize=panel, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     entitle(figure, "Training", title)
@@ -231,7 +235,10 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
         achieved = _seed_range(rows, "sparsity")
         lower.plot(achieved["env_steps"], achieved["mean"], color=color, linewidth=1.3)
     band = "; band: lowest to highest seed" if curves["seed"].n_unique() > 1 else ""
-    upper.set(ylabel="mean return of training episodes", title=f"final sparsity at the line's end{band}")
+    smoothed = f"; running mean of {window} iterations" if window > 1 else ""
+    upper.set(
+        ylabel="mean return of training episodes", title=f"final sparsity at the line's end{smoothed}{band}"
+    )
     lower.set(ylabel="sparsity", ylim=(-0.03, 1.0), xlabel="environment steps per member")
     lower.xaxis.set_major_formatter(EngFormatter(sep=""))
     upper.margins(x=0.01)
