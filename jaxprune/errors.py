@@ -12,5 +12,5 @@ def unknown_name(field: str, value: object, known: Iterable[str]) -> SpecError:
     """The error for a name that is not in `known`, with the nearest known one as a suggestion."""
     names = sorted(known)
     near = get_close_matches(str(value), names, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return SpecError(f"{field}: unknown name {value!r}{hint} Known: {', '.join(names)}")

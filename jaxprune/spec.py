@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from jaxprune import attacks, envs
@@ -21,6 +21,9 @@ PUBLISHED_EPS = {
 """l_inf budgets of the published tables, in the normalised space."""
 
 DEFAULT_EPS = 0.1
+MOST_VALUES = 10_000
+"""Of one range."""
+
 HEADS = ("auto", "gaussian", "categorical")
 
 
@@ -115,9 +118,11 @@ class SweepSpec:
         }.items():
             if getattr(self, field) not in known:
                 raise unknown_name(field, getattr(self, field), known)
+        if self.env not in envs.tasks():
+            raise unknown_name("env", self.env, envs.tasks())
         known = envs.physics_names(self.env)
         if self.physics not in ("auto", *known):
-            raise unknown_name(f"physics of {self.env}", self.physics, ("auto", *known))
+            raise unknown_name("physics", self.physics, ("auto", *known))
         _each_once("sparsities", self.sparsities)
         _each_once("eps", self.budgets)
         _each_once("attacks", self.attacks)
@@ -129,6 +134,8 @@ class SweepSpec:
                 raise SpecError(f"eps: {eps:g} must be a finite number of at least 0")
         for name in self.attacks:
             attacks.make(name)
+        if "none" in self.attacks:
+            raise SpecError("attacks: 'none' is always measured; leave it out")
         if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
         self._check_numbers()
@@ -202,27 +209,30 @@ class SweepSpec:
 
 def _numbers(field: str, given: str | tuple[float, ...]) -> tuple[float, ...]:
     """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers."""
-    if not isinstance(given, str):
-        return tuple(float(number) for number in given)
-    parts = given.split(":")
+    parts = given.split(":") if isinstance(given, str) else ()
     try:
-        numbers = [Decimal(part.strip()) for part in (parts if len(parts) > 1 else given.split(","))]
-    except InvalidOperation:
-        numbers = []
-    if len(parts) not in (1, 3) or not numbers or not all(number.is_finite() for number in numbers):
+        if len(parts) == 3:
+            return _steps(field, *map(Decimal, parts))
+        values = given.split(",") if isinstance(given, str) else given
+        numbers = tuple(float(value) for value in values)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        numbers = ()
+    if not numbers or not all(math.isfinite(number) for number in numbers):
         raise SpecError(
             f"{field}: cannot read {given!r}; give start:stop:step (0:0.9:0.1) or a list (0,0.5,0.9)"
         )
-    return tuple(float(number) for number in (_steps(field, *numbers) if len(parts) == 3 else numbers))
+    return numbers
 
 
-def _steps(field: str, start: Decimal, stop: Decimal, step: Decimal) -> list[Decimal]:
+def _steps(field: str, start: Decimal, stop: Decimal, step: Decimal) -> tuple[float, ...]:
+    """Start, start + step, ... up to the stop itself, if it is met. Raises ArithmeticError for infinities."""
     if step == 0 or (stop - start) * step < 0:
         raise SpecError(f"{field}: step {step} never leads from {start} to {stop}; it needs the other sign")
-    count = int((stop - start) / step) + 1
-    if count > 10_000:
-        raise SpecError(f"{field}: {start}:{stop}:{step} makes {count} values; at most 10000")
-    return [start + i * step for i in range(count)]
+    if (stop - start) / step >= MOST_VALUES:
+        raise SpecError(f"{field}: {start}:{stop}:{step} makes more than {MOST_VALUES} values")
+    return tuple(float(start + i * step) for i in range(int((stop - start) / step) + 1))
 
 
 def _names(field: str, given: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from jaxprune.certification import Certified
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, Evaluation
+from jaxprune.interrupt import deferred_interrupt
 from jaxprune.outcome import Members
 from jaxprune.policy import Agent
 from jaxprune.pruning import schedule
@@ -218,7 +219,7 @@ def start(spec: SweepSpec, env: Environment) -> Training:
 def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Training:
     """All iterations, from the newest checkpoint if there is one, in segments of one compiled program.
 
-    An interrupt waits for the segment in flight and saves it before it goes on its way.
+    Ctrl-C takes effect when the segment in flight is done, and saves it first.
     """
     training = start(spec, env)
     if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
@@ -226,27 +227,25 @@ def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wa
     length = max(1, spec.iterations // UPDATES_WHILE_TRAINING)
     run = jax.jit(partial(segment, spec, env, length), donate_argnums=0)
     clock, saved = _Clock(), time.monotonic()
-    while int(training.iteration) < spec.iterations:
-        training = run(training)
-        try:
-            while not training.iteration.is_ready():
-                time.sleep(0.01)
-        except KeyboardInterrupt:
-            _save(folder, training)
-            raise
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save(folder, training)
-            saved = time.monotonic()
-        done = int(training.iteration)
-        per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
-        watch(
-            Update(
-                "training",
-                done * per_iteration,
-                clock.speed(done * per_iteration),
-                outcome.latest(_trained(spec), training.history, done),
+    with deferred_interrupt() as interrupt:
+        while int(training.iteration) < spec.iterations:
+            training = jax.block_until_ready(run(training))
+            if interrupt.pressed:
+                _save(folder, training)
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                _save(folder, training)
+                saved = time.monotonic()
+            done = int(training.iteration)
+            per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
+            watch(
+                Update(
+                    "training",
+                    done * per_iteration,
+                    clock.speed(done * per_iteration),
+                    outcome.latest(_trained(spec), training.history, done),
+                )
             )
-        )
     _save(folder, training)
     return training
 
@@ -328,13 +327,16 @@ def evaluate(
     now = jax.jit(jax.vmap(begin))(agents, seeds)
     run = jax.jit(jax.vmap(advance), donate_argnums=1)
     visits, clock, before = [], _Clock(), total_steps(spec, env)[0]
-    while now.tally.alive.any():
-        now, seen = run(agents, now)
-        visits.append(jax.device_get(seen))
-        taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
-        speed = clock.speed(taken)
-        done = min(before + taken, sum(total_steps(spec, env)))
-        watch(Update("evaluating", done, speed, outcome.clean_so_far(members(spec), now.tally)))
+    with deferred_interrupt() as interrupt:
+        while now.tally.alive.any():
+            now, seen = jax.block_until_ready(run(agents, now))
+            if interrupt.pressed:
+                raise KeyboardInterrupt
+            visits.append(jax.device_get(seen))
+            taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
+            speed = clock.speed(taken)
+            done = min(before + taken, sum(total_steps(spec, env)))
+            watch(Update("evaluating", done, speed, outcome.clean_so_far(members(spec), now.tally)))
     return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
 
 

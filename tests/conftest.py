@@ -1,4 +1,4 @@
-"""Every test runs on the CPU, with the shapes of everything checked; one cache of compiled programs for all."""
+"""Every test runs on the CPU with all shapes checked. What is compiled is kept for the session."""
 
 import os
 import shutil
@@ -12,10 +12,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Set before JAX is imported, and inherited by the workers of pytest-xdist.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", mkdtemp(prefix="jaxprune-tests-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Tests compile more than they compute.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402
 
-import tests.shapes  # noqa: F401  the hook looks its checker up by name
+import tests.shapes  # noqa: E402, F401  the hook looks its checker up by name
 
 install_import_hook(["jaxprune"], "tests.shapes.check")
 

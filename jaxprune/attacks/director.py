@@ -31,9 +31,11 @@ class Director(Memoryless):
     The director's mean, [obs] -> [act], read off the true normalised observation, is a direction in action
     space; the actor is `ascend` on the `push` along it: length times cosine in one number. The published
     actor is a single sign step on cosine plus length, and its code takes that step against the direction.
+
+    network: parameters of the mean; None before it is learned (`jaxprune.training.adversary`).
     """
 
-    network: Params
+    network: Params | None
     steps: int = struct.field(pytree_node=False, default=10)
     activation: str = struct.field(pytree_node=False, default="tanh")
     name: str = struct.field(pytree_node=False, default="director")
@@ -43,4 +45,19 @@ class Director(Memoryless):
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The point tried that pushes the action furthest where the director points."""
         direction = networks.apply(self.network, victim.view(point), self.activation)
-        return ascend(key, push(victim, point, direction), point, ball, self.steps), memory
+        return self.show(key, victim, point, ball, direction), memory
+
+    def show(
+        self,
+        key: PRNGKeyArray,
+        victim: Victim,
+        point: Float[Array, " obs"],
+        ball: Ball,
+        action: Float[Array, " act"],
+    ) -> Float[Array, " obs"]:
+        """The point that an action of the director, a direction, shows."""
+        return ascend(key, push(victim, point, action), point, ball, self.steps)
+
+    def action_size(self, observation_size: int, action_size: int) -> int:
+        """Length of the director's action, against a victim of these sizes: one number per action."""
+        return action_size

@@ -21,10 +21,10 @@ class Learned(Memoryless):
     """SA-RL (Zhang et al., ICLR 2021, arXiv 2101.08452): PPO trained on the victim's negated reward.
 
     network: parameters of the adversary's mean, [obs] -> [obs]. It reads the true normalised observation,
-    whatever the space of the attack.
+    whatever the space of the attack. None before it is learned (`jaxprune.training.adversary`).
     """
 
-    network: Params
+    network: Params | None
     activation: str = struct.field(pytree_node=False, default="tanh")
     name: str = struct.field(pytree_node=False, default="learned")
 
@@ -33,4 +33,19 @@ class Learned(Memoryless):
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The adversary's mean action, scaled into the ball; the key is not used."""
         action = networks.apply(self.network, victim.view(point), self.activation)
-        return point + offset(ball, action), memory
+        return self.show(key, victim, point, ball, action), memory
+
+    def show(
+        self,
+        key: PRNGKeyArray,
+        victim: Victim,
+        point: Float[Array, " obs"],
+        ball: Ball,
+        action: Float[Array, " obs"],
+    ) -> Float[Array, " obs"]:
+        """The point that an action of the adversary shows."""
+        return point + offset(ball, action)
+
+    def action_size(self, observation_size: int, action_size: int) -> int:
+        """Length of the adversary's action, against a victim of these sizes: the perturbation itself."""
+        return observation_size

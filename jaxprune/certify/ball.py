@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.certify.rounding import outward, product
+from jaxprune.certify.rounding import l2_norm, outward, product
 from jaxprune.errors import SpecError, unknown_name
 
 NORMS = ("linf", "l2")
@@ -65,7 +65,7 @@ def radii(eps: Radius, size: int, norm: str, dtype: jnp.dtype) -> Float[Array, "
 def l2_radius(eps: Radius, size: int, norm: str, dtype: jnp.dtype) -> Float[Array, ""]:
     """Radius of the smallest l2 ball around this one: for linf `||eps||_2` (a number: `eps sqrt(d)`)."""
     per_feature = radii(eps, size, norm, dtype)
-    return jnp.linalg.norm(per_feature) if norm == "linf" else per_feature[0]
+    return l2_norm(per_feature) if norm == "linf" else per_feature[0]
 
 
 def reach(rows: Float[Array, "out obs"], eps: Radius, norm: str) -> Float[Array, " out"]:
@@ -74,5 +74,5 @@ def reach(rows: Float[Array, "out obs"], eps: Radius, norm: str) -> Float[Array,
     if norm == "linf":
         largest = product(jnp.abs(rows), per_feature)
     else:
-        largest = jnp.linalg.norm(rows, axis=1) * per_feature[0]
+        largest = l2_norm(rows, axis=1) * per_feature[0]
     return outward(largest, rows.shape[1])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.certify.rounding import outward
+from jaxprune.certify.rounding import l2_norm, outward
 
 
 class Change(NamedTuple):
@@ -59,7 +59,7 @@ def change_from_l2(bound: Float[Array, ""]) -> Change:
 
 def farthest_corner(box: Box) -> Float[Array, ""]:
     """Largest l2 norm in the box."""
-    return outward(jnp.linalg.norm(magnitude(box)), box.lower.size)
+    return outward(l2_norm(magnitude(box)), box.lower.size)
 
 
 def pair_gaps(lower: Float[Array, " out"], upper: Float[Array, " out"]) -> Float[Array, "out out"]:

@@ -60,9 +60,10 @@ def alpha_crown_bound(
     activation: str = "tanh",
     steps: int = 20,
 ) -> Change:
-    """CROWN with slopes improved by `steps` of Adam, one pair per neuron; never above `crown_bound`.
+    """CROWN with slopes improved by Adam, one pair per neuron; never above `crown_bound`.
 
-    Every slope gives a sound bound, so the smallest bound seen on the way is one.
+    Every slope gives a sound bound, so the smallest of the `steps` bounds seen on the way is one. The first
+    is that of CROWN.
 
     Raises:
         SpecError: an unknown norm or activation.
@@ -91,7 +92,8 @@ def optimised(
         slopes = jax.tree.map(
             lambda slope, update: jnp.clip(slope + update, *activation.slopes), slopes, updates
         )
-        return (slopes, moments, jnp.minimum(best, value)), None
+        return (slopes, moments, jnp.fmin(best, value)), None
 
-    (slopes, _, best), _ = jax.lax.scan(step, (start, adam.init(start), bound(start)), None, steps)
-    return jnp.minimum(best, bound(slopes))
+    nothing = jnp.asarray(jnp.inf, region.state.dtype)
+    (_, _, best), _ = jax.lax.scan(step, (start, adam.init(start), nothing), None, steps)
+    return best

@@ -28,9 +28,11 @@ def interval_bound(
     Raises:
         SpecError: an unknown norm or activation.
     """
+    function, region = activation_named(activation), ball(state, eps, norm)
     box = interval_box(layers, state, eps, norm=norm, activation=activation)
     pairs = interval_box(pairwise(layers), state, eps, norm=norm, activation=activation)
-    return Change(change_from_box(box).euclidean, jnp.max(pairs.upper))
+    noise = pair_noise(last_slack(layers, region, function), layers, state, function)
+    return Change(change_from_box(box).euclidean, jnp.max(pairs.upper + noise))
 
 
 def interval_box(
@@ -92,6 +94,24 @@ def affine_image(layer: Layer, box: Box) -> Box:
     radius = product(jnp.abs(weight), (box.upper - box.lower) / 2)
     radius = radius + affine_slack(weight, bias, magnitude(box))
     return Box(centre - radius, centre + radius)
+
+
+def last_slack(layers: Layers, region: Region, activation: Activation) -> Float[Array, " out"]:
+    """Rounding of the last layer alone, over a region."""
+    *hidden, _ = preactivations(layers, region, activation)
+    return affine_slack(*layers[-1], magnitude(image(activation, hidden[-1])) if hidden else region.largest)
+
+
+def pair_noise(
+    slack: Float[Array, " out"], layers: Layers, state: Float[Array, " obs"], activation: Activation
+) -> Float[Array, " pair"]:
+    """Rounding of `D_i - D_j` beyond that of `pairwise`, from the `slack` of the attacked outputs.
+
+    Each output is rounded by itself, attacked and clean, however small `W_i - W_j` may be.
+    """
+    clean = clean_output(layers, state, activation)
+    noise = slack + (clean.upper - clean.lower)
+    return (noise[:, None] + noise[None, :]).reshape(-1)
 
 
 def pairwise(layers: Layers) -> Layers:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxprune.certify.activations import Activation
 from jaxprune.certify.ball import Region
 from jaxprune.certify.change import Box, farthest_corner, magnitude
-from jaxprune.certify.interval import clean_output, pairwise
+from jaxprune.certify.interval import clean_output, pair_noise, pairwise
 from jaxprune.certify.linear import Hidden, preactivation, slack_of, upper_limits
 from jaxprune.certify.network import Layers
 from jaxprune.certify.rounding import outward, product
@@ -53,7 +53,7 @@ def worst_euclidean(
     limits = (
         limits + product(jnp.abs(chords), slack) - jnp.sum(pieces.lower * pieces.upper, axis=1) + rounding
     )
-    squares = jnp.maximum(jnp.minimum(limits, corners), 0)
+    squares = jnp.maximum(jnp.minimum(limits, corners), jnp.finfo(limits.dtype).tiny)
     worst = jnp.argmax(squares)
     distance = jnp.minimum(outward(jnp.sqrt(squares[worst]), bias.size), farthest_corner(box))
     return Worst(distance, coefficients[worst])
@@ -66,7 +66,8 @@ def worst_span(layers: Layers, hidden: tuple[Hidden, ...], region: Region, activ
     limits, coefficients = upper_limits(pairs[-1], hidden, region)
     limits = limits + slack_of(pairs[-1], hidden, region, activation)
     box = preactivation(pairs[-1], hidden, region, activation)
-    gaps = jnp.minimum(limits, box.upper) - clean.lower
+    slack = slack_of(layers[-1], hidden, region, activation)
+    gaps = jnp.minimum(limits, box.upper) - clean.lower + pair_noise(slack, layers, region.state, activation)
     worst = jnp.argmax(gaps)
     return Worst(gaps[worst], coefficients[worst])
 

@@ -11,7 +11,7 @@ from jaxprune.certify.activations import activation_named
 from jaxprune.certify.ball import Radius, l2_radius
 from jaxprune.certify.change import Change, change_from_l2
 from jaxprune.certify.network import Layers, stretch
-from jaxprune.certify.rounding import outward, product, unit
+from jaxprune.certify.rounding import l2_norm, outward, product, unit
 from jaxprune.errors import SpecError
 
 GRAM_STEPS = 8
@@ -31,10 +31,10 @@ def spectral_norm(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     gram = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     log_scale = jnp.zeros((), matrix.dtype)
     for step in range(GRAM_STEPS):
-        scale = _positive_frobenius(gram)
+        scale = l2_norm(gram)
         log_scale = log_scale + jnp.log(scale) / 2**step
         gram = product((gram / scale).T, gram / scale)
-    log_scale = log_scale + jnp.log(_positive_frobenius(gram)) / 2**GRAM_STEPS
+    log_scale = log_scale + jnp.log(l2_norm(gram)) / 2**GRAM_STEPS
     return outward(jnp.exp(log_scale) * (1 + jnp.abs(log_scale) * jnp.finfo(matrix.dtype).eps), matrix.size)
 
 
@@ -102,10 +102,5 @@ def inverse_above(small: Float[Array, "n n"]) -> Float[Array, "n n"]:
         series = series + product(series, power)
         power = product(power, power)
     series = series + 2 * power
-    slack = 4 * size**1.5 * unit(small.dtype) * jnp.linalg.norm(series)
+    slack = 4 * size**1.5 * unit(small.dtype) * l2_norm(series)
     return (series + series.T) / 2 + slack * jnp.eye(size, dtype=small.dtype)
-
-
-def _positive_frobenius(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
-    """Frobenius norm, kept above zero so that a fully pruned layer has a logarithm and a gradient."""
-    return jnp.sqrt(jnp.sum(matrix**2) + jnp.finfo(matrix.dtype).tiny)

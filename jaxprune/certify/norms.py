@@ -14,7 +14,7 @@ from jaxprune.certify.ball import Radius, l2_radius, radii, reach
 from jaxprune.certify.change import Change, change_from_l2, change_from_sizes
 from jaxprune.certify.lipschitz import spectral_norm, spectral_product
 from jaxprune.certify.network import Layers, stretch
-from jaxprune.certify.rounding import outward, product
+from jaxprune.certify.rounding import l2_norm, outward, product
 
 
 def frobenius_product(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:
@@ -22,7 +22,7 @@ def frobenius_product(layers: Layers, eps: Radius, *, norm: str = "linf", activa
     first = layers[0][0]
     bound = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
     for weight, _ in layers:
-        bound = bound * jnp.linalg.norm(weight)
+        bound = bound * l2_norm(weight)
     return change_from_l2(outward(bound, sum(weight.size for weight, _ in layers)))
 
 
@@ -36,7 +36,7 @@ def induced_one_product(
     """
     first = layers[0][0]
     per_feature = radii(eps, first.shape[1], norm, first.dtype)
-    l1_radius = jnp.sum(per_feature) if norm == "linf" else jnp.linalg.norm(per_feature)
+    l1_radius = jnp.sum(per_feature) if norm == "linf" else l2_norm(per_feature)
     bound = l1_radius * stretch(layers, activation)
     for weight, _ in layers:
         bound = bound * jnp.max(jnp.sum(jnp.abs(weight), axis=0))

@@ -3,34 +3,50 @@
 The bounds that are monotone in `|W|` stand beside the tight ones, and beside both what an attack found.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
+from jaxprune.certify.activations import activation_named
 from jaxprune.certify.change import Change
+from jaxprune.certify.crown import crown_bound
 from jaxprune.certify.divergence import categorical_tv_bound, gaussian_tv
 from jaxprune.certify.interval import interval_bound
-from jaxprune.certify.lipschitz import spectral_product
+from jaxprune.certify.jacobian import jacobian_bound
+from jaxprune.certify.lipschitz import eclipse_bound, spectral_product
 from jaxprune.certify.network import Layers, in_std_units
 from jaxprune.certify.norms import frobenius_product, induced_inf_product, path_bound
 from jaxprune.policy import Agent, normalizer
 from jaxprune.policy import layers as layers_of
 
-GLOBAL_BOUNDS: dict[str, Callable[..., Change]] = {
+Bounds = Mapping[str, Callable[..., Change]]
+"""Bounds by the name they carry in tables."""
+
+GLOBAL_BOUNDS: Bounds = {
     "frobenius": frobenius_product,
     "induced_inf": induced_inf_product,
     "path": path_bound,
     "spectral": spectral_product,
+    "eclipse": eclipse_bound,
 }
 """Bounds that hold at every state."""
+
+LOCAL_BOUNDS: Bounds = {"interval": interval_bound, "jacobian": jacobian_bound, "crown": crown_bound}
+"""Bounds at one state that are cheap enough for every state of a sweep."""
 
 MONOTONE = frozenset({"frobenius", "induced_inf", "path"})
 """Bounds that no mask can raise."""
 
+TIGHTEST = "tightest"
+"""The name of the smallest of all bounds, taken state by state."""
+
 ARITHMETIC = "float32, rounded outwards"
+
+ROWS_AT_ONCE = 50
+"""Rows of states bounded side by side: more need more memory, since each holds matrices."""
 
 
 @struct.dataclass
@@ -39,11 +55,16 @@ class Distances:
 
     Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the change
     of the logits.
-    everywhere: one number per global bound. visited: [time, episode], the interval bound at each state.
+    everywhere: one number per global bound. visited: [time, episode], each local bound at each state.
     """
 
     everywhere: dict[str, Float[Array, "..."]]
-    visited: Float[Array, "..."]
+    visited: dict[str, Float[Array, "..."]]
+
+    def tightest(self) -> Float[Array, "*batch time episode"]:
+        """The smallest bound at each state; the minimum of sound bounds is sound."""
+        smallest = jnp.min(jnp.stack(list(self.everywhere.values())), axis=0)
+        return jnp.minimum(jnp.min(jnp.stack(list(self.visited.values())), axis=0), smallest[..., None, None])
 
 
 def distances(
@@ -54,12 +75,14 @@ def distances(
     *,
     norm: str,
     space: str,
+    local: Bounds = LOCAL_BOUNDS,
 ) -> Distances:
-    """All bounds for one agent and one budget.
+    """All bounds for one agent and one budget; a global one only where it holds for the activation.
 
     std: the standard deviations that delta is measured in (the policy's own, the dense policy's, or ones for
-    action units); None for a categorical policy.
-    observation: raw units. eps: in the units of `space`.
+    action units); None for a categorical policy. Batched over std alone, the program bounds the hidden
+    layers once, because they do not depend on it.
+    observation: raw units. eps: in the units of `space`. local: the bounds wanted at each state.
     """
     layers = layers_of(agent.policy)
     if std is not None:
@@ -71,16 +94,30 @@ def distances(
     def size(change: Change) -> Float[Array, ""]:
         return change.span if std is None else change.euclidean
 
-    def at(state: Float[Array, " obs"]) -> Float[Array, ""]:
-        return size(interval_bound(layers, state, eps, norm=norm, activation=agent.activation))
+    def at(state: Float[Array, " obs"]) -> dict[str, Float[Array, ""]]:
+        return {
+            name: size(bound(layers, state, eps, norm=norm, activation=agent.activation))
+            for name, bound in local.items()
+        }
 
     return Distances(
         everywhere={
             name: size(bound(layers, eps, norm=norm, activation=agent.activation))
-            for name, bound in GLOBAL_BOUNDS.items()
+            for name, bound in global_bounds(agent.activation).items()
         },
-        visited=jax.vmap(jax.vmap(at))(states),
+        visited=jax.lax.map(jax.vmap(at), states, batch_size=min(ROWS_AT_ONCE, len(states))),
     )
+
+
+def global_bounds(activation: str) -> Bounds:
+    """The global bounds that hold for an activation: `eclipse` needs slopes in [0, 1].
+
+    Raises:
+        SpecError: no slope bound is known for the activation.
+    """
+    least, steepest = activation_named(activation).slopes
+    unit_slopes = least >= 0 and steepest <= 1
+    return {name: bound for name, bound in GLOBAL_BOUNDS.items() if unit_slopes or name != "eclipse"}
 
 
 def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:

@@ -25,6 +25,11 @@ def unit(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).eps)
 
 
+def l2_norm(values: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
+    """Euclidean norm, kept just above zero so that a fully pruned network has a gradient and a logarithm."""
+    return jnp.sqrt(jnp.sum(values**2, axis=axis) + jnp.finfo(values.dtype).tiny)
+
+
 def affine_slack(
     weight: Float[Array, "out in"], bias: Float[Array, " out"], magnitude: Float[Array, " in"]
 ) -> Float[Array, " out"]:

@@ -55,13 +55,13 @@ def tasks() -> tuple[str, ...]:
 
 
 def physics_names(task: str) -> tuple[str, ...]:
-    """The names of the physics that can move `task`, the one that "auto" stands for first.
+    """The names of the physics that can move `task`. Asks nothing of JAX, so the device may still be chosen.
 
     Raises:
         SpecError: there is no such task.
     """
     if task in locomotion.TASKS:
-        return ("native", "mjx") if jax.default_backend() == "cpu" else ("mjx", "native")
+        return ("native", "mjx")
     if task in _BRAX:
         return tuple(f"brax-{backend}" for backend in _BRAX[task])
     if task in _PROBES:
@@ -83,7 +83,8 @@ def make(task: str, physics: str = "auto", horizon: int | None = None) -> Enviro
     """
     known = physics_names(task)
     if physics == "auto":
-        physics = known[0]
+        on_accelerator = task in locomotion.TASKS and jax.default_backend() != "cpu"
+        physics = "mjx" if on_accelerator else known[0]
     if physics not in known:
         raise unknown_name(f"physics of {task}", physics, ("auto", *known))
     if horizon is not None and horizon < 1:

@@ -7,6 +7,8 @@ on state and control alone. Bit for bit it is the loop of `mj_step` over the sam
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from threading import Lock
 
@@ -41,7 +43,7 @@ def engine(task: Task) -> Engine:
         # first to NumPy: a JAX operation inside a callback can wait for itself
         qpos, qvel, control = (np.asarray(array) for array in arrays)
         axes = qpos.shape[:-1]
-        with lock, np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
+        with lock, _silent_mujoco(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
             fields = simulations_of(math.prod(axes)).run(qpos, qvel, control, steps)
             return {
                 name: field.astype(np.float32).reshape(*axes, *field.shape[1:])
@@ -69,6 +71,17 @@ def engine(task: Task) -> Engine:
     )
 
 
+@contextmanager
+def _silent_mujoco() -> Iterator[None]:
+    """MuJoCo's warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
 class _Simulations:
     """`size` simulations of one body, and the fields to read of them."""
 
@@ -88,7 +101,6 @@ class _Simulations:
         batch.qvel = qvel.reshape(-1, self._body.nv)
         batch.ctrl = control.reshape(-1, self._body.nu)
         batch.qacc_warmstart = 0.0
-        batch.warning[..., 1] = 1  # MuJoCo prints and logs a simulation's first warning only: not ours
         if steps == 0:
             batch.forward()
             return self._fields

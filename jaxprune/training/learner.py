@@ -19,7 +19,10 @@ REWARD_CLIP = 10.0
 
 @struct.dataclass
 class Recipe:
-    """What shapes the program of one iteration; the same for every member. All fields are static."""
+    """What shapes the program of one iteration; the same for every member. All fields are static.
+
+    filter: whether an observation filter is learned; False for observations that come normalised.
+    """
 
     environments: int = struct.field(pytree_node=False, default=16)
     unroll: int = struct.field(pytree_node=False, default=128)
@@ -27,6 +30,7 @@ class Recipe:
     minibatches: int = struct.field(pytree_node=False, default=8)
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     activation: str = struct.field(pytree_node=False, default="tanh")
+    filter: bool = struct.field(pytree_node=False, default=True)
     schedule: Schedule = struct.field(pytree_node=False, default=None)
     score: str = struct.field(pytree_node=False, default="magnitude")
     scope: str = struct.field(pytree_node=False, default="layer")
@@ -145,8 +149,9 @@ def iterate(
         epochs=recipe.epochs,
         minibatches=recipe.minibatches,
     )
-    seen = trajectory.observation.reshape(recipe.steps, -1)
-    agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
+    if recipe.filter:
+        seen = trajectory.observation.reshape(recipe.steps, -1)
+        agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
     mask = prune(recipe, learner, agent, (iteration + 1) / iterations)
     after = learner.replace(
         agent=agent,

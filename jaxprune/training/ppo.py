@@ -17,7 +17,11 @@ Leaf = Float[Array, "*members"] | float
 
 @struct.dataclass
 class Hyperparameters:
-    """Leaves of PPO. The defaults learn Hopper in under a million steps."""
+    """Leaves of PPO. The defaults learn Hopper in under a million steps.
+
+    value_rate: learning rate of the value network over that of the policy. Adam's step knows no scale of the
+    loss, so this and not `value_weight` tells how fast the value network learns.
+    """
 
     learning_rate: Leaf = 3e-4
     anneal: Leaf = 1.0
@@ -26,6 +30,7 @@ class Hyperparameters:
     clip: Leaf = 0.2
     entropy_weight: Leaf = 0.0
     value_weight: Leaf = 0.5
+    value_rate: Leaf = 1.0
     max_gradient_norm: Leaf = 0.5
 
 
@@ -156,7 +161,10 @@ def update(
         gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, mask, part, hyper)
         step, state = transform.update(gradient, state)
         # Adam's momentum must not move a weight that is masked now.
-        step = step.replace(policy=masks.apply(step.policy, mask))
+        step = step.replace(
+            policy=masks.apply(step.policy, mask),
+            value=jax.tree.map(lambda change: hyper.value_rate * change, step.value),
+        )
         return (optax.apply_updates(moved, step), state), diagnostics
 
     order = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))

@@ -1,6 +1,7 @@
 """`python -m experiments.sweep`: what it prints, what it leaves behind, and how it refuses."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from experiments.command import run_command
 from experiments.sweep import Arguments, main
+from jaxprune import checkpoint
 
 TABLES = ("results", "certificates", "curves", "regret", "episodes")
+COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
     *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "16", "16"),
@@ -125,3 +128,24 @@ def test_help_explains_every_field(
     for option in ("--sparsities", "--dry-run", "--resume", "--eps", "--schedule"):
         assert option in printed
     assert "start:stop:step" in printed
+
+
+def test_ctrl_c_saves_the_segment_in_flight_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = subprocess.Popen(
+        [*COMMAND, *SMALL, "--env", "hopper", "--steps", str(512 * 200), "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background commands with SIGINT ignored; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not run.stdout.readline().startswith("training"):
+        pass
+    run.send_signal(signal.SIGINT)
+    printed, complaints = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert complaints == ""
+    assert printed.splitlines()[-1] == f"stopped; go on with: python -m experiments.sweep --resume {out}"
+    assert checkpoint.latest(out / "checkpoints") >= 3
+    assert not (out / "results.csv").exists()

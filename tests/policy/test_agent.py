@@ -1,0 +1,84 @@
+"""An agent filters what it observes, and acts and values by its networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune.policy import Agent, Categorical, Gaussian, Normalizer
+from jaxprune.policy import agent as agents
+
+OBS, ACT = 2, 1
+
+
+def linear(*weights):
+    return {"layer_0": {"kernel": jnp.asarray(weights), "bias": jnp.zeros(len(weights[0]))}}
+
+
+@pytest.fixture(name="agent")
+def _agent():
+    """`mu(x) = 2 x_0 - x_1`, `V(x) = x_0 + 3 x_1`, mean (1, -1), variance (4, 9)."""
+    return Agent(
+        policy=linear([2.0], [-1.0]),
+        log_std=jnp.asarray([-0.5]),
+        value=linear([1.0], [3.0]),
+        normalizer=Normalizer(jnp.asarray([1.0, -1.0]), jnp.asarray([4.0, 9.0]), jnp.float32(10.0)),
+    )
+
+
+def test_an_observation_is_normalised_by_the_filter(agent):
+    np.testing.assert_allclose(agent.normalise(jnp.asarray([3.0, 5.0])), [1.0, 2.0], rtol=1e-6)
+
+
+def test_the_policy_reads_the_normalised_observation(agent):
+    x = agent.normalise(jnp.asarray([3.0, 5.0]))
+    np.testing.assert_allclose(agent.output(x), [0.0], atol=1e-6)
+
+
+def test_the_value_network_has_its_own_weights(agent):
+    np.testing.assert_allclose(agent.state_value(jnp.asarray([1.0, 2.0])), 7.0)
+
+
+def test_an_agent_with_a_spread_acts_by_a_gaussian(agent):
+    found = agent.distribution(jnp.asarray([1.0, 0.0]))
+    assert isinstance(found, Gaussian)
+    np.testing.assert_allclose(found.mean, [2.0])
+    np.testing.assert_allclose(found.log_std, [-0.5])
+
+
+def test_an_agent_without_a_spread_acts_by_a_categorical(agent):
+    found = agent.replace(policy=linear([2.0, 0.0], [0.0, 1.0]), log_std=None).distribution(jnp.ones(OBS))
+    assert isinstance(found, Categorical)
+    np.testing.assert_allclose(found.logits, [2.0, 1.0])
+
+
+def test_the_activation_is_the_agents():
+    agent = agents.init(jax.random.key(0), OBS, ACT, hidden=(4,), activation="relu")
+    kernel = {"kernel": jnp.ones((OBS, 4)), "bias": jnp.zeros(4)}
+    agent = agent.replace(value={"layer_0": kernel, "layer_1": linear(*[[1.0]] * 4)["layer_0"]})
+    np.testing.assert_allclose(agent.state_value(jnp.asarray([-1.0, 0.0])), 0.0)
+    np.testing.assert_allclose(agent.state_value(jnp.asarray([3.0, 0.0])), 12.0)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_a_fresh_policy_prefers_nothing_yet(discrete):
+    agent = agents.init(jax.random.key(0), 5, 3, discrete=discrete, hidden=(8,))
+    assert np.abs(agent.output(jnp.ones(5))).max() < 0.05
+    if not discrete:
+        np.testing.assert_array_equal(agent.log_std, np.zeros(3))
+
+
+def test_policy_and_value_start_from_different_draws():
+    agent = agents.init(jax.random.key(0), 5, 1, hidden=(8,))
+    assert not np.allclose(agent.policy["layer_0"]["kernel"], agent.value["layer_0"]["kernel"])
+
+
+def test_a_member_of_a_population_starts_as_it_would_alone():
+    def init(key):
+        return agents.init(key, 5, 3, hidden=(8,))
+
+    keys = jax.random.split(jax.random.key(0), 10)
+    population = jax.jit(jax.vmap(init))(keys)
+    alone = jax.jit(init)(keys[7])
+    for stacked, leaf in zip(jax.tree.leaves(population), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(stacked[7], leaf, atol=1e-6)

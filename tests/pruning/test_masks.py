@@ -1,0 +1,172 @@
+"""A mask removes exactly the number of weights that was asked for, those of the lowest scores."""
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from jaxprune.pruning import SCOPES, masks
+
+SHAPES = {"layer_0": (3, 5), "layer_1": (5, 7), "layer_2": (7, 2)}
+SIZE = sum(rows * columns for rows, columns in SHAPES.values())
+
+quick = settings(max_examples=30, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+sparsities = st.integers(0, 999).map(lambda i: float(np.float32(i / 1000)))
+scopes = pytest.mark.parametrize("scope", SCOPES)
+
+lowest_removed = jax.jit(masks.lowest_removed, static_argnames="scope")
+
+
+def random_scores(seed, levels=None):
+    """Scores per layer; with `levels`, only so many different ones, so that there are ties."""
+    rng = np.random.default_rng(seed)
+    draw = rng.normal if levels is None else lambda size: rng.integers(levels, size=size)
+    return {name: jnp.asarray(draw(size=shape), jnp.float32) for name, shape in SHAPES.items()}
+
+
+def rounded(sparsity, size):
+    """`round(sparsity * size)` in exact arithmetic. Halves are left out: float32 may miss them."""
+    exact = Fraction(sparsity) * size
+    assume(abs(exact % 1 - Fraction(1, 2)) > Fraction(1, 10_000))
+    return round(exact)
+
+
+def numpy_mask(scores, sparsity):
+    """The weights in order of (score, index), the first round(s n) of them removed."""
+    flat = np.asarray(scores).ravel()
+    mask = np.ones(flat.size)
+    for index in sorted(range(flat.size), key=lambda i: (flat[i], i))[: rounded(sparsity, flat.size)]:
+        mask[index] = 0.0
+    return mask
+
+
+def concatenated(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in tree.values()])
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities)
+def test_every_layer_loses_exactly_its_rounded_share(seed, sparsity):
+    mask = lowest_removed(random_scores(seed), sparsity, scope="layer")
+    for name, (rows, columns) in SHAPES.items():
+        assert np.sum(np.asarray(mask[name]) == 0) == rounded(sparsity, rows * columns)
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities)
+def test_all_layers_together_lose_exactly_the_rounded_share(seed, sparsity):
+    mask = lowest_removed(random_scores(seed), sparsity, scope="global")
+    assert np.sum(concatenated(mask) == 0) == rounded(sparsity, SIZE)
+
+
+@scopes
+@pytest.mark.parametrize("level", [i / 10 for i in range(10)])
+def test_the_levels_of_a_sweep_are_counted_exactly_at_full_size(level, scope):
+    # 17 x 64, 64 x 64 and 64 x 6 weights, the network of walker2d: no share of it ends in a half.
+    sizes = (17 * 64, 64 * 64, 64 * 6)
+    scores = {f"layer_{i}": jnp.arange(float(n)).reshape(64, -1) for i, n in enumerate(sizes)}
+    mask = lowest_removed(scores, level, scope=scope)
+    removed = [int(np.sum(np.asarray(m) == 0)) for m in mask.values()]
+    share = Fraction(str(level))
+    if scope == "layer":
+        assert removed == [round(share * n) for n in sizes]
+    else:
+        assert sum(removed) == round(share * sum(sizes))
+
+
+@scopes
+def test_a_mask_holds_zeros_and_ones_only_in_the_shape_of_the_kernels(scope):
+    mask = lowest_removed(random_scores(0), 0.3, scope=scope)
+    assert {name: m.shape for name, m in mask.items()} == SHAPES
+    assert set(np.unique(concatenated(mask))) == {0.0, 1.0}
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities, levels=st.sampled_from([None, 1, 3]))
+def test_the_lowest_scores_of_each_layer_go_and_the_first_of_equals(seed, sparsity, levels):
+    scores = random_scores(seed, levels)
+    mask = lowest_removed(scores, sparsity, scope="layer")
+    for name in SHAPES:
+        np.testing.assert_array_equal(np.ravel(mask[name]), numpy_mask(scores[name], sparsity))
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities, levels=st.sampled_from([None, 1, 3]))
+def test_the_lowest_scores_of_all_go_and_the_first_of_equals(seed, sparsity, levels):
+    scores = random_scores(seed, levels)
+    mask = lowest_removed(scores, sparsity, scope="global")
+    np.testing.assert_array_equal(concatenated(mask), numpy_mask(concatenated(scores), sparsity))
+
+
+@scopes
+@quick
+@given(seed=seeds, pair=st.tuples(sparsities, sparsities))
+def test_what_is_gone_at_one_sparsity_is_gone_at_every_higher_one(scope, seed, pair):
+    scores = random_scores(seed, levels=4)
+    low, high = (concatenated(lowest_removed(scores, s, scope=scope)) for s in sorted(pair))
+    assert np.all(high <= low)
+
+
+@scopes
+def test_one_compilation_serves_every_sparsity(scope):
+    run = jax.jit(lambda scores, sparsity: masks.lowest_removed(scores, sparsity, scope))
+    for level in np.linspace(0, 0.9, 10, dtype=np.float32):
+        run(random_scores(0), level)
+    assert run._cache_size() == 1
+
+
+@scopes
+def test_a_population_of_sparsities_gets_the_masks_of_its_members(scope):
+    levels = jnp.asarray([0.0, 0.25, 0.5, 0.9])
+    scores = random_scores(0)
+    together = jax.vmap(lambda s: masks.lowest_removed(scores, s, scope))(levels)
+    for i, level in enumerate(levels):
+        alone = lowest_removed(scores, level, scope=scope)
+        for name in SHAPES:
+            np.testing.assert_array_equal(together[name][i], alone[name])
+
+
+def params(seed):
+    rng = np.random.default_rng(seed)
+    return {
+        name: {
+            "kernel": jnp.asarray(rng.normal(size=shape), jnp.float32),
+            "bias": jnp.asarray(rng.normal(size=shape[1]), jnp.float32),
+        }
+        for name, shape in SHAPES.items()
+    }
+
+
+def test_applying_a_mask_zeroes_what_it_removes_and_leaves_the_rest():
+    network, mask = params(0), lowest_removed(random_scores(1), 0.4, scope="layer")
+    pruned = masks.apply(network, mask)
+    for name in SHAPES:
+        wanted = np.where(np.asarray(mask[name]) == 1, network[name]["kernel"], 0.0)
+        np.testing.assert_array_equal(pruned[name]["kernel"], wanted)
+
+
+def test_biases_are_never_pruned():
+    network = params(0)
+    pruned = masks.apply(network, jax.tree.map(jnp.zeros_like, masks.kernels(network)))
+    for name in SHAPES:
+        np.testing.assert_array_equal(pruned[name]["bias"], network[name]["bias"])
+
+
+def test_the_dense_mask_removes_nothing():
+    network = params(0)
+    pruned = masks.apply(network, masks.dense(network))
+    for name in SHAPES:
+        np.testing.assert_array_equal(pruned[name]["kernel"], network[name]["kernel"])
+
+
+@scopes
+def test_the_achieved_sparsity_is_the_share_of_zero_weights(scope):
+    mask = lowest_removed(random_scores(0), 0.37, scope=scope)
+    achieved = masks.achieved(masks.apply(params(0), mask))
+    np.testing.assert_allclose(achieved, np.mean(concatenated(mask) == 0), rtol=1e-6)
+    np.testing.assert_allclose(masks.sparsity(mask), achieved, rtol=1e-6)

@@ -1,0 +1,118 @@
+"""A checkpoint comes back bit for bit, and only whole ones are seen."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune import SpecError, checkpoint
+from jaxprune.policy import agent as agents
+
+
+def some_tree(seed=0):
+    """What a run carries: an agent, keys, counters, an empty place, numbers that are easily lost."""
+    return {
+        "agents": jax.vmap(lambda key: agents.init(key, 2, 1, hidden=(3,)))(
+            jax.random.split(jax.random.key(seed), 2)
+        ),
+        "keys": jax.random.split(jax.random.key(seed), 3),
+        "iteration": jnp.int32(2**31 - 1),
+        "alive": jnp.asarray([True, False]),
+        "strange": jnp.asarray([-0.0, jnp.nan, jnp.inf, 1e-42, 1 / 3], jnp.float32),
+        "nothing": None,
+    }
+
+
+@pytest.fixture(name="tree", scope="module")
+def _tree():
+    return some_tree()
+
+
+def bits(leaf):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return leaf.dtype, leaf.shape, np.asarray(leaf).tobytes()
+
+
+def assert_same_bits(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert [bits(leaf) for leaf in jax.tree.leaves(one)] == [bits(leaf) for leaf in jax.tree.leaves(other)]
+
+
+def counter(value):
+    return {"value": jnp.int32(value)}
+
+
+def test_a_tree_comes_back_bit_for_bit(tmp_path, tree):
+    checkpoint.save(tmp_path, 1, tree)
+    assert_same_bits(checkpoint.load(tmp_path, tree), tree)
+
+
+def test_loaded_keys_go_on_with_the_same_random_stream(tmp_path, tree):
+    checkpoint.save(tmp_path, 1, tree)
+    found = checkpoint.load(tmp_path, tree)["keys"][2]
+    np.testing.assert_array_equal(jax.random.normal(found, (4,)), jax.random.normal(tree["keys"][2], (4,)))
+
+
+def test_shapes_are_enough_to_load(tmp_path, tree):
+    checkpoint.save(tmp_path, 1, tree)
+    assert_same_bits(checkpoint.load(tmp_path, jax.eval_shape(lambda: tree)), tree)
+
+
+def test_the_newest_step_is_loaded(tmp_path):
+    for step in (1, 2, 10):
+        checkpoint.save(tmp_path, step, counter(step))
+    assert checkpoint.latest(tmp_path) == 10
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 10
+
+
+def test_two_steps_are_kept(tmp_path):
+    for step in (1, 2, 10):
+        checkpoint.save(tmp_path, step, counter(step))
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 10]
+
+
+def test_a_step_that_exists_is_left_alone(tmp_path):
+    checkpoint.save(tmp_path, 1, counter(1))
+    checkpoint.save(tmp_path, 1, counter(99))
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 1
+
+
+def test_an_empty_or_missing_folder_has_no_step(tmp_path):
+    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.latest(tmp_path / "missing") is None
+    assert not (tmp_path / "missing").exists()
+
+
+def test_loading_nothing_is_refused_with_the_folders_name(tmp_path):
+    with pytest.raises(SpecError, match=tmp_path.name):
+        checkpoint.load(tmp_path, counter(0))
+
+
+@pytest.fixture(name="half_written")
+def _half_written(tmp_path, monkeypatch):
+    """A folder with a finished step 1 and a step 2 whose writer died before it was done."""
+    checkpoint.save(tmp_path, 1, counter(1))
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        for name in ("rename", "replace"):
+            patch.setattr(os, name, die)
+        checkpoint.save(tmp_path, 2, counter(2))
+    assert any(path.name.startswith("2") for path in tmp_path.iterdir()), "nothing was left half-written"
+    return tmp_path
+
+
+def test_a_half_written_step_is_not_seen(half_written):
+    assert checkpoint.latest(half_written) == 1
+    assert checkpoint.load(half_written, counter(0))["value"] == 1
+
+
+def test_a_half_written_step_can_be_written_again(half_written):
+    checkpoint.save(half_written, 2, counter(22))
+    assert checkpoint.latest(half_written) == 2
+    assert checkpoint.load(half_written, counter(0))["value"] == 22

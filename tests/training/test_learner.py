@@ -1,0 +1,182 @@
+"""A member learns from its own seed alone, and each iteration is put together as it should be."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune.envs import make
+from jaxprune.policy import Agent
+from jaxprune.policy import normalizer as normalizers
+from jaxprune.pruning import schedule
+from jaxprune.training import learner as learners
+from jaxprune.training import ppo
+from jaxprune.training.rollout import Trajectory
+from tests.training.populations import TINY, alone, hyperparameters, numbers, together
+
+HORIZON, ITERATIONS = 4, 5
+SEEDS, SPARSITIES = np.array([0, 1, 0, 1]), np.array([0.0, 0.0, 0.7, 0.7])
+ENV = make("probe/linear", horizon=HORIZON)
+
+
+@pytest.fixture(name="population", scope="module")
+def _population():
+    """(members, progress [member, iteration])"""
+    return together(ENV, TINY, SEEDS, SPARSITIES, iterations=ITERATIONS)
+
+
+@pytest.fixture(name="single", scope="module")
+def _single():
+    """The member of seed 1 at sparsity 0.7, trained alone."""
+    return alone(ENV, TINY, 1, 0.7, iterations=ITERATIONS)
+
+
+# --- members and their places ---------------------------------------------------------------------------
+
+
+def test_a_member_of_a_population_is_what_it_would_be_alone(population, single):
+    # Batched matrix products add in another order: float32 rounding, here over 20 gradient steps.
+    for stacked, lone in zip(numbers(population), numbers(single), strict=True):
+        np.testing.assert_allclose(stacked[3], lone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_members_place_does_not_matter(population):
+    order = np.array([2, 0, 3, 1])
+    permuted = together(ENV, TINY, SEEDS[order], SPARSITIES[order], iterations=ITERATIONS)
+    for here, there in zip(numbers(population), numbers(permuted), strict=True):
+        np.testing.assert_allclose(np.asarray(here)[order], there, rtol=1e-5, atol=1e-6)
+
+
+def test_members_of_one_seed_start_from_the_same_weights_and_states():
+    def init(seed, sparsity):
+        return learners.init(ENV, TINY, seed, sparsity, hyperparameters())
+
+    first = jax.jit(jax.vmap(init))(jnp.asarray(SEEDS), jnp.asarray(SPARSITIES, jnp.float32))
+    for leaf in numbers((first.agent, first.workers, first.key)):
+        np.testing.assert_array_equal(leaf[0], leaf[2])
+    kernel = first.agent.policy["layer_0"]["kernel"]
+    assert not np.any(kernel[0] == kernel[1]), "two seeds share a weight"
+
+
+# --- what an iteration brings ---------------------------------------------------------------------------
+
+
+def test_every_finished_episode_is_counted(population):
+    _, progress = population
+    each = TINY.steps // HORIZON
+    assert np.all(progress.episodes == each)
+    assert np.all(progress.length_sum == each * HORIZON)
+    assert not np.any(progress.failed)
+
+
+def test_the_sparsity_follows_the_schedule_and_ends_exactly(population):
+    _, progress = population
+    sizes = [4 * 8, 8 * 1]
+    for target, found in zip(SPARSITIES, np.asarray(progress.sparsity), strict=True):
+        asked = [schedule("micro").sparsity(float(target), (i + 1) / ITERATIONS) for i in range(ITERATIONS)]
+        wanted = [sum(round(float(share) * size) for size in sizes) / sum(sizes) for share in asked]
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_the_filter_has_seen_every_observation_once(population):
+    member, _ = population
+    np.testing.assert_array_equal(member.agent.normalizer.count, ITERATIONS * TINY.steps)
+
+
+def test_in_its_first_epoch_a_pruned_member_learns_from_its_own_actions():
+    # ratio 1: the policy that acted, mask and filter included, is the one the loss starts from
+    recipe = TINY.replace(epochs=1, minibatches=1, schedule=schedule("static"), score="random")
+    _, progress = alone(ENV, recipe, 0, 0.5, iterations=2, learning_rate=0.05)
+    np.testing.assert_allclose(progress.update.kl, 0.0, atol=1e-6)
+    np.testing.assert_array_equal(progress.update.clip_fraction, 0.0)
+
+
+def test_the_learning_rate_falls_linearly_or_not_at_all(monkeypatch, single):
+    def reveal(agent, mask, state, batch, hyper, learning_rate, key, **_):
+        zero = jnp.zeros(())
+        return agent, state, ppo.Diagnostics(zero, zero, zero, kl=learning_rate, clip_fraction=zero)
+
+    monkeypatch.setattr(ppo, "update", reveal)
+    member, _ = single
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def rate(anneal, iteration):
+        hyper = hyperparameters(learning_rate=0.1).replace(anneal=anneal)
+        return learners.iterate(ENV, TINY, member.replace(hyper=hyper), iteration, 4)[1].update.kl
+
+    found = np.stack([rate(jnp.asarray([1.0, 0.0, 0.5]), jnp.int32(i)) for i in range(4)], axis=1)
+    np.testing.assert_allclose(
+        found, [[0.1, 0.075, 0.05, 0.025], [0.1, 0.1, 0.1, 0.1], [0.1, 0.0875, 0.075, 0.0625]], rtol=1e-6
+    )
+
+
+# --- rewards and advantages -----------------------------------------------------------------------------
+
+
+def recorded(reward, finished, **fields):
+    """A trajectory [time, env] of which only some fields matter."""
+    flags = jnp.asarray(finished)
+    nothing = jnp.zeros(flags.shape)
+    known = {
+        "observation": nothing[..., None],
+        "action": nothing[..., None],
+        "log_prob": nothing,
+        "reward": jnp.asarray(reward, jnp.float32),
+        "next_observation": nothing[..., None],
+        "terminated": flags & False,
+        "truncated": flags,
+        "failed": flags & False,
+        "episode_return": nothing,
+        "episode_length": nothing.astype(jnp.int32),
+    }
+    return Trajectory(**known | fields)
+
+
+def test_rewards_are_divided_by_the_running_std_of_the_discounted_return(single):
+    rng = np.random.default_rng(0)
+    rewards, ends = rng.normal(2.0, 3.0, (2, 6, 2)).astype(np.float32), rng.random((2, 6, 2)) < 0.3
+    member = single[0].replace(
+        returns=normalizers.init(()), discounted=jnp.zeros(2), hyper=hyperparameters(discount=0.9)
+    )
+    running, seen = np.zeros(2), []
+    for reward, end in zip(rewards, ends, strict=True):
+        returns, discounted, scaled = learners.scale_reward(member, recorded(reward, end))
+        member = member.replace(returns=returns, discounted=discounted)
+        for r, e in zip(reward, end, strict=True):
+            running = 0.9 * running + r
+            seen.append(running)
+            running = np.where(e, 0.0, running)
+        np.testing.assert_allclose(scaled, reward / np.std(seen), rtol=1e-4)
+        np.testing.assert_allclose(discounted, running, rtol=1e-4)
+
+
+def test_a_scaled_reward_is_at_most_ten(single):
+    reward = np.zeros((400, 1), np.float32)
+    reward[7] = -50.0
+    member = single[0].replace(
+        returns=normalizers.init(()), discounted=jnp.zeros(1), hyper=hyperparameters(discount=0.0)
+    )
+    _, _, scaled = learners.scale_reward(member, recorded(reward, reward < 0))
+    assert scaled[7, 0] == -10.0
+
+
+def test_a_truncation_is_bootstrapped_from_the_true_final_observation():
+    # V(s) = s; the second step leads to 7, where the horizon cuts, and the reset to 30.
+    linear = {"layer_0": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}}
+    agent = Agent(linear, jnp.zeros(1), linear, normalizers.init((1,)))
+    trajectory = recorded(
+        reward=[[1.0], [1.0], [1.0]],
+        finished=[[False], [True], [False]],
+        observation=jnp.asarray([1.0, 2.0, 3.0])[:, None, None],
+        next_observation=jnp.asarray([2.0, 7.0, 4.0])[:, None, None],
+    )
+    hyper = hyperparameters(discount=0.5, gae_lambda=0.5)
+    batch = learners._batch(agent, trajectory, trajectory.reward, hyper)
+    deltas = [1 + 0.5 * 2 - 1, 1 + 0.5 * 7 - 2, 1 + 0.5 * 4 - 3]
+    wanted = np.array([deltas[0] + deltas[1] / 4, deltas[1], deltas[2]])
+    values = np.array([1, 2, 3])
+    np.testing.assert_allclose(batch.advantage, wanted, rtol=1e-6)
+    np.testing.assert_allclose(batch.value_target, wanted + values, rtol=1e-6)
