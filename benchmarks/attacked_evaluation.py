@@ -31,7 +31,8 @@ def main() -> None:
 {machine_line("python -m benchmarks.attacked_evaluation")}
 
 {MEMBERS} members (2 x 64 tanh, untrained) x {EPISODES} episodes on native physics, {STEPS} steps from \
-the reset, MAD with 10 steps. {ROUNDS} rounds, both measured in each; the share is per round. Asked: at least 60 %.
+the reset, MAD with 10 steps. {ROUNDS} rounds, both measured in each; the share is per round. Asked: at \
+least 60 %.
 
 | task | clean, thousand steps/s | MAD, thousand steps/s | share, median | spread |
 |---|---|---|---|---|
