@@ -1,6 +1,7 @@
 """What a user may ask for: attacks by name and a budget that fits the observation."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from jaxprune.attacks.random import Gaussian, Uniform
 from jaxprune.attacks.sensor import Sensor
 from jaxprune.errors import SpecError, unknown_name
 
+DRIFT = 0.05
+"""Units of the attack's space per step by which "sensor-drift" moves a failed reading."""
+
 ATTACKS: dict[str, Callable[[], Attack]] = {
     "none": Nothing,
     "random": Uniform,
@@ -22,6 +26,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "mad-sgld": MadLangevin,
     "critic": Critic,
     "sensor": Sensor,
+    "sensor-drift": partial(Sensor, drift=DRIFT, name="sensor-drift"),
 }
 """The attacks that need nothing learned, by the name they carry in tables."""
 

@@ -1,5 +1,7 @@
 """Sensors that fail and stay failed for a while: a disturbance of nature, not of an enemy."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -8,14 +10,25 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxprune.attacks.api import Ball, Victim
 
 
+class Failure(NamedTuple):
+    """Which features have failed, and how far each has drifted since (0 while it works)."""
+
+    failed: Bool[Array, " obs"]
+    offset: Float[Array, " obs"]
+
+
 @struct.dataclass
 class Sensor:
-    """Groups of features drop out and come back, each group by its own two-state Markov chain.
+    """Groups of features fail and come back, each group by its own two-state Markov chain.
 
     A working group fails with probability `failure` per step, a failed one recovers with probability
     `recovery`. So the share of failed steps is `failure / (failure + recovery)` from the first step on (the
     chain starts stationary), an outage lasts `1 / recovery` steps on average, and the lag-1 correlation is
-    `1 - failure - recovery`. A failed feature is shown as its mean (0 in the normalised space).
+    `1 - failure - recovery`.
+
+    drift: None for sensors that drop out, which are shown as their mean (0 in the normalised space). A number
+    for sensors that drift: the reading moves away from the truth by that much per step, in a direction
+    drawn when the group fails, and is right again when it recovers.
 
     The perturbation is projected onto the ball like any other, so a small eps only drags a failed feature
     towards its mean. An l_inf eps of 10 in the normalised space, where features are clipped to 10, is a
@@ -29,13 +42,16 @@ class Sensor:
     groups: Int[Array, "..."] | None = None
     failure: Float[Array, "..."] | float = 0.02
     recovery: Float[Array, "..."] | float = 0.1
+    drift: Float[Array, "..."] | float | None = None
     name: str = struct.field(pytree_node=False, default="sensor")
 
-    def start(self, key: PRNGKeyArray, point: Float[Array, " obs"]) -> Bool[Array, " obs"]:
+    def start(self, key: PRNGKeyArray, point: Float[Array, " obs"]) -> Failure:
         """Which features have failed: a draw from the stationary distribution of the chain."""
+        failed_key, direction_key = jax.random.split(key)
         rates = self.failure + self.recovery
         share = self.failure / jnp.where(rates > 0, rates, 1.0)
-        return self._draw(key, point.size) < share
+        nothing = Failure(jnp.zeros(point.size, bool), jnp.zeros_like(point))
+        return self._next(nothing, self._draw(failed_key, point.size) < share, direction_key)
 
     def perturb(
         self,
@@ -43,13 +59,23 @@ class Sensor:
         victim: Victim,
         point: Float[Array, " obs"],
         ball: Ball,
-        memory: Bool[Array, " obs"],
-    ) -> tuple[Float[Array, " obs"], Bool[Array, " obs"]]:
-        """The point with its failed features pulled to their mean, and which will have failed next."""
+        memory: Failure,
+    ) -> tuple[Float[Array, " obs"], Failure]:
+        """The point as the failed sensors show it, and which will have failed next."""
+        chain_key, direction_key = jax.random.split(key)
         mean = victim.agent.normalizer.mean if victim.space == "raw" else jnp.zeros_like(point)
-        outage = jnp.where(memory, mean - point, 0.0)
-        still_failed = jnp.where(memory, 1 - self.recovery, self.failure)
-        return point + ball.project(outage), self._draw(key, point.size) < still_failed
+        wrong = jnp.where(memory.failed, mean - point, 0.0) if self.drift is None else memory.offset
+        still_failed = jnp.where(memory.failed, 1 - self.recovery, self.failure)
+        failed = self._draw(chain_key, point.size) < still_failed
+        return point + ball.project(wrong), self._next(memory, failed, direction_key)
+
+    def _next(self, before: Failure, failed: Bool[Array, " obs"], key: PRNGKeyArray) -> Failure:
+        """The drift goes on in its direction, begins in a new one, or is over."""
+        if self.drift is None:
+            return Failure(failed, before.offset)
+        drawn = jnp.sign(self._draw(key, failed.size) - 0.5)
+        direction = jnp.where(before.failed, jnp.sign(before.offset), drawn)
+        return Failure(failed, jnp.where(failed, before.offset + self.drift * direction, 0.0))
 
     def _draw(self, key: PRNGKeyArray, size: int) -> Float[Array, " obs"]:
         """One uniform number per group, handed to each of its features."""

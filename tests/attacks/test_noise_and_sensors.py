@@ -106,6 +106,39 @@ def test_a_small_ball_only_drags_a_failed_sensor(norm):
     np.testing.assert_allclose(point_hat, expected[norm], atol=1e-6)
 
 
+def readings(sensor, steps, ball):
+    """What the sensors show step by step where the truth is 1, [step, feature]."""
+    point = jnp.ones(OBS)
+
+    def step(memory, key):
+        point_hat, memory = sensor.perturb(key, linear_victim(), point, ball, memory)
+        return memory, point_hat
+
+    start_key, key = jax.random.split(jax.random.key(3))
+    return np.asarray(jax.lax.scan(step, sensor.start(start_key, point), jax.random.split(key, steps))[1])
+
+
+def test_a_drifting_sensor_moves_steadily_one_way_up_to_the_ball():
+    shown_points = readings(Sensor(failure=1.0, recovery=0.0, drift=0.1), 30, Ball(2.0))
+    direction = np.sign(shown_points[0] - 1)
+    assert set(direction) == {-1.0, 1.0}
+    expected = 1 + direction * np.minimum(0.1 * np.arange(1, 31)[:, None], 2.0)
+    np.testing.assert_allclose(shown_points, expected, atol=1e-5)
+
+
+def test_a_drift_ends_with_the_failure_and_a_group_drifts_as_one():
+    sensor = Sensor(groups=jnp.array([0, 0, 3, 3, 1]), failure=0.3, recovery=0.3, drift=0.5)
+    offsets = readings(sensor, 400, Ball(100.0)) - 1
+    np.testing.assert_allclose(offsets[:, 0], offsets[:, 1], atol=1e-5)
+    assert (offsets == 0).mean() == pytest.approx(0.5, abs=0.1)
+    before, after = offsets[:-1], offsets[1:]
+    begun = (before == 0) & (after != 0)
+    np.testing.assert_allclose(np.abs(after[begun]), 0.5, atol=1e-5)
+    lasting = (before != 0) & (after != 0)
+    # A sensor that recovers works for at least a step, so a drift never turns round.
+    np.testing.assert_allclose(np.abs(after[lasting]) - np.abs(before[lasting]), 0.5, atol=1e-4)
+
+
 def test_a_failed_sensor_shows_its_mean_in_raw_units():
     victim = linear_victim()
     agent = victim.agent.replace(normalizer=victim.agent.normalizer.replace(mean=jnp.full(OBS, 7.0)))

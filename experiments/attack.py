@@ -1,0 +1,120 @@
+"""Attack agents as hard as can be: `python -m experiments.attack --run runs/NAME`, or one `--agent FILE`."""
+
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import polars as pl
+import tyro
+from rich import box
+from rich.table import Table
+
+from experiments.command import run_command
+from experiments.victims import Source
+from jaxprune import battery, device
+from jaxprune.battery import Battery, BatterySpec
+from jaxprune.envs import Environment
+from jaxprune.interrupt import deferred_interrupt
+from jaxprune.policy import Agent
+from jaxprune.report import LiveProgress, open_console, plan
+from jaxprune.report.numbers import interval, number
+from jaxprune.run_folder import provenance
+from jaxprune.sweep import Update
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Attack every member of a run, or one imported agent, with everything there is."""
+
+    battery: tyro.conf.OmitArgPrefixes[BatterySpec]
+    victims: tyro.conf.OmitArgPrefixes[Source]
+    out: Path | None = None
+    """New folder for the tables. Default: RUN/attacks-TIME, or runs/attacks-AGENT-TIME."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, gpu or tpu."""
+
+
+def main(arguments: Arguments) -> None:
+    """Print the plan, attack with live progress, print the returns and where the tables are."""
+    device.select(arguments.device)
+    device.keep_compiled()
+    spec, env, agents = _request(arguments)
+    console = open_console()
+    spec.ball(env)  # a budget that does not fit is refused before anything is written
+    folder = arguments.victims.new_folder(arguments.out, "attacks")
+    folder.write_json(
+        "attack.json", {"battery": spec.to_dict(), "victims": arguments.victims.to_dict(), **provenance()}
+    )
+    count = jax.tree.leaves(agents)[0].shape[0]
+    steps = battery.total_steps(spec, env, count)
+    console.print(plan(_plan(spec, env, count, steps)))
+    try:
+        with deferred_interrupt() as interrupt, LiveProgress(console, steps) as live:
+
+            def watch(update: Update) -> None:
+                live.update(*update)
+                if interrupt.pressed:
+                    raise KeyboardInterrupt
+
+            found = battery.run(spec, env, agents, watch)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder.path)
+        console.print("\nstopped; attacks keep nothing half-done, start again")
+        sys.exit(130)
+    folder.write_table("results", found.results)
+    folder.write_table("tried", found.tried)
+    console.print(_table(found))
+    console.print(f"results and tried, as .csv and .parquet, are in {folder.path}", soft_wrap=True)
+
+
+def _request(arguments: Arguments) -> tuple[BatterySpec, Environment, Agent]:
+    """What to do, the environment, and the agents in it, leaves [member]."""
+    env, agents, trained = arguments.victims.load()
+    spec = arguments.battery
+    if trained is not None and spec.eps == "published":
+        spec = replace(spec, eps=(max(trained.budgets),), norm=trained.norm, space=trained.space)
+    return spec, env, agents
+
+
+def _plan(spec: BatterySpec, env: Environment, members: int, steps: int) -> dict[str, str]:
+    eps = spec.eps if spec.eps == "published" else ", ".join(f"{value:g}" for value in spec.eps)
+    return {
+        "task": f"{env.task}, physics {env.physics}",
+        "victims": str(members),
+        "budget": f"eps {eps} ({spec.norm}, {spec.space})",
+        "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
+        "training": f"{spec.iterations * battery.RECIPE.steps:,} steps per adversary",
+        "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
+        "steps": f"at most {steps:,} in all",
+    }
+
+
+def _table(found: Battery) -> Table:
+    """Returns by victim and attack: the chosen attacker on fresh episodes, and where it came from."""
+    table = Table(
+        "victim", "sparsity", "attack", box=box.SIMPLE_HEAD, title="mean return under the strongest attacker"
+    )
+    for column in ("fresh episodes", "interval", "as selected", "median attacker", "tried"):
+        table.add_column(column, justify="right")
+    fresh, selection = (
+        found.results.filter(pl.col("episode_set") == episodes) for episodes in ("fresh", "selection")
+    )
+    for row, as_selected in zip(fresh.iter_rows(named=True), selection["return_mean"], strict=True):
+        name = row["attack"]
+        table.add_row(
+            str(row["member"]),
+            f"{row['sparsity']:.2f}",
+            f"{name} ({row['found_by']})" if name == battery.STRONGEST else name,
+            number(row["return_mean"]),
+            interval(row["return_low"], row["return_high"]),
+            number(as_selected),
+            number(row["return_median_attacker"]),
+            str(row["attackers_tried"]),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    run_command(Arguments, main)

@@ -1,0 +1,174 @@
+"""The attacker search: every victim meets adversaries of many settings, all trained in one program.
+
+How hard an attack hits depends on its settings more than on anything else, so a victim's robustness is the
+return under the strongest adversary of a stated search.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxprune.attacks import Ball, Victim
+from jaxprune.envs import Environment
+from jaxprune.training import learner as learners
+from jaxprune.training.adversary import Adversary, adversary_environment
+from jaxprune.training.learner import Learner, Progress, Recipe
+from jaxprune.training.ppo import Hyperparameters
+
+SEGMENT = 8
+"""Iterations between two looks at the progress."""
+
+Heard = Callable[[int, Float[np.ndarray, " pair"]], None]
+"""Told the environment steps since the last time, and the victims' mean return in them under the exploring
+adversary (NaN where no episode ended)."""
+
+
+def grid(
+    anneal: Sequence[float | int],
+    clip: Sequence[float | int],
+    entropy_weight: Sequence[float | int],
+    learning_rate: Sequence[float | int],
+    value_learning_rate: Sequence[float | int],
+) -> Hyperparameters:
+    """Every combination as leaves [setting], the last argument running fastest."""
+    settings = np.array(
+        [*product(anneal, clip, entropy_weight, learning_rate, value_learning_rate)], np.float32
+    )
+    return Hyperparameters(
+        anneal=settings[:, 0],
+        clip=settings[:, 1],
+        entropy_weight=settings[:, 2],
+        learning_rate=settings[:, 3],
+        value_rate=settings[:, 4] / settings[:, 3],
+        **{
+            name: np.full(len(settings), getattr(Hyperparameters(), name), np.float32)
+            for name in ("discount", "gae_lambda", "value_weight", "max_gradient_norm")
+        },
+    )
+
+
+GRIDS: dict[str, Hyperparameters] = {
+    "published": grid(
+        anneal=(1, 0),
+        clip=(0.2, 0.4),
+        entropy_weight=(0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
+        learning_rate=(3e-4, 1e-3, 3e-3),
+        value_learning_rate=(3e-5, 1e-4, 3e-4),
+    ),
+    "small": grid(
+        anneal=(1,),
+        clip=(0.2, 0.4),
+        entropy_weight=(0, 1e-3),
+        learning_rate=(3e-4, 1e-3, 3e-3),
+        value_learning_rate=(3e-4,),
+    ),
+    "quick": grid(
+        anneal=(1,),
+        clip=(0.2,),
+        entropy_weight=(0,),
+        learning_rate=(1e-3, 3e-3),
+        value_learning_rate=(3e-4,),
+    ),
+}
+"""Settings of an adversary's PPO. published: the 216 of SA-RL (arXiv 2101.08452); small: 12 of them;
+quick: 2, for a first look."""
+
+
+def train(
+    env: Environment,
+    victims: Victim,
+    ball: Ball,
+    adversary: Adversary,
+    settings: Hyperparameters,
+    recipe: Recipe,
+    iterations: int,
+    seed: int,
+    at_once: int,
+    heard: Heard = lambda steps, returns: None,
+) -> Adversary:
+    """One adversary for every victim and setting: `adversary` with network leaves [victim, setting, ...].
+
+    Args:
+        env: where the victims act.
+        victims: leaves [victim].
+        ball: the budget, the same for all.
+        adversary: what is learned, see `ADVERSARIES`.
+        settings: leaves [setting], see `GRIDS`.
+        recipe: sizes of the training.
+        iterations: PPO iterations of `recipe.steps` environment steps each.
+        seed: with the number of a setting it decides all its random streams, the same for every victim.
+        at_once: adversaries trained side by side in one program; more of them take turns.
+        heard: told the progress.
+    """
+    count = len(settings.learning_rate)
+    victim, setting = (axis.ravel() for axis in np.indices((jax.tree.leaves(victims)[0].shape[0], count)))
+    networks = []
+    for turn in np.array_split(np.arange(victim.size), -(-victim.size // at_once)):
+        of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], victims)
+        hyper = jax.tree.map(lambda leaf, which=setting[turn]: jnp.asarray(leaf[which]), settings)
+        population = _start(env, adversary, recipe, of_pair, ball, hyper, seed * count + setting[turn])
+        for done in range(0, iterations, SEGMENT):
+            until = min(done + SEGMENT, iterations)
+            population, returns = _segment(
+                env, adversary, recipe, of_pair, ball, population, done, until, iterations
+            )
+            heard((until - done) * recipe.steps * turn.size, np.asarray(returns))
+        networks.append(population.agent.policy)
+    return adversary.replace(
+        network=jax.tree.map(
+            lambda *parts: jnp.concatenate(parts).reshape(-1, count, *parts[0].shape[1:]), *networks
+        )
+    )
+
+
+_STATIC = ("env", "adversary", "recipe")
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def _start(
+    env: Environment,
+    adversary: Adversary,
+    recipe: Recipe,
+    victims: Victim,
+    ball: Ball,
+    hyper: Hyperparameters,
+    seeds: Int[Array, " pair"],
+) -> Learner:
+    def one(victim: Victim, hyper: Hyperparameters, seed: Int[Array, ""]) -> Learner:
+        world = adversary_environment(env, victim, ball, adversary)
+        return learners.init(world, recipe, seed, jnp.zeros(()), hyper)
+
+    return jax.vmap(one)(victims, hyper, seeds)
+
+
+@partial(jax.jit, static_argnames=(*_STATIC, "iterations"), donate_argnames="population")
+def _segment(
+    env: Environment,
+    adversary: Adversary,
+    recipe: Recipe,
+    victims: Victim,
+    ball: Ball,
+    population: Learner,
+    done: Int[Array, ""],
+    until: Int[Array, ""],
+    iterations: int,
+) -> tuple[Learner, Float[Array, " pair"]]:
+    """Iterations `done` ... `until - 1` of `iterations`, and the victims' mean return in them."""
+
+    def one(victim: Victim, learner: Learner, iteration: Int[Array, ""]) -> tuple[Learner, Progress]:
+        world = adversary_environment(env, victim, ball, adversary)
+        return learners.iterate(world, recipe, learner, iteration, iterations)
+
+    def step(iteration: Int[Array, ""], now: tuple[Learner, Array, Array]) -> tuple[Learner, Array, Array]:
+        population, total, episodes = now
+        population, progress = jax.vmap(one, in_axes=(0, 0, None))(victims, population, iteration)
+        return population, total - progress.return_sum, episodes + progress.episodes
+
+    nothing = jnp.zeros_like(population.sparsity)
+    population, total, episodes = jax.lax.fori_loop(done, until, step, (population, nothing, nothing))
+    return population, total / episodes

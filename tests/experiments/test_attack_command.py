@@ -1,0 +1,140 @@
+"""`python -m experiments.attack`: what it prints, what it leaves behind, and how it refuses."""
+
+import json
+import pickle
+import sys
+
+import polars as pl
+import pytest
+
+import jaxprune as jp
+from experiments.attack import Arguments, main
+from experiments.command import run_command
+from jaxprune import battery
+from jaxprune.training import search
+from tests.experiments.agent_files import write_agent
+
+QUICK = ("--attacks", "random,optimal", "--episodes", "4", "--selection-episodes", "2", "--steps", "2048")
+
+
+@pytest.fixture(name="small_search", scope="module", autouse=True)
+def _small_search():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(search.GRIDS, "small", search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,)))
+        patch.setattr(battery, "RECIPE", battery.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)))
+        yield
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments.attack", *map(str, arguments)])
+    run_command(Arguments, main)
+
+
+@pytest.fixture(name="agent", scope="module")
+def _agent(tmp_path_factory):
+    """An agent of `probe/linear`."""
+    return write_agent(tmp_path_factory.mktemp("agents") / "agent.npz", 4, 1)
+
+
+def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.3", *QUICK, "--out", out)
+    printed = capsys.readouterr().out
+    for fact in ("1 random, 2 optimal", "strongest", "probe/linear", str(out)):
+        assert fact in printed
+    assert {path.name for path in out.iterdir()} == {
+        "attack.json",
+        *(f"{name}.{ending}" for name in ("results", "tried") for ending in ("csv", "parquet")),
+    }
+    results = pl.read_csv(out / "results.csv")
+    assert results["attack"].unique(maintain_order=True).to_list() == [
+        "none",
+        "random",
+        "optimal",
+        "strongest",
+    ]
+    assert results["outside_ball"].sum() == 0
+    assert (results["return_low"] <= results["return_mean"]).all()
+    assert (results["return_mean"] <= results["return_high"]).all()
+    written = json.loads((out / "attack.json").read_text())
+    assert written["battery"]["eps"] == [0.3]
+    assert written["victims"]["agent"] == str(agent)
+
+
+def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkeypatch):
+    spec = jp.SweepSpec(
+        env="probe/linear",
+        sparsities=(0.0, 0.5),
+        eps=(0.2,),
+        space="raw",
+        steps=512,
+        environments=8,
+        unroll=64,
+        hidden=(16,),
+        episodes=2,
+        certify_episodes=2,
+        attacks="random",
+    )
+    jp.sweep(spec, tmp_path / "run")
+    command(monkeypatch, "--run", tmp_path / "run", *QUICK)
+    (folder,) = (tmp_path / "run").glob("attacks-*")
+    results = pl.read_parquet(folder / "results.parquet").filter(pl.col("attack") != "none")
+    assert results.select("member", "sparsity", "eps", "space").unique().sort("member").rows() == [
+        (0, 0.0, pytest.approx(0.2), "raw"),
+        (1, 0.5, pytest.approx(0.2), "raw"),
+    ]
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code was run",)
+
+
+@pytest.fixture(name="files", scope="module")
+def _files(agent):
+    """Files to be refused, by name."""
+    folder = agent.parent
+    (folder / "text.npz").write_text("no agent")
+    (folder / "evil.model").write_bytes(pickle.dumps(Evil()))
+    write_agent(folder / "large.npz", 5, 2)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments", "said"),
+    [
+        ("text.npz", (), "text.npz"),
+        ("missing.npz", (), "missing.npz"),
+        ("evil.model", (), "refused"),
+        ("large.npz", (), "maps 5 features to 2 actions, the task has 4 features and 1 actions"),
+        ("agent.npz", ("--attacks", "optimul"), "did you mean 'optimal'?"),
+        ("agent.npz", ("--attacks", ""), "attacks: the list is empty"),
+        ("agent.npz", ("--eps", "0.1,0.2"), "2 numbers for an observation of 4 features"),
+        ("agent.npz", ("--eps", "0.1,0.2,0.1,0.1", "--norm", "l2"), "one radius"),
+        ("agent.npz", ("--eps", "published"), "no budget is published for probe/linear"),
+        ("agent.npz", ("--run", "x"), "give either --run FOLDER or --agent FILE"),
+        (None, ("--run", "nowhere"), "nowhere is no run folder"),
+        (None, (), "give either --run FOLDER or --agent FILE"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
+    files, file, arguments, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    of_agent = () if file is None else ("--agent", files / file, "--env", "probe/linear", "--eps", "0.1")
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, *of_agent, *arguments)
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_without_its_task_is_refused(agent, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--agent", agent)
+    assert leaving.value.code == 2
+    assert "give --env NAME" in capsys.readouterr().err

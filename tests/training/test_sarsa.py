@@ -1,0 +1,142 @@
+"""A critic learns what the victim's actions are worth, as long as transitions stay whole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune.attacks import Ball, Sarsa, SarsaMad, Victim
+from jaxprune.envs import make, tabular
+from jaxprune.envs.probes import WEIGHTS
+from jaxprune.policy import Agent, normalizer
+from jaxprune.training import sarsa
+from jaxprune.training.sarsa import Smoothness, Study
+
+STATES, DISCOUNT = 12, 0.98
+CHAIN = tabular.environment("chain", tabular.chain(STATES), horizon=32)
+STUDY = Study(
+    environments=16,
+    unroll=128,
+    passes=60,
+    minibatches=16,
+    hidden=(32,),
+    learning_rate=3e-3,
+    discount=DISCOUNT,
+)
+RIGHT = 0.8
+"""Probability with which the victim of the chain goes right, to where the reward is."""
+
+
+def network(kernel):
+    return {"layer_0": {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(kernel.shape[1])}}
+
+
+def agent(kernel, log_std):
+    size = kernel.shape[0]
+    return Agent(network(kernel), log_std, network(np.ones((size, 1))), normalizer.init((size,)))
+
+
+@pytest.fixture(name="wanderer", scope="module")
+def _wanderer():
+    return agent(np.tile(np.log([1 - RIGHT, RIGHT]), (STATES, 1)), None)
+
+
+@pytest.fixture(name="transitions", scope="module")
+def _transitions(wanderer):
+    return jax.jit(sarsa.collect, static_argnums=(0, 2))(CHAIN, wanderer, STUDY, jax.random.key(0))
+
+
+@jax.jit
+def learned(transitions):
+    """Q [state, action] of the critic that studied these transitions."""
+    nothing = Smoothness(jnp.float32(0.1), jnp.float32(0.0))
+    critic = sarsa.learn(transitions, 2, nothing, STUDY, jax.random.key(1))
+    q = lambda x: jnp.stack([sarsa.action_value(critic, x, jnp.int32(a), "tanh") for a in (0, 1)])  # noqa: E731
+    return jax.vmap(q)(jnp.eye(STATES))
+
+
+def correlation(q):
+    mdp, policy = tabular.chain(STATES), np.tile([1 - RIGHT, RIGHT], (STATES, 1))
+    true = tabular.action_values(mdp, tabular.policy_values(mdp, policy, DISCOUNT), DISCOUNT)
+    return np.corrcoef(np.asarray(q).ravel(), true.ravel())[0, 1]
+
+
+def shuffled(transitions):
+    """What a shuffle before the pairing makes of the same experience: each step "leads" to a stranger."""
+    order = jax.random.permutation(jax.random.key(2), transitions.reward.size)
+    rows = jax.tree.map(lambda leaf: leaf[order] if leaf.ndim else leaf, transitions)
+    return rows.replace(x_next=jnp.roll(rows.x, -1, axis=0), action_next=jnp.roll(rows.action, -1))
+
+
+def test_the_critic_is_close_to_the_true_q_and_the_shuffled_one_is_not(transitions):
+    assert correlation(learned(transitions)) > 0.9
+    assert correlation(learned(shuffled(transitions))) < 0.5
+
+
+def test_a_transition_leads_where_the_chain_leads(transitions):
+    place, after = transitions.x.argmax(-1), transitions.x_next.argmax(-1)
+    going = np.where(transitions.action == 1, place + 1, np.maximum(place - 1, 0))
+    np.testing.assert_array_equal(after, np.minimum(going, STATES - 1))
+    np.testing.assert_array_equal(transitions.terminated, going == STATES)
+    assert transitions.action_next.mean() == pytest.approx(RIGHT, abs=0.05)
+
+
+# --- continuous actions ---------------------------------------------------------------------------------
+
+LINEAR = make("probe/linear", horizon=8)
+SHORT = Study(environments=16, unroll=64, passes=40, minibatches=8, hidden=(32,), discount=DISCOUNT)
+
+
+@pytest.fixture(name="critics", scope="module")
+def _critics():
+    """(victims [2], critics [victim, setting]); the settings are two weights of the smoothness."""
+    best, lazy = (Victim(agent(-share * WEIGHTS[:, None], jnp.full(1, -0.7))) for share in (1.0, 0.5))
+    victims = jax.tree.map(lambda *leaves: jnp.stack(leaves), best, lazy)
+    settings = sarsa.grid(eps=(0.3,), weight=(0.0, 100.0))
+    return victims, sarsa.train(LINEAR, victims, settings, SHORT, 0)
+
+
+def member(tree, *place):
+    return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+def at_zero(critic, action):
+    """Q of an action where the point is at 0 and the nuisance is 0."""
+    return sarsa.action_value(critic, jnp.zeros(4), jnp.asarray([action]), "tanh")
+
+
+def test_an_agent_without_spread_is_explored_all_the_same():
+    still = agent(-WEIGHTS[:, None], jnp.full(1, -100.0))
+    seen = jax.jit(sarsa.collect, static_argnums=(0, 2))(LINEAR, still, SHORT, jax.random.key(0))
+    explored = seen.action[:, 0] + seen.x @ WEIGHTS
+    assert np.std(explored) == pytest.approx(sarsa.LEAST_SPREAD, rel=0.1)
+
+
+def slope(critic):
+    """Largest change of Q between the action 0 and those at the edge of the smoothness's ball."""
+    return max(abs(at_zero(critic, a) - at_zero(critic, 0.0)) for a in (-0.3, 0.3))
+
+
+def test_smoothness_flattens_q_in_the_action(critics):
+    _, critics = critics
+    for victim in (0, 1):
+        assert slope(member(critics, victim, 1)) < 0.3 * slope(member(critics, victim, 0))
+
+
+def test_an_action_that_leaves_the_goal_is_worth_less(critics):
+    _, critics = critics
+    critic = member(critics, 0, 0)
+    assert at_zero(critic, 0.0) > max(at_zero(critic, -0.5), at_zero(critic, 0.5))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_learned_attacks_stay_in_their_ball(critics, norm):
+    victims, critics = critics
+    victim, ball = member(victims, 1), Ball(0.2, norm)
+    points = jax.random.normal(jax.random.key(4), (100, 4))
+    for attack in (Sarsa(member(critics, 1, 0)), SarsaMad(member(critics, 1, 0))):
+        shown = jax.jit(jax.vmap(lambda key, p, a=attack: a.perturb(key, victim, p, ball, ())[0]))(
+            jax.random.split(jax.random.key(5), 100), points
+        )
+        assert jax.vmap(ball.contains)(points, shown).all()
+        assert np.abs(shown - points).max() > 0.1
