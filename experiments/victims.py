@@ -59,9 +59,7 @@ class Source:
         return RunFolder(path)
 
     def unmasked(self) -> Agent:
-        """The agents with their masks taken off; an imported one has none."""
-        if self.run is None:
-            return self.load().agents
+        """The agents of the run with their masks taken off: their weights as the training left them."""
         folder = RunFolder.open(self.run)
         spec = folder.spec()
         like = jax.eval_shape(lambda: start(spec, environment(spec)))

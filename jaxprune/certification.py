@@ -6,7 +6,7 @@ from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.attacks import Ball, Mad, Victim
-from jaxprune.certify.policy import Distances, discounted_mean, distances, total_variation
+from jaxprune.certify.policy import TIGHTEST, Distances, discounted_mean, distances, total_variation
 from jaxprune.evaluation import Visits
 from jaxprune.policy import Agent
 
@@ -20,12 +20,13 @@ SEARCH_STARTS = 5
 class Certified:
     """Distances of one agent for one budget, by bound, and what follows from them.
 
-    distance: in standard deviations of the policy (Gaussian) or of logits (categorical). unmasked: the same
-    bounds for the same weights without their mask. in_action_units, in_dense_units: with ones and with the
-    dense twin's standard deviations in place of the policy's own; equal to `distance` for a categorical one.
-    tv: [time, episode], bound on TV at each state, from the interval bound; dense_tv: in dense units.
-    expected_tv: `F` by bound. found: mean over some visited states of the largest distance MAD found there
-    (an estimate, from below).
+    distance: in standard deviations of the policy (Gaussian) or of logits (categorical); of a local bound the
+    mean over the searched states. unmasked: the same bounds for the same weights without their mask.
+    in_action_units, in_dense_units: with ones and with the dense twin's standard deviations in place of the
+    policy's own; equal to `distance` for a categorical one.
+    tv: [time, episode], bound on TV at each state from the tightest bound there.
+    expected_tv: `F` by bound, "tightest" included; expected_dense_tv: the tightest, in dense units.
+    found: mean over the searched states of the largest distance MAD found there (an estimate, from below).
     """
 
     distance: dict[str, Float[Array, "..."]]
@@ -50,26 +51,29 @@ def certify(
 ) -> Certified:
     """All certificates of one agent. `visits` are its own clean states, [time, episode, obs]."""
     categorical = agent.log_std is None
-    spreads = (
-        None if categorical else jnp.stack([agent.log_std, agent.log_std, 0 * agent.log_std, dense.log_std])
+    units = (
+        jnp.zeros((3, 1))  # a categorical policy has no standard deviations
+        if categorical
+        else jnp.stack([agent.log_std, 0 * agent.log_std, dense.log_std])
     )
-    which = jax.tree.map(lambda *leaves: jnp.stack(leaves), unmasked, agent, agent, agent)
 
-    def of(which: Agent, log_std: Array | None) -> Distances:
+    def of(weights: Agent, log_std: Array) -> Distances:
         std = None if categorical else jnp.exp(log_std)
-        return distances(which, std, visits.observation, ball.eps, norm=ball.norm, space=space)
+        return distances(weights, std, visits.observation, ball.eps, norm=ball.norm, space=space)
 
-    # The four variants are one batch, so that the program holds the bounds once.
-    bounds = jax.vmap(of)(which, spreads)
-    whole, own, in_action_units, in_dense_units = (
-        jax.tree.map(lambda leaf, i=i: leaf[i], bounds) for i in range(4)
+    # One batch of weights x units, so that the program holds the bounds once.
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), agent, unmasked)
+    bounds = jax.vmap(jax.vmap(of, (None, 0)), (0, None))(both, units)
+    own, in_action_units, in_dense_units, whole = (
+        jax.tree.map(lambda leaf, place=place: leaf[place], bounds)
+        for place in ((0, 0), (0, 1), (0, 2), (1, 0))
     )
-    tv = total_variation(own.visited, categorical=categorical)
-    dense_tv = total_variation(in_dense_units.visited, categorical=categorical)
+    tv = total_variation(own.tightest(), categorical=categorical)
+    dense_tv = total_variation(in_dense_units.tightest(), categorical=categorical)
     expected = {
         name: total_variation(bound, categorical=categorical) * jnp.ones_like(tv)
-        for name, bound in own.everywhere.items()
-    } | {"interval": tv}
+        for name, bound in (own.everywhere | own.visited).items()
+    } | {TIGHTEST: tv}
     return Certified(
         distance=_over_visits(own, visits),
         unmasked=_over_visits(whole, visits),
@@ -82,9 +86,36 @@ def certify(
     )
 
 
+def largest_distance(
+    victim: Victim, observation: Float[Array, " obs"], key: PRNGKeyArray, ball: Ball, search: Mad, starts: int
+) -> Float[Array, ""]:
+    """The largest distance that MAD reaches from several random starts: an estimate, from below.
+
+    In standard deviations of the victim's policy, or the span of the change of the logits.
+    """
+    point = victim.point(observation)
+
+    def distance(key: PRNGKeyArray) -> Float[Array, ""]:
+        shown, _ = search.perturb(key, victim, point, ball, ())
+        change = victim.output(shown) - victim.output(point)
+        if victim.agent.log_std is None:
+            return jnp.max(change) - jnp.min(change)
+        return jnp.sqrt(jnp.sum((change * jnp.exp(-victim.agent.log_std)) ** 2))
+
+    return jnp.max(jax.vmap(distance)(jax.random.split(key, starts)))
+
+
+def _searched(values: Array) -> Array:
+    """Of all steps, those at which an attack searches: bounds and attack are compared at the same states."""
+    return values[:: max(1, values.shape[0] // SEARCHED_STATES)]
+
+
 def _over_visits(distances: Distances, visits: Visits) -> dict[str, Array]:
-    """The global bounds as they are; the local one as its mean over the visited states."""
-    return distances.everywhere | {"interval": _mean(distances.visited, visits.alive)}
+    """The global bounds as they are; the local ones as their mean over the searched states."""
+    alive = _searched(visits.alive)
+    return distances.everywhere | {
+        name: _mean(_searched(bound), alive) for name, bound in distances.visited.items()
+    }
 
 
 def _mean(values: Array, alive: Array) -> Array:
@@ -92,20 +123,11 @@ def _mean(values: Array, alive: Array) -> Array:
 
 
 def _found(victim: Victim, visits: Visits, key: PRNGKeyArray, ball: Ball) -> Float[Array, ""]:
-    """Mean over some visited states of the largest distance MAD reaches from several starts."""
-    stride = max(1, visits.alive.shape[0] // SEARCHED_STATES)
-    seen = Visits(visits.observation[::stride], visits.alive[::stride])
+    """Mean over the searched states of the largest distance found."""
+    observation, alive = _searched(visits.observation), _searched(visits.alive)
 
-    def distance(observation: Array, key: PRNGKeyArray) -> Array:
-        point = victim.point(observation)
-        shown, _ = Mad().perturb(key, victim, point, ball, ())
-        change = victim.output(shown) - victim.output(point)
-        if victim.agent.log_std is None:
-            return jnp.max(change) - jnp.min(change)
-        return jnp.sqrt(jnp.sum((change * jnp.exp(-victim.agent.log_std)) ** 2))
+    def found(observation: Array, key: PRNGKeyArray) -> Array:
+        return largest_distance(victim, observation, key, ball, Mad(), SEARCH_STARTS)
 
-    def largest(observation: Array, key: PRNGKeyArray) -> Array:
-        return jnp.max(jax.vmap(distance, (None, 0))(observation, jax.random.split(key, SEARCH_STARTS)))
-
-    keys = jax.random.split(key, seen.alive.shape)
-    return _mean(jax.vmap(jax.vmap(largest))(seen.observation, keys), seen.alive)
+    keys = jax.random.split(key, alive.shape)
+    return _mean(jax.vmap(jax.vmap(found))(observation, keys), alive)

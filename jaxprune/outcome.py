@@ -11,7 +11,7 @@ import polars as pl
 from jaxprune.analysis import CERTIFICATES, CURVES, RESULTS, validate
 from jaxprune.certification import Certified
 from jaxprune.certify import discounted_value_gap, horizon_value_gap
-from jaxprune.certify.policy import ARITHMETIC, MONOTONE
+from jaxprune.certify.policy import ARITHMETIC, MONOTONE, TIGHTEST
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Tally, Visits
 from jaxprune.policy import Agent
@@ -133,12 +133,15 @@ def certificates(
     certified: list[Certified],
     visits: Visits,
     tally: Tally,
+    confidence: float = CONFIDENCE,
 ) -> pl.DataFrame:
     """One row per member x eps x bound x quantity.
 
     quantity: `delta` (standard deviations) or, for categorical policies, `range` (logits); `delta_action`
     (the same in action units), `delta_dense` (in the dense twin's standard deviations), `tv` (the expectation
-    F), `tv_dense`, `return`. unmasked: the bound of the same weights without their mask, for the audit.
+    F; "tightest": from the smallest bound at each state), `tv_dense`, `return`. Local bounds and the attack's
+    "mad" are means over the same states, F and return are about all states visited. unmasked: the bound of
+    the same weights without their mask, for the audit.
     """
     achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
     distance = "range" if agents.log_std is None else "delta"
@@ -166,6 +169,7 @@ def certificates(
                         one,
                         jax.tree.map(lambda leaf, member=member: leaf[member], visits),
                         jax.tree.map(lambda leaf, member=member: leaf[member], tally),
+                        confidence,
                     ),
                 )
             ]
@@ -213,8 +217,8 @@ def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Itera
             "kind": kind,
             "arithmetic": ARITHMETIC if kind == "bound" else "float32",
             # Weights that are not finite have no bound but the trivial one.
-            "value": _or_infinite(value),
-            "unmasked": None if unmasked is None else _or_infinite(unmasked),
+            "value": or_infinite(value),
+            "unmasked": None if unmasked is None else or_infinite(unmasked),
             "vacuous": None,
         }
 
@@ -224,27 +228,32 @@ def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Itera
             yield row(bound, "delta_action", certified.in_action_units[bound])
             if has_twin:
                 yield row(bound, "delta_dense", certified.in_dense_units[bound])
-        yield row(bound, "tv", certified.expected_tv[bound])
+    for bound, value in certified.expected_tv.items():
+        yield row(bound, "tv", value)
     if has_twin:
-        yield row("interval", "tv_dense", certified.expected_dense_tv)
+        yield row(TIGHTEST, "tv_dense", certified.expected_dense_tv)
     yield row("mad", distance, certified.found, kind="estimate")
 
 
 def _return_rows(
-    spec: SweepSpec, env: Environment, certified: Certified, visits: Visits, tally: Tally
+    spec: SweepSpec,
+    env: Environment,
+    certified: Certified,
+    visits: Visits,
+    tally: Tally,
+    confidence: float,
 ) -> Iterator[dict[str, Any]]:
-    """What the adversary can cost at most, from the interval bound on TV.
+    """What the adversary can cost at most, from the tightest bound on TV at each state.
 
     Sound where the task bounds its reward; where it does not, the range is the one observed, and the number
     an estimate.
     """
     low, high = env.reward_range or (float(tally.reward_low.min()), float(tally.reward_high.max()))
     recorded = visits.alive.shape[1]
-    # Weights that are not finite leave nothing known about the policy: TV 1.
-    tv = jnp.nan_to_num(certified.tv, nan=1.0).T[:, : env.horizon]
+    tv = jnp.asarray(certified.tv).T[:, : env.horizon]
     length = jnp.asarray(visits.alive.sum(0))
     terminated = jnp.asarray(tally.terminated[0, :recorded])
-    common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": CONFIDENCE}
+    common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": confidence}
     discounted = discounted_value_gap(tv, length, discount=spec.discount, terminated=terminated, **common)
     horizon = horizon_value_gap(tv, length, **common)
     for bound, gap in (("value_gap", discounted), ("horizon_gap", horizon)):
@@ -254,7 +263,7 @@ def _return_rows(
             "monotone": False,
             "kind": "bound" if env.reward_range else "estimate",
             "arithmetic": ARITHMETIC,
-            "value": _or_infinite(gap.bound),
+            "value": or_infinite(gap.bound),
             "unmasked": None,
             "vacuous": bool(gap.vacuous),
         }
@@ -269,8 +278,9 @@ def _ratio(total: np.floating, count: np.integer) -> float:
     return float(total) / int(count) if count else float("nan")
 
 
-def _or_infinite(value: Any) -> float:
-    return float(np.nan_to_num(value, nan=np.inf, posinf=np.inf))
+def or_infinite(value: Any) -> Any:
+    """A bound, or the trivial one where the weights are not finite; as float64, of the shape given."""
+    return np.nan_to_num(np.float64(value), nan=np.inf, posinf=np.inf)
 
 
 def _table(rows: list[dict[str, Any]], schema: Mapping[str, object]) -> pl.DataFrame:

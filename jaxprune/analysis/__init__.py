@@ -1,6 +1,12 @@
 """Tables of returns and certificates in, tables of answers out. Knows polars and numpy, and no JAX."""
 
-from jaxprune.analysis.certificates import audit, distance_quantity, smallest_bound
+from jaxprune.analysis.certificates import (
+    above_dense,
+    at_the_same_states,
+    audit,
+    distance_quantity,
+    smallest_bound,
+)
 from jaxprune.analysis.frontier import SWEET, best_average_score, sweet_spots
 from jaxprune.analysis.regret import STRONGEST, decompose, strongest
 from jaxprune.analysis.statistics import (
@@ -10,7 +16,17 @@ from jaxprune.analysis.statistics import (
     across_seeds,
     interquartile_mean,
 )
-from jaxprune.analysis.tables import BUDGET, CERTIFICATES, CLEAN, CURVES, FAMILY, RESULTS, family_of, validate
+from jaxprune.analysis.tables import (
+    BUDGET,
+    CERTIFICATES,
+    CLEAN,
+    CURVES,
+    FAMILY,
+    RESULTS,
+    STATES,
+    family_of,
+    validate,
+)
 
 __all__ = [
     "BUDGET",
@@ -20,11 +36,14 @@ __all__ = [
     "DEFAULT_BOOTSTRAP",
     "FAMILY",
     "RESULTS",
+    "STATES",
     "STRONGEST",
     "SWEET",
     "Bootstrap",
     "Estimate",
+    "above_dense",
     "across_seeds",
+    "at_the_same_states",
     "audit",
     "best_average_score",
     "decompose",

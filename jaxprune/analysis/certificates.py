@@ -45,6 +45,54 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
+    """The mean over the states of every value: one row per member x bound.
+
+    `tightness` is the ratio of the means, of bound and found, null where nothing was found.
+    """
+    validate(states, "states")
+    means = states.group_by(
+        "member", "seed", "sparsity_asked", "sparsity", *_BOUND, "arithmetic", maintain_order=True
+    ).agg(pl.len().cast(pl.Int64).alias("states"), pl.mean("value", "found", "dense"))
+    ratio = pl.when(pl.col("found") > 0).then(pl.col("value") / pl.col("found"))
+    return means.with_columns(tightness=ratio)
+
+
+def above_dense(states: pl.DataFrame) -> pl.DataFrame:
+    """How often a bound, or what an attack found, is larger after pruning: at how many states and members.
+
+    Returns:
+        One row per bound x sparsity above 0, over the members that have a dense twin: `states_above` of
+        `states` (member x state), `members_above` of `members` (by the mean over states); `mean_ratio`
+        of the means and `largest_ratio` over the states, pruned over dense, null where dense is 0 throughout;
+        `proven`, at how many states an attack on the pruned policy found more than the dense policy's *bound*
+        allows, so that the true distance must have risen there (null for an estimate, which proves nothing).
+    """
+    validate(states, "states")
+    pruned = states.filter(pl.col("sparsity_asked") > 0, pl.col("dense").is_not_null())
+    value, dense = pl.col("value"), pl.col("dense")
+    place = (*_BOUND, "sparsity_asked")
+    of_members = (
+        at_the_same_states(pruned)
+        .group_by(place)
+        .agg(members=pl.len().cast(pl.Int64), members_above=(value > dense).sum().cast(pl.Int64))
+    )
+    ratio = pl.when(dense > 0).then(value / dense)
+    return (
+        pruned.group_by(place)
+        .agg(
+            states=pl.len().cast(pl.Int64),
+            states_above=(value > dense).sum().cast(pl.Int64),
+            proven=(pl.col("found") > dense).sum().cast(pl.Int64),
+            mean_ratio=pl.when(dense.mean() > 0).then(value.mean() / dense.mean()),
+            largest_ratio=ratio.fill_nan(None).max(),
+        )
+        .with_columns(proven=pl.when(pl.col("kind") == "bound").then("proven"))
+        .join(of_members, on=place)
+        .sort(place)
+    )
+
+
 def distance_quantity(certificates: pl.DataFrame) -> str:
     """The name of the policies' distance in the table: `range` if they are categorical, else `delta`."""
     return "range" if "range" in certificates["quantity"] else "delta"

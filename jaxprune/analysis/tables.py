@@ -1,4 +1,4 @@
-"""The three tables a sweep leaves behind: their columns, and what makes a table unfit for analysis."""
+"""The tables of sweeps and audits: their columns, and what makes a table unfit for analysis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +70,32 @@ policy and itself under attack (`delta`, or `range` for categorical policies), `
 value for the same weights without their mask, null where it was not computed; `vacuous` is null where the
 word has no meaning. An infinite `value` is a bound like any other; NaN is not."""
 
+STATES = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "state": pl.Int64(),
+        "eps": pl.Float64(),
+        "norm": pl.String(),
+        "space": pl.String(),
+        "bound": pl.String(),
+        "quantity": pl.String(),
+        "monotone": pl.Boolean(),
+        "kind": pl.String(),
+        "arithmetic": pl.String(),
+        "value": pl.Float64(),
+        "found": pl.Float64(),
+        "tightness": pl.Float64(),
+        "dense": pl.Float64(),
+    }
+)
+"""One row per member x state x bound. A state has the same number, and is the same, for all members of a
+seed. `value` bounds the distance between the policy and itself under attack there (`kind` `bound`), or is the
+largest that an attack found (`estimate`), which `found` repeats beside every bound; `tightness` is value over
+found, null where nothing was found. `dense` is the value of the dense twin, null without one."""
+
 CURVES = pl.Schema(
     {
         "member": pl.Int64(),
@@ -106,6 +132,7 @@ _RULES = {
     "certificates": _Rules(
         CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind"), frozenset({"unmasked", "vacuous"})
     ),
+    "states": _Rules(STATES, ("member", "state", *BUDGET, "bound"), frozenset({"tightness", "dense"})),
     "curves": _Rules(
         CURVES,
         ("member", "iteration"),
@@ -124,7 +151,9 @@ _RULES = {
 }
 
 
-def validate(table: pl.DataFrame, name: Literal["results", "certificates", "curves"]) -> pl.DataFrame:
+def validate(
+    table: pl.DataFrame, name: Literal["results", "certificates", "states", "curves"]
+) -> pl.DataFrame:
     """`table` itself, if it is a well-formed table of that name.
 
     Raises:

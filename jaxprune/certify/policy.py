@@ -121,8 +121,9 @@ def global_bounds(activation: str) -> Bounds:
 
 
 def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:
-    """The bound on TV that follows from a bound on the distance."""
-    return categorical_tv_bound(distance) if categorical else gaussian_tv(distance)
+    """The bound on TV that follows from a bound on the distance; 1 where there is none (NaN)."""
+    tv = categorical_tv_bound(distance) if categorical else gaussian_tv(distance)
+    return jnp.fmin(tv, 1.0)
 
 
 def discounted_mean(

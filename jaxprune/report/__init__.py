@@ -1,5 +1,6 @@
 """From tables to what people read: figures as PNG, and text in the terminal. Knows no JAX."""
 
+from jaxprune.report.audit import print_audit
 from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
 from jaxprune.report.figures import (
     bounds_figure,
@@ -21,6 +22,7 @@ __all__ = [
     "heading",
     "open_console",
     "plan",
+    "print_audit",
     "print_summary",
     "regret_figure",
     "returns_figure",

@@ -6,6 +6,7 @@ from io import TextIOBase
 from math import isfinite
 from time import monotonic
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -34,6 +35,20 @@ def plan(lines: Mapping[str, str]) -> Panel:
     for name, setting in lines.items():
         table.add_row(f"[bold]{name}", setting)
     return Panel(table, title="plan", title_align="left", expand=False)
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """An empty table with no frame, as all tables at the end of a command."""
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
 
 
 class LiveProgress:

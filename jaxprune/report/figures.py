@@ -40,6 +40,8 @@ from jaxprune.report.style import (
 _SPARSITY = "sparsity (share of prunable weights that are zero)"
 _QUANTITIES = {
     "delta": "shift of the mean action, delta\n(in the policy's standard deviations)",
+    "delta_dense": "shift of the mean action, delta\n(in the dense policy's standard deviations)",
+    "delta_action": "shift of the mean action\n(in units of the action)",
     "range": "range of the change of logits",
     "tv": "total variation between action distributions",
     "return": "loss of return (upper bound)",

@@ -1,7 +1,6 @@
 """The tables a sweep ends with, in the terminal, and the verdicts below them."""
 
 import polars as pl
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ from jaxprune.analysis import (
     validate,
 )
 from jaxprune.report.budgets import budgets
-from jaxprune.report.console import WIDTH
+from jaxprune.report.console import WIDTH, plain_table
 from jaxprune.report.figures import heading
 from jaxprune.report.numbers import interval, number
 from jaxprune.report.verdict import verdicts
@@ -70,7 +69,7 @@ def attack_tables(results: pl.DataFrame) -> list[Table]:
     tables = []
     for start in range(0, len(columns), _SPARSITIES_PER_TABLE):
         shown = columns[start : start + _SPARSITIES_PER_TABLE]
-        table = _table("mean return by attack, at each sparsity", "attack", "budget")
+        table = plain_table("mean return by attack, at each sparsity", "attack", "budget")
         for _, achieved in shown:
             table.add_column(f"{achieved:.2f}", justify="right")
         for attack, norm, space, eps in rows.iter_rows():
@@ -110,26 +109,13 @@ def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, b
         f"monotone\n{distance}": _bounds(smallest_bound(certificates.filter("monotone"), distance)),
         "value\ngap": _value_gaps(certificates.filter(pl.col("bound") == _VALUE_GAP)),
     }
-    table = _table(f"strongest attack, {name}")
+    table = plain_table(f"strongest attack, {name}")
     table.add_column("sparsity", justify="right")
     for column in columns:
         table.add_column(column, justify="right")
     for asked, achieved in _achieved(regret).items():
         table.add_row(f"{achieved:.2f}", *(cells.get(asked, "-") for cells in columns.values()))
     return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    return Table(
-        *columns,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
 
 
 def _achieved(table: pl.DataFrame) -> dict[float, float]:

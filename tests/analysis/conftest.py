@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from jaxprune.analysis import CERTIFICATES, RESULTS
+from jaxprune.analysis import CERTIFICATES, RESULTS, STATES
 
 FAMILY = {
     "task": "hopper",
@@ -23,6 +23,11 @@ def _results():
 @pytest.fixture(name="certificates", scope="session")
 def _certificates():
     return certificates
+
+
+@pytest.fixture(name="states", scope="session")
+def _states():
+    return states
 
 
 def results(members, eps=0.1, **family):
@@ -84,4 +89,36 @@ def certificates(rows):
             for seed, sparsity, bound, monotone, value in rows
         ],
         schema=CERTIFICATES,
+    )
+
+
+def states(rows):
+    """A table from `[(seed, sparsity, bound, value per state, found per state), ...]`, as `certificates`."""
+    places = sorted({row[:2] for row in rows})
+    dense = {(seed, bound): values for seed, sparsity, bound, values, _ in rows if sparsity == 0}
+    return pl.DataFrame(
+        [
+            {
+                "member": places.index((seed, sparsity)),
+                "seed": seed,
+                "sparsity_asked": sparsity,
+                "sparsity": sparsity,
+                "state": state,
+                "eps": 0.1,
+                "norm": "linf",
+                "space": "normalised",
+                "bound": bound,
+                "quantity": "delta",
+                "monotone": False,
+                "kind": "bound",
+                "arithmetic": "float32",
+                "value": values[state],
+                "found": found[state],
+                "tightness": None,
+                "dense": dense[seed, bound][state] if (seed, bound) in dense else None,
+            }
+            for seed, sparsity, bound, values, found in rows
+            for state in range(len(values))
+        ],
+        schema=STATES,
     )

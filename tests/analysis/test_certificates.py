@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from jaxprune.analysis import audit, distance_quantity, smallest_bound
+from jaxprune.analysis import above_dense, at_the_same_states, audit, distance_quantity, smallest_bound
 
 
 def test_the_audit_counts_members_above_their_own_twin(certificates):
@@ -57,3 +57,40 @@ def test_categorical_policies_differ_by_a_range(certificates):
     table = certificates([(0, 0.0, "path", True, 9.0)])
     assert distance_quantity(table) == "delta"
     assert distance_quantity(table.with_columns(quantity=pl.lit("range"))) == "range"
+
+
+def test_a_rise_is_counted_at_states_and_at_members(states):
+    rows = above_dense(
+        states(
+            [
+                (0, 0.0, "crown", (1.0, 4.0), (0.5, 3.0)),
+                (0, 0.5, "crown", (2.0, 2.0), (1.5, 1.0)),  # up at one state, down in the mean
+                (1, 0.0, "crown", (1.0, 1.0), (0.5, 0.5)),
+                (1, 0.5, "crown", (3.0, 1.0), (0.9, 0.9)),  # up in the mean, but nothing found proves it
+            ]
+        )
+    )
+    row = rows.row(0, named=True)
+    assert rows.height == 1
+    assert (row["states"], row["states_above"], row["proven"]) == (4, 2, 1)
+    assert (row["members"], row["members_above"]) == (2, 1)
+    assert row["largest_ratio"] == 3.0
+    assert row["mean_ratio"] == pytest.approx(8 / 7)
+
+
+def test_a_member_without_a_dense_twin_is_not_audited(states):
+    table = states([(0, 0.5, "crown", (2.0, 2.0), (1.0, 1.0))])
+    assert above_dense(table).is_empty()
+
+
+def test_tightness_is_the_ratio_of_means_and_unknown_where_nothing_was_found(states):
+    table = states(
+        [
+            (0, 0.0, "crown", (2.0, 4.0), (1.0, 2.0)),
+            (0, 0.5, "crown", (1.0, 1.0), (0.0, 0.0)),
+        ]
+    )
+    means = at_the_same_states(table)
+    assert means["tightness"].to_list() == [2.0, None]
+    assert means["value"].to_list() == [3.0, 1.0]
+    assert means["states"].to_list() == [2, 2]

@@ -130,20 +130,26 @@ def test_help_explains_every_field(
     assert "start:stop:step" in printed
 
 
+# A background shell starts its commands with SIGINT ignored; a person's terminal does not.
+AS_IN_A_TERMINAL = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('experiments.sweep', run_name='__main__', alter_sys=True)"
+)
+
+
 def test_ctrl_c_saves_the_segment_in_flight_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
+    arguments = [*SMALL, "--env", "hopper", "--steps", str(512 * 200), "--out", str(out)]
     run = subprocess.Popen(
-        [*COMMAND, *SMALL, "--env", "hopper", "--steps", str(512 * 200), "--out", str(out)],
+        [sys.executable, "-c", AS_IN_A_TERMINAL, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts background commands with SIGINT ignored; a person's terminal does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not run.stdout.readline().startswith("training"):
         pass
     run.send_signal(signal.SIGINT)
-    printed, complaints = run.communicate(timeout=120)
+    printed, complaints = run.communicate(timeout=300)
     assert run.returncode == 130
     assert complaints == ""
     assert printed.splitlines()[-1] == f"stopped; go on with: python -m experiments.sweep --resume {out}"

@@ -1,0 +1,112 @@
+"""Certify agents, pruned and dense: `python -m experiments.certify --run FOLDER`, or with `--agent FILE`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import tyro
+
+from experiments.command import run_command
+from experiments.victims import Source
+from jaxprune import SpecError, audit, device
+from jaxprune.audit import AuditSpec, Population
+from jaxprune.certify.policy import TIGHTEST
+from jaxprune.report import figures, open_console, plan, print_audit
+from jaxprune.run_folder import provenance
+from jaxprune.smoothed import SmoothingSpec
+from jaxprune.sweep import members
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Bound, at the same states, how far every member of a run, or one agent pruned, can be moved."""
+
+    victims: tyro.conf.OmitArgPrefixes[Source]
+    audit: tyro.conf.OmitArgPrefixes[AuditSpec]
+    smoothing: tyro.conf.OmitArgPrefixes[SmoothingSpec]
+    sparsities: str | None = None
+    """Sparsities at which --agent is pruned by magnitude, per layer, without training (default 0:0.9:0.1):
+    start:stop:step (stop included) or a comma list with 0 in it. The members of a run have theirs."""
+    out: Path | None = None
+    """New folder for tables and figure. Default: RUN/certificates-TIME, or runs/certificates-AGENT-TIME."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, gpu or tpu."""
+
+
+def main(arguments: Arguments) -> None:
+    """Print the plan, certify, print the verdicts and where the tables are."""
+    device.select(arguments.device)
+    device.keep_compiled()
+    arguments.smoothing.check(arguments.audit.confidence)
+    population = _population(arguments)
+    console = open_console()
+    folder = arguments.victims.new_folder(arguments.out, "certificates")
+    console.print(plan(_plan(arguments.audit, arguments.smoothing, population)))
+    try:
+        found = audit.run(
+            arguments.audit, arguments.smoothing, population, lambda phase: console.print(f"{phase} ...")
+        )
+    except SpecError:
+        folder.path.rmdir()  # it is still empty
+        raise
+    folder.write_json(
+        "certify.json",
+        {
+            "audit": arguments.audit.to_dict(),
+            "smoothing": vars(arguments.smoothing),
+            "population": population.spec.to_dict(),
+            "victims": arguments.victims.to_dict(),
+            **provenance(),
+        },
+    )
+    for name, table in found._asdict().items():
+        if table is not None:
+            folder.write_table(name, table)
+    title = f"{population.env.task} on {population.env.physics}, at the same states for all members of a seed"
+    drawn = found.members.filter(pl.col("bound") != TIGHTEST)  # it lies on one of the others
+    figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
+    figures.save(figure, folder.path / "bounds.png")
+    print_audit(
+        console,
+        found.members,
+        found.audit,
+        found.certificates,
+        found.returns,
+        found.smoothing,
+        arguments.audit.confidence,
+    )
+    console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
+
+
+def _population(arguments: Arguments) -> Population:
+    """The members to certify, pruned and unpruned. Raises SpecError for whatever cannot be certified."""
+    env, agents, trained = arguments.victims.load()
+    if trained is None:
+        return audit.of_agent(arguments.audit, env, agents, arguments.sparsities or "0:0.9:0.1")
+    if arguments.sparsities is not None:
+        raise SpecError("sparsities: the members of a run have theirs; leave it out, or give --agent FILE")
+    return audit.of_run(arguments.audit, trained, env, agents, arguments.victims.unmasked())
+
+
+def _plan(spec: AuditSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
+    asked = population.spec
+    everyone = members(asked)
+    lines = {
+        "task": f"{population.env.task}, physics {population.env.physics}",
+        "members": f"{len(everyone.seed)}: sparsities {', '.join(f'{s:g}' for s in asked.sparsities)}",
+        "budget": f"eps {asked.budgets[0]:g} ({asked.norm}, {asked.space})",
+        "bounds": f"{', '.join(spec.bounds)} at {spec.states} states; "
+        f"{spec.alpha_steps} steps of alpha-crown, {spec.nodes} parts of branching",
+        "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",
+        "episodes": f"{spec.episodes} clean ones per member",
+    }
+    if smoothing.smoothing_sigma is not None:
+        lines["smoothing"] = (
+            f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g}, "
+            f"{smoothing.smoothing_episodes} episodes per member"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    run_command(Arguments, main)

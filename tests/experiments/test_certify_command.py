@@ -1,0 +1,160 @@
+"""`python -m experiments.certify`: what it prints, what it leaves behind, and how it refuses."""
+
+import json
+import sys
+
+import polars as pl
+import pytest
+
+import jaxprune as jp
+from experiments.certify import Arguments, main
+from experiments.command import run_command
+from tests.experiments.agent_files import write_agent
+
+QUICK = ("--bounds", "interval", "--states", "5", "--starts", "2", "--search-steps", "3", "--episodes", "2")
+TABLES = ("states", "members", "audit", "certificates", "returns")
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["experiments.certify", *map(str, arguments)])
+    run_command(Arguments, main)
+
+
+def files(*tables):
+    named = {f"{table}.{ending}" for table in tables for ending in ("csv", "parquet")}
+    return named | {"certify.json", "bounds.png"}
+
+
+@pytest.fixture(name="agent", scope="module")
+def _agent(tmp_path_factory):
+    """An agent of `probe/linear`."""
+    return write_agent(tmp_path_factory.mktemp("agents") / "agent.npz", 4, 1)
+
+
+def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5")
+    smoothing = ("--smoothing-sigma", "0.5", "--smoothing-budget", "0.2", "--smoothing-episodes", "30")
+    command(monkeypatch, *of_agent, *QUICK, *smoothing, "--out", out)
+    printed = capsys.readouterr().out
+    for fact in (
+        "no mask ever raised a monotone bound",
+        "tight verdict",
+        "vacuous",
+        "confidence 0.95",
+        "float32",
+        str(out),
+    ):
+        assert fact in printed
+    assert {path.name for path in out.iterdir()} == files(*TABLES, "smoothing")
+    states = pl.read_csv(out / "states.csv")
+    assert (
+        states.group_by("member", "bound").len()["len"].to_list()
+        == [5] * states.select(pl.struct("member", "bound").n_unique()).item()
+    )
+    assert states["sparsity_asked"].unique().sort().to_list() == [0.0, 0.5]
+    clean = pl.read_parquet(out / "returns.parquet")
+    assert clean["episodes"].to_list() == [2, 2]
+    assert clean["return_mean"].is_between(0, 32).all()
+    smoothed = pl.read_parquet(out / "smoothing.parquet")
+    assert (smoothed["certified_mean"] <= smoothed["return_mean"]).all()
+    assert smoothed["episodes"].to_list() == [30, 30]
+    written = json.loads((out / "certify.json").read_text())
+    assert written["victims"]["agent"] == str(agent)
+    assert written["population"]["schedule"] == "posthoc"
+
+
+def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monkeypatch):
+    spec = jp.SweepSpec(
+        env="probe/categorical",
+        sparsities=(0.0, 0.5),
+        eps=(0.2,),
+        norm="l2",
+        space="raw",
+        steps=512,
+        environments=8,
+        unroll=64,
+        hidden=(16,),
+        episodes=2,
+        certify_episodes=2,
+        attacks="random",
+    )
+    swept = jp.sweep(spec, tmp_path / "run")
+    command(monkeypatch, "--run", tmp_path / "run", *QUICK)
+    (folder,) = (tmp_path / "run").glob("certificates-*")
+    assert {path.name for path in folder.iterdir()} == files(*TABLES)
+    certificates = pl.read_parquet(folder / "certificates.parquet")
+    place = ("member", "eps", "norm", "space", "bound", "quantity")
+    same = certificates.join(swept.certificates, on=place, suffix="_of_sweep").filter(
+        pl.col("monotone") & pl.col("unmasked").is_not_null()
+    )
+    assert len(same) == 2 * 3
+    # The weights with and without their masks are those of the sweep.
+    assert same["value"].to_list() == pytest.approx(same["value_of_sweep"].to_list())
+    assert same["unmasked"].to_list() == pytest.approx(same["unmasked_of_sweep"].to_list())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--bounds", "crwn"), "did you mean 'crown'?"),
+        (("--norm", "l1"), "norm: unknown name 'l1'"),
+        (("--eps=-0.1",), "eps: -0.1 must be a finite number of at least 0"),
+        (("--eps", "published"), "no budget is published for probe/linear"),
+        (("--confidence", "1.5"), "confidence: 1.5 must lie between 0 and 1"),
+        (("--sparsities", "0.5"), "sparsities: 0, the dense policy"),
+        (("--sparsities", "0,1"), "sparsities: 1 is outside [0, 1)"),
+        (
+            ("--smoothing-sigma", "0.1", "--smoothing-budget", "0.3", "--smoothing-episodes", "50"),
+            "at least 2218 are needed",
+        ),
+        (("--smoothing-sigma=-1",), "sigma"),
+        (("--smoothing-sigma", "1", "--confidence", "0.4"), "the one-sided band needs at least 0.5"),
+        (("--run", "x"), "give either --run FOLDER or --agent FILE"),
+        (None, "give either --run FOLDER or --agent FILE"),
+        (("--run", "nowhere"), "nowhere is no run folder"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
+    agent, arguments, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1")
+    alone = arguments is None or arguments[-1] == "nowhere"
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, *(() if alone else of_agent), *(arguments or ()))
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lowest_return_that_an_episode_falls_below_leaves_nothing_behind(
+    agent, tmp_path, monkeypatch, capsys
+):
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5", *QUICK)
+    smoothing = ("--smoothing-sigma", "0.5", "--smoothing-episodes", "30", "--smoothing-lowest", "31")
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, *of_agent, *smoothing, "--out", tmp_path / "out")
+    assert leaving.value.code == 2
+    assert "lowest: got 31.0, but an episode returned" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deterministic_agent_has_shifts_in_action_units_only(tmp_path, monkeypatch, capsys):
+    agent = write_agent(tmp_path / "agent.npz", 4, 1, log_std=-100.0)
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.1")
+    assert leaving.value.code == 2
+    assert "use --units action" in capsys.readouterr().err
+
+
+def test_an_existing_folder_is_left_alone(agent, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--out", tmp_path)
+    assert leaving.value.code == 2
+    assert "exists" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,161 @@
+"""The pruning audit on populations whose answer is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import jaxprune as jp
+from jaxprune import audit, envs
+from jaxprune.analysis import above_dense
+from jaxprune.audit import AuditSpec
+from jaxprune.certify.policy import GLOBAL_BOUNDS
+from jaxprune.evaluation import Visits
+from jaxprune.outcome import Members
+from jaxprune.policy import agent as agents
+
+QUICK = {"nodes": 3, "alpha_steps": 2, "starts": 3, "search_steps": 5, "episodes": 2}
+
+
+def random_agent(hidden, spread=0.0):
+    agent = agents.init(jax.random.key(0), 4, 1, hidden=hidden)
+    policy = jax.tree.map(lambda leaf: 1.5 * leaf + 0.1, agent.policy)
+    agent = agent.replace(policy=policy, log_std=jnp.full(1, spread))
+    return jax.tree.map(lambda leaf: leaf[None], agent)
+
+
+def cancelling_agent():
+    """`tanh(x) - tanh(x)`, which nothing can move; half pruned it is `-tanh(x)`."""
+    agent = agents.init(jax.random.key(0), 4, 1, hidden=(2,))
+    seen = jnp.array([1.0, 0.5, 0.0, 0.0])
+    policy = {
+        "layer_0": {"kernel": jnp.stack([seen, seen], axis=1), "bias": jnp.zeros(2)},
+        "layer_1": {"kernel": jnp.array([[1.0], [-1.0]]), "bias": jnp.zeros(1)},
+    }
+    return jax.tree.map(lambda leaf: leaf[None], agent.replace(policy=policy))
+
+
+def looked_at(agent, eps, bounds):
+    """Six states of an agent, dense and half pruned."""
+    spec = AuditSpec(**QUICK | {"eps": eps, "bounds": bounds})
+    population = audit.of_agent(spec, envs.make("probe/linear"), agent, "0,0.5")
+    states = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    return population, audit.look_at_all(spec, population, np.stack([states, states]), keys)
+
+
+@pytest.fixture(name="cancelling", scope="module")
+def _cancelling():
+    """A row per member x state x bound of the cancelling agent."""
+    return audit.state_rows(*looked_at(cancelling_agent(), 0.02, "interval,crown"))
+
+
+def test_pruning_one_of_two_cancelling_weights_is_seen_by_attack_and_tight_bound_only(cancelling):
+    rows = {row["bound"]: row for row in above_dense(cancelling).iter_rows(named=True)}
+    for bound in ("mad", "crown", "tightest"):
+        assert (rows[bound]["states_above"], rows[bound]["states"]) == (6, 6)
+        assert (rows[bound]["members_above"], rows[bound]["members"]) == (1, 1)
+    for bound in ("path", "frobenius", "induced_inf", "interval"):
+        assert rows[bound]["states_above"] == rows[bound]["members_above"] == 0
+    assert rows["tightest"]["proven"] == 6
+    assert rows["mad"]["proven"] is None
+    assert rows["mad"]["largest_ratio"] is None  # from nothing
+
+
+def test_the_cancelling_policy_does_not_move_and_the_pruned_one_moves_as_far_as_it_can(cancelling):
+    found = cancelling.filter(pl.col("bound") == "mad")
+    assert (found.filter(pl.col("sparsity_asked") == 0)["value"] == 0).all()
+    # The slope of tanh is at most 1: no further than eps (1 + 0.5).
+    assert found.filter(pl.col("sparsity_asked") == 0.5)["value"].is_between(0, 0.02 * 1.5).all()
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["interval,crown", pytest.param(",".join(audit.BOUNDS), marks=pytest.mark.slow)],
+)
+def test_no_bound_is_below_the_attacked_distance_and_the_tightest_is_the_smallest(names):
+    _, looked = looked_at(random_agent((2,)), 0.3, names)
+    tightest = looked.bounds.pop("tightest")
+    assert set(looked.bounds) == {*names.split(","), *GLOBAL_BOUNDS}
+    assert (looked.found > 0).all()
+    for name, bound in looked.bounds.items():
+        assert (bound >= looked.found).all(), name
+    np.testing.assert_array_equal(tightest, np.min([*looked.bounds.values()], axis=0))
+
+
+def test_the_budgets_of_the_bounds_are_those_asked_for():
+    local = AuditSpec(bounds="branching,alpha-crown", nodes=3, alpha_steps=2).local
+    assert {name: bound.keywords for name, bound in local.items()} == {
+        "branching": {"nodes": 3},
+        "alpha-crown": {"steps": 2},
+    }
+
+
+def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member():
+    everyone = Members(np.array([0, 0, 1, 1]), np.array([0.5, 0.0, 0.0, 0.5]))
+    observation = np.random.default_rng(0).normal(size=(4, 5, 2, 3)).astype(np.float32)
+    alive = np.arange(5)[:, None] < np.array([5, 2])
+    visits = Visits(observation, np.broadcast_to(alive, (4, 5, 2)))
+    states = audit.same_states(visits, everyone, 4)
+    np.testing.assert_array_equal(states[0], states[1])
+    np.testing.assert_array_equal(states[2], states[3])
+    visited = {tuple(state) for state in observation[1][alive]}
+    assert all(tuple(state) in visited for state in states[0])
+    assert audit.same_states(visits, everyone, 100).shape == (4, 7, 3)  # no more than were visited
+
+
+def test_shifts_are_measured_in_the_spread_asked_for():
+    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]))
+    both = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves), random_agent((2,), -1), random_agent((2,), 3)
+    )
+    spreads = {"own": [-1, 3], "dense": [-1, -1], "action": [0, 0]}
+    for units, expected in spreads.items():
+        quantity, measured = audit.in_units(units, both, everyone)
+        np.testing.assert_array_equal(measured.log_std[:, 0], expected)
+        assert quantity == audit.UNITS[units]
+
+
+def test_a_categorical_policy_is_measured_by_the_range_of_its_logits():
+    agent = random_agent((2,)).replace(log_std=None)
+    assert audit.in_units("dense", agent, Members(np.zeros(1), np.zeros(1)))[0] == "range"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"bounds": "crwn"}, "did you mean 'crown'"),
+        ({"norm": "l1"}, "norm: unknown name 'l1'.* Known: l2, linf"),
+        ({"units": "metres"}, "Known: action, dense, own"),
+        ({"confidence": 1.0}, "confidence: 1.0 must lie between 0 and 1"),
+        ({"episodes": 1}, "episodes: 1 must be at least 2"),
+        ({"states": 0}, "states: 0 must be at least 1"),
+        ({"eps": "wide"}, "eps: cannot read 'wide'"),
+    ],
+    ids=str,
+)
+def test_a_spec_that_cannot_run_is_refused(settings, said):
+    with pytest.raises(jp.SpecError, match=said):
+        AuditSpec(**settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "sparsities", "said"),
+    [
+        ({"activation": "sine"}, "0", "activation"),
+        ({"log_std": jnp.full((1, 1), -100.0)}, "0", "use --units action"),
+        ({}, "0.5,0.9", "sparsities: 0, the dense policy"),
+        ({"policy": "nan"}, "0", r"member 0: layers\[1\].weight: 2 of 2 values are not finite"),
+    ],
+    ids=str,
+)
+def test_an_agent_that_cannot_be_certified_is_refused(change, sparsities, said):
+    agent = random_agent((2,))
+    if change.get("policy") == "nan":
+        last = jax.tree.map(lambda leaf: leaf * jnp.nan, agent.policy["layer_1"])
+        change = {"policy": agent.policy | {"layer_1": last}}
+    with pytest.raises(jp.SpecError, match=said):
+        audit.of_agent(
+            AuditSpec(eps=0.1, **QUICK), envs.make("probe/linear"), agent.replace(**change), sparsities
+        )

@@ -1,0 +1,106 @@
+"""What is certified of one agent: which bounds, in which units, at which states."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune import certification, certify
+from jaxprune.attacks import Ball
+from jaxprune.certify.policy import (
+    GLOBAL_BOUNDS,
+    LOCAL_BOUNDS,
+    discounted_mean,
+    distances,
+    global_bounds,
+    total_variation,
+)
+from jaxprune.evaluation import Visits
+from jaxprune.policy import agent as agents
+from jaxprune.policy import layers
+
+EPS, STEPS = 0.1, 120
+KEY = jax.random.key(0)
+
+
+def an_agent(key, spread, discrete=False):
+    agent = agents.init(key, 4, 2, hidden=(8,), discrete=discrete)
+    policy = jax.tree.map(lambda leaf: 2 * leaf, agent.policy)
+    return agent.replace(policy=policy, log_std=None if discrete else jnp.array([spread, 0.0]))
+
+
+def visited():
+    observation = jax.random.normal(KEY, (STEPS, 2, 4))
+    return Visits(observation, jnp.arange(STEPS)[:, None] < jnp.array([STEPS, 31]))
+
+
+def certified(agent, unmasked, dense):
+    return jax.jit(certification.certify, static_argnums=(6, 7))(
+        agent, unmasked, dense, visited(), KEY, Ball(jnp.float32(EPS)), "normalised", 0.9
+    )
+
+
+OWN, WHOLE, DENSE = an_agent(KEY, 1.0), an_agent(jax.random.key(1), 1.0), an_agent(KEY, -1.0)
+
+
+@pytest.fixture(name="gaussian", scope="module")
+def _gaussian():
+    return certified(OWN, WHOLE, DENSE)
+
+
+def test_every_cheap_bound_is_there_and_above_what_the_attack_found(gaussian):
+    assert set(gaussian.distance) == {*GLOBAL_BOUNDS, *LOCAL_BOUNDS}
+    for bound in gaussian.distance.values():
+        assert bound >= gaussian.found > 0
+
+
+def test_a_local_bound_is_the_mean_over_the_searched_states(gaussian):
+    seen = visited()
+    stride = STEPS // certification.SEARCHED_STATES
+    states = seen.observation[::stride][seen.alive[::stride]]
+    whole = certify.in_std_units(layers(OWN.policy), jnp.exp(OWN.log_std))
+    bound = jax.vmap(lambda state: certify.interval_bound(whole, state, EPS).euclidean)(states)
+    np.testing.assert_allclose(gaussian.distance["interval"], bound.mean(), rtol=1e-5)
+
+
+def test_each_variant_has_its_own_weights_and_its_own_units(gaussian):
+    for variant, agent, log_std in (
+        ("distance", OWN, OWN.log_std),
+        ("unmasked", WHOLE, WHOLE.log_std),
+        ("in_action_units", OWN, jnp.zeros(2)),
+        ("in_dense_units", OWN, DENSE.log_std),
+    ):
+        bound = certify.path_bound(certify.in_std_units(layers(agent.policy), jnp.exp(log_std)), EPS)
+        np.testing.assert_allclose(getattr(gaussian, variant)["path"], bound.euclidean, rtol=1e-5)
+
+
+def test_the_bound_on_tv_is_that_of_the_tightest_at_each_state(gaussian):
+    assert gaussian.tv.shape == (STEPS, 2)
+    expected = discounted_mean(gaussian.tv, visited().alive, 0.9)
+    np.testing.assert_allclose(gaussian.expected_tv["tightest"], expected, rtol=1e-6)
+    for name, bound in gaussian.expected_tv.items():
+        assert gaussian.expected_tv["tightest"] <= bound, name
+    assert gaussian.expected_tv["tightest"] < 0.9 * gaussian.expected_tv["interval"]
+
+
+def test_a_categorical_agent_is_certified_in_logits():
+    agent = an_agent(KEY, 0.0, discrete=True)
+    states = visited().observation[:3]
+    local = {"interval": certify.interval_bound}
+    bounds = distances(agent, None, states, jnp.float32(EPS), norm="linf", space="normalised", local=local)
+    whole = layers(agent.policy)
+    assert bounds.everywhere["path"] == certify.path_bound(whole, EPS).span
+    span = certify.interval_bound(whole, states[2, 1], EPS).span
+    np.testing.assert_allclose(bounds.visited["interval"][2, 1], span, rtol=1e-5)
+
+
+def test_a_global_bound_is_left_out_where_the_activation_breaks_it():
+    assert set(GLOBAL_BOUNDS) - set(global_bounds("swish")) == {"eclipse"}
+    for activation in ("tanh", "relu", "elu"):
+        assert set(global_bounds(activation)) == set(GLOBAL_BOUNDS)
+
+
+def test_where_nothing_is_known_two_policies_may_differ_by_all():
+    unknown = jnp.array([jnp.nan, jnp.inf, 0.0])
+    for categorical in (False, True):
+        np.testing.assert_allclose(total_variation(unknown, categorical=categorical), [1, 1, 0])
