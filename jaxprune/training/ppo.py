@@ -167,7 +167,8 @@ def update(
         )
         return (optax.apply_updates(moved, step), state), diagnostics
 
-    order = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
+    # The order of random numbers is a random order; `jax.random.permutation` sorts twice for large sizes.
+    order = jnp.argsort(jax.random.bits(key, (epochs, size)), axis=-1)
     rows = order.reshape(epochs * minibatches, size // minibatches)
     (moved, optimiser_state), diagnostics = jax.lax.scan(one, (trainable(agent), optimiser_state), rows)
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value)
