@@ -26,6 +26,7 @@ from jaxprune.report.style import (
     BLUE,
     GREY,
     HUES,
+    MORE_HUES,
     MARKERS,
     NOTE_SIZE,
     ORANGE,
@@ -145,7 +146,7 @@ def bounds_figure(
         note += f"\nbands: {bootstrap.confidence:.0%} bootstrap interval over {_seeds(about)}"
     figure, panels = panel_grid("Bounds against sparsity", title, note, budgets(about), panel)
     bounds = _names(about.filter(pl.col("kind") == "bound"), "bound")
-    colors = dict(zip(bounds, cycle((VERMILLION, *HUES)), strict=False))
+    colors = dict(zip(bounds, cycle((VERMILLION, *HUES, *MORE_HUES)), strict=False))
     ends = []
     for axes, budget in panels:
         axes.set(yscale="log", xlabel=_SPARSITY, ylabel=_QUANTITIES.get(quantity, quantity))

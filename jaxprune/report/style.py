@@ -16,6 +16,8 @@ VERMILLION = "#D55E00"
 BLUE = "#0072B2"
 ORANGE = "#E69F00"
 HUES = ("#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#0072B2")
+MORE_HUES = ("#882255", "#8C564B", "#7F7F7F")
+"""For figures of many lines, whose names stand at their ends."""
 MARKERS = ("s", "^", "v", "D", "P")
 GREY = "#666666"
 
