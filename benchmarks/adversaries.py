@@ -56,7 +56,7 @@ def main() -> None:
         under_released = float(returns(env, agent, released).mean())
         tables[name] = found.results.with_columns(released=pl.lit(under_released), minutes=pl.lit(minutes))
         RESULT.write_text(report(tables, None))
-    RESULT.write_text(report(tables, speeds(env, agent)))
+    RESULT.write_text(report(tables, {task: speeds(task) for task in ("hopper", "halfcheetah")}))
     print(RESULT.read_text())
 
 
@@ -77,8 +77,9 @@ def returns(env: Environment, agent: Agent, attack: Learned) -> np.ndarray:
     return np.asarray(play())
 
 
-def speeds(env: Environment, agent: Agent) -> dict[str, list[float]]:
+def speeds(task: str) -> dict[str, list[float]]:
     """Environment steps per second of 12 trainings at once, and of `mujoco.rollout` alone, round by round."""
+    env, agent = envs.make(task, "native"), read_agent(AGENTS / f"attack-ppo-{task}.npz")
     settings = search.GRIDS["small"]
     count = len(settings.learning_rate)
     victims = Victim(jax.tree.map(lambda leaf: leaf[None], agent))
@@ -124,7 +125,7 @@ def speeds(env: Environment, agent: Agent) -> dict[str, list[float]]:
 RAW = "`mujoco.rollout` alone"
 
 
-def report(tables: dict[str, pl.DataFrame], speeds: dict[str, list[float]] | None) -> str:
+def report(tables: dict[str, pl.DataFrame], speeds: dict[str, dict[str, list[float]]] | None) -> str:
     """The result as Markdown."""
     blocks = [_victim(name, table) for name, table in tables.items()]
     return f"""# Adversaries against the published HalfCheetah agents
@@ -175,12 +176,12 @@ Mean return over the victims, fresh episodes: {line}. Steps at which a point sho
 """
 
 
-def _speed(speeds: dict[str, list[float]]) -> str:
+def _speed(speeds: dict[str, dict[str, list[float]]]) -> str:
     lines = []
-    for name, values in speeds.items():
-        shares = [value / raw for value, raw in zip(values, speeds[RAW], strict=True)]
+    for task, name, values in ((t, n, v) for t, parts in speeds.items() for n, v in parts.items()):
+        shares = [value / raw for value, raw in zip(values, speeds[task][RAW], strict=True)]
         lines.append(
-            f"| {name} | {median(values) / 1e3:.1f} | {median(shares):.0%} "
+            f"| {task} | {name} | {median(values) / 1e3:.1f} | {median(shares):.0%} "
             f"({min(shares):.0%} .. {max(shares):.0%}) |"
         )
     return f"""## Speed
@@ -188,8 +189,8 @@ def _speed(speeds: dict[str, list[float]]) -> str:
 12 adversaries x {RECIPE.environments} environments, {RECIPE.epochs} epochs x \
 {RECIPE.minibatches} minibatches; {ROUNDS} rounds, shares within a round.
 
-| part | thousand env steps/s, median | share of the limit |
-|---|---|---|
+| task | part | thousand env steps/s, median | share of the limit |
+|---|---|---|---|
 {chr(10).join(lines)}
 """
 

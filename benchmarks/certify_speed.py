@@ -1,18 +1,17 @@
 """Seconds per call of the local bounds: 10 members x 1000 states, 2 x 64 tanh, after compilation.
 
-    python benchmarks/certify_speed.py
+    python -m benchmarks.certify_speed
 
 writes benchmarks/results/certify_speed.md.
 """
 
-import platform
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.machine import machine_line
 from jaxprune import certify
 
 RESULT = Path(__file__).parent / "results" / "certify_speed.md"
@@ -39,8 +38,7 @@ def main():
     lines = [
         f"# Speed: {MEMBERS} members x {STATES} states, {SIZES}, l_inf, bound on delta",
         "",
-        f"`python {' '.join(sys.argv)}` on {platform.machine()}, {jax.devices()[0].device_kind}, "
-        f"jax {jax.__version__}, float32.",
+        machine_line("python -m benchmarks.certify_speed"),
         "",
         "| bound | asked (s) | median (s) | least (s) | largest (s) |",
         "|---|---|---|---|---|",

@@ -1,12 +1,10 @@
 """How far are the bounds from what an attack finds? On published agents, pruned without retraining.
 
-    python benchmarks/certify_tightness.py
+    python -m benchmarks.certify_tightness
 
 writes benchmarks/results/certify_tightness.md. Needs ../shared/released_agents.
 """
 
-import platform
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.machine import machine_line
 from jaxprune import certify
 
 AGENTS = Path(__file__).parents[2] / "shared" / "released_agents"
@@ -124,8 +123,7 @@ def main():
         "Asked: auto_LiRPA on the same agents (its states differ), and 1.3 / 1.8 for the best bound, dense. "
         "CROWN, alpha-CROWN (20 steps) and splitting (128 parts) take all actions jointly.",
         "",
-        f"`python {' '.join(sys.argv)}` on {platform.machine()}, {jax.devices()[0].device_kind}, "
-        f"jax {jax.__version__}, numpy {np.__version__}, gymnasium {gymnasium.__version__}.",
+        machine_line("python -m benchmarks.certify_tightness"),
         "",
         f"| agent, eps | sparsity | MAD delta | {header} |",
         "|" + "---|" * (3 + len(BOUNDS)),
