@@ -1,7 +1,6 @@
 """Attack agents as hard as can be: `python -m experiments.attack --run runs/NAME`, or one `--agent FILE`."""
 
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def main(arguments: Arguments) -> None:
             found = battery.run(spec, env, agents, watch)
     except KeyboardInterrupt:
         shutil.rmtree(folder.path)
-        console.print("\nstopped; attacks keep nothing half-done, start again")
-        sys.exit(130)
+        raise
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))

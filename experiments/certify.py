@@ -11,6 +11,7 @@ from experiments.victims import Source
 from jaxprune import SpecError, audit, device
 from jaxprune.audit import AuditSpec, Population
 from jaxprune.certify.policy import TIGHTEST
+from jaxprune.interrupt import deferred_interrupt
 from jaxprune.report import figures, open_console, plan, print_audit
 from jaxprune.run_folder import provenance
 from jaxprune.smoothed import SmoothingSpec
@@ -43,10 +44,15 @@ def main(arguments: Arguments) -> None:
     folder = arguments.victims.new_folder(arguments.out, "certificates")
     console.print(plan(_plan(arguments.audit, arguments.smoothing, population)))
     try:
-        found = audit.run(
-            arguments.audit, arguments.smoothing, population, lambda phase: console.print(f"{phase} ...")
-        )
-    except SpecError:
+        with deferred_interrupt() as interrupt:
+
+            def tell(phase: str) -> None:
+                console.print(f"{phase} ...")
+                if interrupt.pressed:
+                    raise KeyboardInterrupt
+
+            found = audit.run(arguments.audit, arguments.smoothing, population, tell)
+    except (SpecError, KeyboardInterrupt):
         folder.path.rmdir()  # it is still empty
         raise
     folder.write_json(

@@ -20,6 +20,9 @@ def run_command(arguments: type[Arguments], main: Callable[[Arguments], None]) -
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; nothing half-done was kept", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parse(arguments: type[Arguments]) -> Arguments:
