@@ -9,12 +9,11 @@ import tyro
 from experiments.command import run_command
 from experiments.victims import Source
 from jaxprune import SpecError, audit, device
-from jaxprune.audit import AuditSpec, Population
+from jaxprune.audit import AuditSpec, Population, SmoothingSpec
 from jaxprune.certify.policy import TIGHTEST
 from jaxprune.interrupt import deferred_interrupt
 from jaxprune.report import figures, open_console, plan, print_audit
 from jaxprune.run_folder import provenance
-from jaxprune.smoothed import SmoothingSpec
 from jaxprune.sweep import members
 
 
@@ -79,6 +78,7 @@ def main(arguments: Arguments) -> None:
         found.certificates,
         found.returns,
         found.smoothing,
+        found.votes,
         arguments.audit.confidence,
     )
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
@@ -97,19 +97,21 @@ def _population(arguments: Arguments) -> Population:
 def _plan(spec: AuditSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
     asked = population.spec
     everyone = members(asked)
+    effort = {"alpha-crown": f"{spec.alpha_steps} steps", "branching": f"{spec.nodes} parts"}
+    bounds = (f"{name} ({effort[name]})" if name in effort else name for name in spec.bounds)
     lines = {
         "task": f"{population.env.task}, physics {population.env.physics}",
         "members": f"{len(everyone.seed)}: sparsities {', '.join(f'{s:g}' for s in asked.sparsities)}",
         "budget": f"eps {asked.budgets[0]:g} ({asked.norm}, {asked.space})",
-        "bounds": f"{', '.join(spec.bounds)} at {spec.states} states; "
-        f"{spec.alpha_steps} steps of alpha-crown, {spec.nodes} parts of branching",
+        "bounds": f"{', '.join(bounds)} at {spec.states} states",
         "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",
         "episodes": f"{spec.episodes} clean ones per member",
     }
     if smoothing.smoothing_sigma is not None:
+        votes = f", {smoothing.smoothing_votes} votes per state" if population.agents.log_std is None else ""
         lines["smoothing"] = (
             f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g}, "
-            f"{smoothing.smoothing_episodes} episodes per member"
+            f"{smoothing.smoothing_episodes} episodes per member{votes}"
         )
     return lines
 

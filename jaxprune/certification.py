@@ -21,7 +21,8 @@ class Certified:
     """Distances of one agent for one budget, by bound, and what follows from them.
 
     distance: in standard deviations of the policy (Gaussian) or of logits (categorical); of a local bound the
-    mean over the searched states. unmasked: the same bounds for the same weights without their mask.
+    mean over the searched states. unmasked, unmasked_in_action_units: the same bounds for the same weights
+    without their mask.
     in_action_units, in_dense_units: with ones and with the dense twin's standard deviations in place of the
     policy's own; equal to `distance` for a categorical one.
     tv: [time, episode], bound on TV at each state from the tightest bound there.
@@ -31,6 +32,7 @@ class Certified:
 
     distance: dict[str, Float[Array, "..."]]
     unmasked: dict[str, Float[Array, "..."]]
+    unmasked_in_action_units: dict[str, Float[Array, "..."]]
     in_action_units: dict[str, Float[Array, "..."]]
     in_dense_units: dict[str, Float[Array, "..."]]
     expected_tv: dict[str, Float[Array, "..."]]
@@ -64,19 +66,19 @@ def certify(
     # One batch of weights x units, so that the program holds the bounds once.
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), agent, unmasked)
     bounds = jax.vmap(jax.vmap(of, (None, 0)), (0, None))(both, units)
-    own, in_action_units, in_dense_units, whole = (
+    own, in_action_units, in_dense_units, whole, whole_in_action_units = (
         jax.tree.map(lambda leaf, place=place: leaf[place], bounds)
-        for place in ((0, 0), (0, 1), (0, 2), (1, 0))
+        for place in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1))
     )
     tv = total_variation(own.tightest(), categorical=categorical)
     dense_tv = total_variation(in_dense_units.tightest(), categorical=categorical)
     expected = {
-        name: total_variation(bound, categorical=categorical) * jnp.ones_like(tv)
-        for name, bound in (own.everywhere | own.visited).items()
+        name: total_variation(bound, categorical=categorical) for name, bound in own.at_states().items()
     } | {TIGHTEST: tv}
     return Certified(
         distance=_over_visits(own, visits),
         unmasked=_over_visits(whole, visits),
+        unmasked_in_action_units=_over_visits(whole_in_action_units, visits),
         in_action_units=_over_visits(in_action_units, visits),
         in_dense_units=_over_visits(in_dense_units, visits),
         expected_tv={name: discounted_mean(v, visits.alive, discount) for name, v in expected.items()},

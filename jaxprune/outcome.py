@@ -225,7 +225,8 @@ def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Itera
     for bound, value in certified.distance.items():
         yield row(bound, distance, value, certified.unmasked[bound])
         if distance == "delta":
-            yield row(bound, "delta_action", certified.in_action_units[bound])
+            whole = certified.unmasked_in_action_units[bound]
+            yield row(bound, "delta_action", certified.in_action_units[bound], whole)
             if has_twin:
                 yield row(bound, "delta_dense", certified.in_dense_units[bound])
     for bound, value in certified.expected_tv.items():

@@ -53,7 +53,7 @@ def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
     validate(states, "states")
     means = states.group_by(
         "member", "seed", "sparsity_asked", "sparsity", *_BOUND, "arithmetic", maintain_order=True
-    ).agg(pl.len().cast(pl.Int64).alias("states"), pl.mean("value", "found", "dense"))
+    ).agg(pl.len().cast(pl.Int64).alias("states"), pl.mean("value", "tv", "kl", "found", "dense"))
     ratio = pl.when(pl.col("found") > 0).then(pl.col("value") / pl.col("found"))
     return means.with_columns(tightness=ratio)
 

@@ -86,6 +86,8 @@ STATES = pl.Schema(
         "kind": pl.String(),
         "arithmetic": pl.String(),
         "value": pl.Float64(),
+        "tv": pl.Float64(),
+        "kl": pl.Float64(),
         "found": pl.Float64(),
         "tightness": pl.Float64(),
         "dense": pl.Float64(),
@@ -94,7 +96,8 @@ STATES = pl.Schema(
 """One row per member x state x bound. A state has the same number, and is the same, for all members of a
 seed. `value` bounds the distance between the policy and itself under attack there (`kind` `bound`), or is the
 largest that an attack found (`estimate`), which `found` repeats beside every bound; `tightness` is value over
-found, null where nothing was found. `dense` is the value of the dense twin, null without one."""
+found, null where nothing was found. `dense` is the value of the dense twin, null without one. `tv` and `kl`
+(in nats) are the total variation and the divergence that `value` amounts to, null where it fixes neither."""
 
 CURVES = pl.Schema(
     {
@@ -132,7 +135,11 @@ _RULES = {
     "certificates": _Rules(
         CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind"), frozenset({"unmasked", "vacuous"})
     ),
-    "states": _Rules(STATES, ("member", "state", *BUDGET, "bound"), frozenset({"tightness", "dense"})),
+    "states": _Rules(
+        STATES,
+        ("member", "state", *BUDGET, "bound"),
+        frozenset({"tv", "kl", "tightness", "dense"}),
+    ),
     "curves": _Rules(
         CURVES,
         ("member", "iteration"),

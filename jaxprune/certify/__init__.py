@@ -18,7 +18,8 @@ from jaxprune.certify.divergence import (
     gaussian_kl,
     gaussian_tv,
 )
-from jaxprune.certify.interval import evaluation_error, interval_bound, interval_box
+from jaxprune.certify.evaluation_error import evaluation_error
+from jaxprune.certify.interval import interval_bound, interval_box
 from jaxprune.certify.jacobian import jacobian_bound
 from jaxprune.certify.lipschitz import eclipse_bound, spectral_norm, spectral_product
 from jaxprune.certify.network import Layer, Layers, check_finite, forward, in_std_units
@@ -34,9 +35,17 @@ from jaxprune.certify.smoothing import (
     certified_action,
     certified_mean_return,
     certified_return_probability,
+    certified_vote,
     episodes_needed,
+    votes_needed,
 )
-from jaxprune.certify.value import ValueGap, discounted_value_gap, horizon_value_gap, mean_upper_limit
+from jaxprune.certify.value import (
+    ValueGap,
+    discounted_value_gap,
+    episodes_for_a_limit,
+    horizon_value_gap,
+    mean_upper_limit,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -58,11 +67,13 @@ __all__ = [
     "certified_action",
     "certified_mean_return",
     "certified_return_probability",
+    "certified_vote",
     "change_from_box",
     "check_finite",
     "crown_bound",
     "discounted_value_gap",
     "eclipse_bound",
+    "episodes_for_a_limit",
     "episodes_needed",
     "evaluation_error",
     "forward",
@@ -82,4 +93,5 @@ __all__ = [
     "spectral_norm",
     "spectral_product",
     "tightest",
+    "votes_needed",
 ]

@@ -8,6 +8,7 @@ slope is sound, and choosing slopes is only a matter of tightness.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ class Activation:
     slope_range: (lower, upper) -> bounds on the derivative over the interval.
     extra_slopes: (lower, upper) -> slopes worth trying for a line around the function on this interval,
         besides those of the chord and of the tangent in the middle.
+    limit: what its absolute value cannot exceed; it is never above that of its argument either.
     """
 
     function: Function
@@ -45,6 +47,7 @@ class Activation:
     extremes: Extremes
     slope_range: Slopes
     extra_slopes: Slopes = lambda lower, upper: ()
+    limit: float = inf
 
     @property
     def steepest(self) -> float:
@@ -137,7 +140,9 @@ def _swish_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
 
 
 ACTIVATIONS = {
-    "tanh": Activation(jnp.tanh, (0.0, 1.0), _tanh_extremes, _tanh_slope_range, _tanh_end_tangents),
+    "tanh": Activation(
+        jnp.tanh, (0.0, 1.0), _tanh_extremes, _tanh_slope_range, _tanh_end_tangents, limit=1.0
+    ),
     "relu": Activation(
         jax.nn.relu, (0.0, 1.0), _convex_extremes(jax.nn.relu, jnp.zeros_like), _relu_slope_range
     ),

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxprune.certify.rounding import l2_norm, outward, product
@@ -51,12 +53,17 @@ def within(region: Region, lower: Float[Array, " obs"], upper: Float[Array, " ob
 def radii(eps: Radius, size: int, norm: str, dtype: jnp.dtype) -> Float[Array, " obs"]:
     """How far each of `size` coordinates can move: the radius once per feature, [obs].
 
+    Inside a compiled program a negative radius cannot be refused; it becomes NaN, and so does the bound.
+
     Raises:
-        SpecError: an unknown norm, or one radius per feature for the l2 ball.
+        SpecError: an unknown norm, a negative radius, or one radius per feature for the l2 ball.
     """
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
+    if not isinstance(eps, jax.core.Tracer) and not np.all(np.asarray(eps) >= 0):
+        raise SpecError(f"eps: got {eps}, needs a radius of at least 0")
     eps = jnp.asarray(eps, dtype)
+    eps = jnp.where(eps >= 0, eps, jnp.nan)
     if norm == "l2" and eps.ndim:
         raise SpecError(f"eps: the l2 ball has one radius, not one per feature; got shape {eps.shape}")
     return jnp.broadcast_to(eps, (size,))

@@ -58,14 +58,6 @@ def clean_output(layers: Layers, state: Float[Array, " obs"], activation: Activa
     return preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
 
 
-def evaluation_error(
-    layers: Layers, state: Float[Array, " obs"], *, activation: str = "tanh"
-) -> Float[Array, " out"]:
-    """How far a computed output can be from the exact one at this state, [out]."""
-    clean = clean_output(layers, state, activation_named(activation))
-    return clean.upper - clean.lower
-
-
 def preactivations(layers: Layers, region: Region, activation: Activation) -> tuple[Box, ...]:
     """Boxes of `W_l h_{l-1} + b_l` for every layer, the last one holding the outputs. The first is exact."""
     boxes = [first_preactivation(layers[0], region)]

@@ -6,9 +6,10 @@ from jaxtyping import Array, Float
 from jaxprune.certify.activations import activation_named
 from jaxprune.certify.ball import Radius, ball, reach
 from jaxprune.certify.change import Box, Change, change_from_sizes, magnitude
+from jaxprune.certify.evaluation_error import propagated_error
 from jaxprune.certify.interval import image, preactivations
 from jaxprune.certify.network import Layers
-from jaxprune.certify.rounding import activation_slack, affine_slack, product
+from jaxprune.certify.rounding import activation_slack, product
 
 
 def jacobian_bound(
@@ -31,14 +32,13 @@ def jacobian_bound(
     function, region = activation_named(activation), ball(state, eps, norm)
     boxes = preactivations(layers, region, function)
     rows = Box(layers[0][0], layers[0][0])
-    noise = affine_slack(*layers[0], region.largest)
-    for (weight, bias), box in zip(layers[1:], boxes[:-1], strict=True):
+    inputs = [region.largest]
+    for (weight, _), box in zip(layers[1:], boxes[:-1], strict=True):
         slopes = Box(*function.slope_range(*box))
         rows = times(weight, scaled(slopes, rows))
-        emitted = magnitude(image(function, box))
-        noise = product(jnp.abs(weight), function.steepest * noise + activation_slack(emitted, 0))
-        noise = noise + affine_slack(weight, bias, emitted)
-    return change_from_sizes(reach(magnitude(rows), eps, norm) + 2 * noise)
+        inputs.append(magnitude(image(function, box)))
+    error = propagated_error(layers, inputs, function)
+    return change_from_sizes(reach(magnitude(rows), eps, norm) + 2 * error)
 
 
 def scaled(slopes: Box, rows: Box) -> Box:

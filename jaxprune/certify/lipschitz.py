@@ -1,7 +1,7 @@
 """Global l2 Lipschitz bounds of a network, without LAPACK: safe inside a batched, compiled program.
 
-Like the bounds of `norms.py` they hold for the network in real arithmetic and are rounded up themselves,
-but they are *not* monotone under pruning: `[[1, 1], [1, -1]]` has norm 1.414, `[[1, 1], [1, 0]]` 1.618.
+Like the bounds of `norms.py` they hold for the exact network and are rounded up themselves, but they
+are *not* monotone under pruning: `[[1, 1], [1, -1]]` has norm 1.414, `[[1, 1], [1, 0]]` 1.618.
 """
 
 import jax.numpy as jnp

@@ -4,8 +4,8 @@ Each is a function of `|W|` that grows with every entry, so `bound(W * M) <= bou
 (theorem of the library's theory note, section 3). They know nothing of the state and are therefore loose.
 All hold for any activation of the table; one of slope up to `k` costs a factor `k` per hidden layer.
 
-They bound the network in real arithmetic and are rounded up themselves. An attack in float32 sees its own
-evaluation error on top, at most `evaluation_error` of `interval.py` at each of the two states.
+They bound the exact network and are rounded up themselves. An attack in float32 sees rounding on top of that,
+at most `evaluation_error`.
 """
 
 import jax.numpy as jnp

@@ -13,12 +13,25 @@ from jaxtyping import Array, Bool, Float
 from jaxprune.certify.activations import activation_named
 from jaxprune.certify.change import Change
 from jaxprune.certify.crown import crown_bound
-from jaxprune.certify.divergence import categorical_tv_bound, gaussian_tv
+from jaxprune.certify.divergence import (
+    categorical_kl_bound,
+    categorical_tv_bound,
+    gaussian_kl,
+    gaussian_tv,
+)
+from jaxprune.certify.evaluation_error import evaluation_error
 from jaxprune.certify.interval import interval_bound
 from jaxprune.certify.jacobian import jacobian_bound
 from jaxprune.certify.lipschitz import eclipse_bound, spectral_product
 from jaxprune.certify.network import Layers, in_std_units
-from jaxprune.certify.norms import frobenius_product, induced_inf_product, path_bound
+from jaxprune.certify.norms import (
+    absolute_spectral_product,
+    frobenius_product,
+    induced_inf_product,
+    induced_one_product,
+    path_bound,
+)
+from jaxprune.certify.rounding import outward
 from jaxprune.policy import Agent, normalizer
 from jaxprune.policy import layers as layers_of
 
@@ -27,7 +40,9 @@ Bounds = Mapping[str, Callable[..., Change]]
 
 GLOBAL_BOUNDS: Bounds = {
     "frobenius": frobenius_product,
+    "induced_one": induced_one_product,
     "induced_inf": induced_inf_product,
+    "absolute_spectral": absolute_spectral_product,
     "path": path_bound,
     "spectral": spectral_product,
     "eclipse": eclipse_bound,
@@ -37,7 +52,7 @@ GLOBAL_BOUNDS: Bounds = {
 LOCAL_BOUNDS: Bounds = {"interval": interval_bound, "jacobian": jacobian_bound, "crown": crown_bound}
 """Bounds at one state that are cheap enough for every state of a sweep."""
 
-MONOTONE = frozenset({"frobenius", "induced_inf", "path"})
+MONOTONE = frozenset({"frobenius", "induced_one", "induced_inf", "absolute_spectral", "path"})
 """Bounds that no mask can raise."""
 
 TIGHTEST = "tightest"
@@ -55,16 +70,23 @@ class Distances:
 
     Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the change
     of the logits.
-    everywhere: one number per global bound. visited: [time, episode], each local bound at each state.
+    everywhere: one number per global bound, of the exact network. visited: [time, episode], each local bound
+    at each state, of the network as computed. error: [time, episode], what computing adds to a global bound.
     """
 
     everywhere: dict[str, Float[Array, "..."]]
     visited: dict[str, Float[Array, "..."]]
+    error: Float[Array, "..."]
+
+    def at_states(self) -> dict[str, Float[Array, "*batch time episode"]]:
+        """Every bound at each state, all of the network as computed."""
+        return {
+            name: bound[..., None, None] + self.error for name, bound in self.everywhere.items()
+        } | self.visited
 
     def tightest(self) -> Float[Array, "*batch time episode"]:
         """The smallest bound at each state; the minimum of sound bounds is sound."""
-        smallest = jnp.min(jnp.stack(list(self.everywhere.values())), axis=0)
-        return jnp.minimum(jnp.min(jnp.stack(list(self.visited.values())), axis=0), smallest[..., None, None])
+        return jnp.min(jnp.stack(list(self.at_states().values())), axis=0)
 
 
 def distances(
@@ -94,19 +116,17 @@ def distances(
     def size(change: Change) -> Float[Array, ""]:
         return change.span if std is None else change.euclidean
 
-    def at(state: Float[Array, " obs"]) -> dict[str, Float[Array, ""]]:
-        return {
-            name: size(bound(layers, state, eps, norm=norm, activation=agent.activation))
-            for name, bound in local.items()
-        }
+    kind = {"norm": norm, "activation": agent.activation}
 
-    return Distances(
-        everywhere={
-            name: size(bound(layers, eps, norm=norm, activation=agent.activation))
-            for name, bound in global_bounds(agent.activation).items()
-        },
-        visited=jax.lax.map(jax.vmap(at), states, batch_size=min(ROWS_AT_ONCE, len(states))),
-    )
+    def at(state: Float[Array, " obs"]) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
+        bounds = {name: size(bound(layers, state, eps, **kind)) for name, bound in local.items()}
+        return bounds, size(evaluation_error(layers, state, eps, **kind))
+
+    visited, error = jax.lax.map(jax.vmap(at), states, batch_size=min(ROWS_AT_ONCE, len(states)))
+    everywhere = {
+        name: size(bound(layers, eps, **kind)) for name, bound in global_bounds(agent.activation).items()
+    }
+    return Distances(everywhere, visited, error)
 
 
 def global_bounds(activation: str) -> Bounds:
@@ -123,7 +143,12 @@ def global_bounds(activation: str) -> Bounds:
 def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:
     """The bound on TV that follows from a bound on the distance; 1 where there is none (NaN)."""
     tv = categorical_tv_bound(distance) if categorical else gaussian_tv(distance)
-    return jnp.fmin(tv, 1.0)
+    return jnp.fmin(outward(tv, 0), 1.0)
+
+
+def divergence(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:
+    """The bound on the KL divergence, in nats, that follows from a bound on the distance."""
+    return categorical_kl_bound(distance) if categorical else outward(gaussian_kl(distance), 0)
 
 
 def discounted_mean(

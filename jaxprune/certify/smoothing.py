@@ -8,11 +8,11 @@ References: Kumar, Levine and Feizi, Policy Smoothing for Provably Robust Reinfo
 Smoothing, ICLR 2022 (actions).
 """
 
-from math import ceil, log, sqrt
+from math import ceil, floor, inf, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import betaincinv, ndtr, ndtri
 
 from jaxprune.errors import SpecError
@@ -21,8 +21,8 @@ from jaxprune.errors import SpecError
 class CertifiedAction(NamedTuple):
     """The action a smoothed policy prefers, and the l2 radius within which no perturbation changes it.
 
-    radius: a lower bound, 0 where nothing is certified. samples_needed: how many samples would certify a
-    positive radius if the observed gap is the true one; infinite for a tie.
+    radius: a lower bound, 0 where nothing is certified. samples_needed: how many samples certify a positive
+    radius for sure if they show the gap that was seen; infinite for a tie.
     """
 
     action: int
@@ -141,14 +141,71 @@ def certified_action(
             f"[{low}, {high}]"
         )
     means = (values.mean(axis=0) - low) / (high - low)
-    best, second = np.argsort(-means, kind="stable")[:2]
-    log_term = log(2 * actions / (1 - confidence))
-    limit = sqrt(log_term / (2 * count))
-    lower, upper = max(means[best] - limit, 0), min(means[second] + limit, 1)
-    radius = sigma / 2 * (ndtri(lower) - ndtri(upper)) if lower > upper else 0.0
-    gap = means[best] - means[second]
-    needed = float(ceil(2 * log_term / gap**2)) if gap > 0 else float("inf")
-    return CertifiedAction(int(best), float(radius), needed)
+    limit = sqrt(log(2 * actions / (1 - confidence)) / (2 * count))
+    return _preferred(
+        means, np.maximum(means - limit, 0), np.minimum(means + limit, 1), sigma=sigma, confidence=confidence
+    )
+
+
+def certified_vote(
+    counts: Int[np.ndarray, " act"], *, sigma: float, confidence: float = 0.95
+) -> CertifiedAction:
+    """The action that a deterministic policy takes most often at one state under the noise.
+
+    `certified_action` for votes, whose counts are binomial: Clopper-Pearson limits, for all actions at once,
+    take the place of Hoeffding's, and what is sure for the best action is lost for the second.
+
+    Args:
+        counts: how often each action was taken, in independent draws of the noise.
+        sigma: standard deviation of the noise.
+        confidence: probability, over the draws, that the radius holds.
+
+    Raises:
+        SpecError: fewer than two actions or negative counts; sigma <= 0; a confidence outside (0, 1); too few
+            draws for any radius, naming how many are needed.
+    """
+    if counts.size < 2 or np.any(counts < 0):
+        raise SpecError(f"counts: got {counts.tolist()}, needs a number >= 0 for each of two or more actions")
+    total, needed = int(counts.sum()), votes_needed(counts.size, sigma=sigma, confidence=confidence)
+    if total < needed:
+        raise SpecError(f"counts: got {total} votes, a radius of this confidence needs at least {needed}")
+    error = (1 - confidence) / (2 * counts.size)
+    with np.errstate(invalid="ignore"):  # at 0 and at all votes, where the limits are 0 and 1
+        lower = np.where(counts > 0, betaincinv(counts, total - counts + 1, error), 0)
+        upper = np.where(counts < total, betaincinv(counts + 1, total - counts, 1 - error), 1)
+    upper = np.minimum(upper, 1 - lower.max())
+    return _preferred(counts / total, lower, upper, sigma=sigma, confidence=confidence)
+
+
+def votes_needed(actions: int, *, sigma: float, confidence: float = 0.95) -> int:
+    """Fewest votes, all for one of so many actions, that certify a positive radius.
+
+    n votes of n have the Clopper-Pearson limit `((1 - confidence) / (2 actions))^(1 / n)`, and it must be
+    above one half.
+
+    Raises:
+        SpecError: sigma <= 0, or a confidence outside (0, 1).
+    """
+    _check(1, 0.0, sigma, confidence)
+    return floor(log(2 * actions / (1 - confidence)) / log(2)) + 1
+
+
+def _preferred(
+    means: Float[np.ndarray, " act"],
+    lower: Float[np.ndarray, " act"],
+    upper: Float[np.ndarray, " act"],
+    *,
+    sigma: float,
+    confidence: float,
+) -> CertifiedAction:
+    """The action of the largest mean, within limits that hold for all actions at once."""
+    best = int(np.argmax(means))
+    others = np.delete(np.arange(means.size), best)
+    low, high = lower[best], upper[others].max()
+    radius = sigma / 2 * (ndtri(low) - ndtri(high)) if low > high else 0.0
+    gap = means[best] - means[others].max()
+    needed = ceil(2 * log(2 * means.size / (1 - confidence)) / gap**2) if gap > 0 else inf
+    return CertifiedAction(best, float(radius), float(needed))
 
 
 def _attacked(

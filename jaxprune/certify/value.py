@@ -12,6 +12,7 @@ States of one episode depend on each other, episodes do not: each episode is fir
 A task that can terminate has absorbing states of reward 0, so its rewards must be taken to span 0 as well.
 """
 
+from math import floor, log
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -102,19 +103,32 @@ def mean_upper_limit(samples: Float[Array, " episode"], confidence: float) -> Fl
     Reference: Maurer and Pontil, Empirical Bernstein Bounds and Sample-Variance Penalization, COLT 2009.
 
     Raises:
-        SpecError: confidence outside (0, 1), or fewer than two episodes.
+        SpecError: confidence outside (0, 1), or too few episodes for a limit below 1 whatever they show,
+            naming how many are needed.
     """
-    count = samples.size
-    if not 0 < confidence < 1:
-        raise SpecError(f"confidence: got {confidence}, needs a probability between 0 and 1, e.g. 0.95")
-    if count < 2:
-        raise SpecError(f"tv: got {count} episode, a confidence limit needs at least 2 independent episodes")
+    count, needed = samples.size, episodes_for_a_limit(confidence)
+    if count < needed:
+        raise SpecError(
+            f"episodes: got {count}, a limit of confidence {confidence:g} needs at least {needed} "
+            "independent ones"
+        )
     error = 1 - confidence
     mean, variance = jnp.mean(samples), jnp.var(samples, ddof=1)
     hoeffding = jnp.sqrt(jnp.log(2 / error) / (2 * count))
     log_term = jnp.log(4 / error)
     bernstein = jnp.sqrt(2 * variance * log_term / count) + 7 * log_term / (3 * (count - 1))
     return jnp.minimum(mean + jnp.minimum(hoeffding, bernstein), 1)
+
+
+def episodes_for_a_limit(confidence: float) -> int:
+    """Fewest episodes with which `mean_upper_limit` can be below 1: Hoeffding's term must be, two at least.
+
+    Raises:
+        SpecError: confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise SpecError(f"confidence: got {confidence}, needs a probability between 0 and 1, e.g. 0.95")
+    return max(2, floor(log(2 / (1 - confidence)) / 2) + 1)
 
 
 def _inside(tv: Float[Array, "episode time"], length: Int[Array, " episode"]) -> Float[Array, "episode time"]:

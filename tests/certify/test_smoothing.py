@@ -8,7 +8,9 @@ from jaxprune.certify import (
     certified_action,
     certified_mean_return,
     certified_return_probability,
+    certified_vote,
     episodes_needed,
+    votes_needed,
 )
 from jaxprune.errors import SpecError
 
@@ -68,6 +70,53 @@ def test_certified_action_radius_is_below_the_true_one():
     certified = certified_action(votes, low=0.0, high=1.0, sigma=SIGMA, confidence=0.999)
     assert certified.action == 0
     assert 0.37 < certified.radius <= 0.4
+
+
+def test_certified_vote_is_below_the_true_radius_and_nearer_than_the_general_certificate():
+    rng = np.random.default_rng(2)
+    first = int((rng.normal(0.4, SIGMA, size=50_000) < 0).sum())
+    counts = np.array([first, 50_000 - first])
+    vote = certified_vote(counts, sigma=SIGMA, confidence=0.999)
+    values = certified_action(
+        np.repeat(np.eye(2), counts, axis=0), low=0.0, high=1.0, sigma=SIGMA, confidence=0.999
+    )
+    assert (vote.action, values.action) == (1, 1)
+    assert 0.37 < values.radius < vote.radius <= 0.4
+
+
+def test_the_radius_of_votes_is_wrong_no_more_often_than_promised():
+    """The distance to the border of a half-space is `sigma Phi^{-1}(share)`, the largest sound radius."""
+    rng = np.random.default_rng(3)
+    for share in (0.6, 0.9, 0.999):
+        true = SIGMA * norm.ppf(share)
+        votes = rng.binomial(100, share, size=2000)
+        radii = [certified_vote(np.array([n, 100 - n]), sigma=SIGMA, confidence=0.9) for n in votes]
+        assert np.mean([(r.action == 1 and r.radius > 0) or r.radius > true for r in radii]) <= 0.1
+
+
+def test_the_radius_of_three_actions_follows_from_their_limits():
+    counts, error = np.array([70, 20, 10]), 0.05 / 6
+    lower = binomtest(70, 100, alternative="greater").proportion_ci(1 - error).low
+    upper = binomtest(20, 100, alternative="less").proportion_ci(1 - error).high
+    expected = SIGMA / 2 * (norm.ppf(lower) - norm.ppf(min(upper, 1 - lower)))
+    np.testing.assert_allclose(certified_vote(counts, sigma=SIGMA).radius, expected)
+
+
+@pytest.mark.parametrize("actions", [2, 5])
+def test_the_votes_needed_are_the_fewest_that_certify(actions):
+    needed = votes_needed(actions, sigma=1.0, confidence=0.99)
+    votes = np.zeros(actions, int)
+    votes[1] = needed
+    assert certified_vote(votes, sigma=1.0, confidence=0.99).radius > 0
+    votes[1] = needed - 1
+    with pytest.raises(SpecError, match=f"got {needed - 1} votes, .* at least {needed}"):
+        certified_vote(votes, sigma=1.0, confidence=0.99)
+
+
+@pytest.mark.parametrize("counts", [np.array([5]), np.array([5, -1])])
+def test_counts_that_are_no_vote_are_refused(counts):
+    with pytest.raises(SpecError, match="counts: got"):
+        certified_vote(counts, sigma=1.0)
 
 
 def test_too_few_votes_certify_nothing_and_say_how_many_would():

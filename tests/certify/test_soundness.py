@@ -23,8 +23,9 @@ OTHERS = [
     ("elu", "l2", (2, 6, 3)),
     ("swish", "linf", (2, 4, 4, 4, 3)),
 ]
+WIDE = [("tanh", "linf", (11, 64, 64, 3)), ("relu", "l2", (17, 64, 64, 6))]
 CASES = 20_000 // len(COMBINATIONS)
-BATCH = 2_500
+SIDE_BY_SIDE = 2_500
 
 GLOBAL = (
     certify.frobenius_product,
@@ -33,31 +34,27 @@ GLOBAL = (
     certify.path_bound,
     certify.absolute_spectral_product,
     certify.spectral_product,
+    certify.eclipse_bound,
 )
-LOCAL = (certify.interval_bound, certify.jacobian_bound, certify.crown_bound)
+LOCAL = {
+    "interval": certify.interval_bound,
+    "jacobian": certify.jacobian_bound,
+    "crown": certify.crown_bound,
+    "alpha": partial(certify.alpha_crown_bound, steps=3),
+    "branching": partial(certify.branching_bound, nodes=4),
+}
 
 
 def all_bounds(layers, state, eps, *, norm, activation):
-    """Every bound of the room by name; those of the weights alone get what evaluation may add."""
+    """Every bound of the room by name, of the network as computed."""
     kind = {"norm": norm, "activation": activation}
-    noise = jnp.linalg.norm(certify.evaluation_error(layers, state, activation=activation))
-    bounds = {bound.__name__: bound(layers, state, eps, **kind) for bound in LOCAL}
+    error = certify.evaluation_error(layers, state, eps, **kind)
+    bounds = {name: bound(layers, state, eps, **kind) for name, bound in LOCAL.items()}
     for bound in GLOBAL:
-        euclidean, span = bound(layers, eps, **kind)
-        bounds[bound.__name__] = Change(euclidean + 8 * noise, span + 8 * noise)
+        if (bound, activation) != (certify.eclipse_bound, "swish"):  # its slopes leave [0, 1]
+            exact = bound(layers, eps, **kind)
+            bounds[bound.__name__] = Change(*(size + extra for size, extra in zip(exact, error, strict=True)))
     return bounds
-
-
-def searching_bounds(layers, state, eps, *, norm, activation):
-    """The bounds that optimise or search, and ECLipsE, which does not know every activation."""
-    kind = {"norm": norm, "activation": activation}
-    noise = jnp.linalg.norm(certify.evaluation_error(layers, state, activation=activation))
-    euclidean, span = certify.eclipse_bound(layers, eps, **kind)
-    return {
-        "alpha": certify.alpha_crown_bound(layers, state, eps, steps=3, **kind),
-        "branching": certify.branching_bound(layers, state, eps, nodes=4, **kind),
-        "eclipse": Change(euclidean + 8 * noise, span + 8 * noise),
-    }
 
 
 def violations(bounds, key, *, cases, norm, activation, sizes):
@@ -75,7 +72,8 @@ def violations(bounds, key, *, cases, norm, activation, sizes):
             for name, bound in bounds(layers, state, eps, norm=norm, activation=activation).items()
         }
 
-    keys = jax.random.split(key, (cases // min(cases, BATCH), min(cases, BATCH)))
+    at_once = min(cases, SIDE_BY_SIDE if max(sizes) < 64 else SIDE_BY_SIDE // 50)
+    keys = jax.random.split(key, (cases // at_once, at_once))
     found = [exceeded(batch) for batch in keys]
     return {name: sum(int(np.sum(batch[name])) for batch in found) for name in found[0]}
 
@@ -85,16 +83,6 @@ def test_no_attack_exceeds_a_bound(activation, norm, sizes):
     found = violations(
         all_bounds, jax.random.key(7), cases=CASES, norm=norm, activation=activation, sizes=sizes
     )
-    assert not any(found.values()), found
-
-
-@pytest.mark.parametrize(
-    ("activation", "norm", "sizes"),
-    [COMBINATIONS[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in COMBINATIONS[1:3])],
-)
-def test_no_attack_exceeds_a_bound_that_searches(activation, norm, sizes):
-    kind = {"norm": norm, "activation": activation, "sizes": sizes}
-    found = violations(searching_bounds, jax.random.key(8), cases=1_000, **kind)
     assert not any(found.values()), found
 
 
@@ -133,8 +121,8 @@ def test_span_of_equal_outputs_covers_the_rounding_of_each(bound):
     layers, state, _ = random_case(jax.random.key(5), (4, 16, 1))
     (hidden, (row, bias)) = layers
     twins = (hidden, (jnp.concatenate([row, row]), jnp.concatenate([bias, bias])))
-    noise = certify.evaluation_error(twins, state)
-    assert bound(twins, state, 0.0).span >= jnp.sum(noise) > 0
+    rounding = certify.evaluation_error(twins, state, 0.0).span
+    assert bound(twins, state, 0.0).span >= rounding / 4 > 0
 
 
 @pytest.mark.slow
@@ -142,6 +130,15 @@ def test_span_of_equal_outputs_covers_the_rounding_of_each(bound):
 def test_no_attack_exceeds_a_bound_in_a_million_cases(activation, norm, sizes):
     found = violations(
         all_bounds, jax.random.key(9), cases=125_000, norm=norm, activation=activation, sizes=sizes
+    )
+    assert not any(found.values()), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("activation", "norm", "sizes"), WIDE)
+def test_no_attack_exceeds_a_bound_of_a_network_of_usual_size(activation, norm, sizes):
+    found = violations(
+        all_bounds, jax.random.key(11), cases=10_000, norm=norm, activation=activation, sizes=sizes
     )
     assert not any(found.values()), found
 

@@ -122,6 +122,8 @@ def test_errors_name_the_argument(change, words):
         discounted_value_gap(jnp.zeros((3, 2)), jnp.full(3, 2), terminated=jnp.zeros(3, bool), **kind)
 
 
-def test_one_episode_is_too_few():
-    with pytest.raises(SpecError, match="at least 2"):
-        mean_upper_limit(jnp.zeros(1), 0.9)
+@pytest.mark.parametrize(("confidence", "needed"), [(0.9, 2), (0.99, 3), (1 - 1e-9, 11)])
+def test_too_few_episodes_are_refused_and_enough_say_something(confidence, needed):
+    with pytest.raises(SpecError, match=f"episodes: got {needed - 1}, .* at least {needed} "):
+        mean_upper_limit(jnp.zeros(needed - 1), confidence)
+    assert mean_upper_limit(jnp.zeros(needed), confidence) < 1

@@ -64,7 +64,7 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     assert written["population"]["schedule"] == "posthoc"
 
 
-def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monkeypatch):
+def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monkeypatch, capsys):
     spec = jp.SweepSpec(
         env="probe/categorical",
         sparsities=(0.0, 0.5),
@@ -80,18 +80,25 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
         attacks="random",
     )
     swept = jp.sweep(spec, tmp_path / "run")
-    command(monkeypatch, "--run", tmp_path / "run", *QUICK)
+    smoothing = ("--smoothing-sigma", "0.5", "--smoothing-episodes", "30", "--smoothing-votes", "50")
+    command(monkeypatch, "--run", tmp_path / "run", *QUICK, *smoothing)
     (folder,) = (tmp_path / "run").glob("certificates-*")
-    assert {path.name for path in folder.iterdir()} == files(*TABLES)
+    assert {path.name for path in folder.iterdir()} == files(*TABLES, "smoothing", "votes")
     certificates = pl.read_parquet(folder / "certificates.parquet")
     place = ("member", "eps", "norm", "space", "bound", "quantity")
     same = certificates.join(swept.certificates, on=place, suffix="_of_sweep").filter(
         pl.col("monotone") & pl.col("unmasked").is_not_null()
     )
-    assert len(same) == 2 * 3
+    assert len(same) == 2 * 5
     # The weights with and without their masks are those of the sweep.
     assert same["value"].to_list() == pytest.approx(same["value_of_sweep"].to_list())
     assert same["unmasked"].to_list() == pytest.approx(same["unmasked_of_sweep"].to_list())
+    # The policies are categorical: their actions are certified state by state.
+    votes = pl.read_parquet(folder / "votes.parquet")
+    assert votes.group_by("member", maintain_order=True).len()["len"].to_list() == [5, 5]
+    dense = votes.filter(pl.col("sparsity_asked") == 0)
+    assert dense["radius"].to_list() == dense["dense_radius"].to_list()
+    assert "smoothed actions" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -101,7 +108,7 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
         (("--norm", "l1"), "norm: unknown name 'l1'"),
         (("--eps=-0.1",), "eps: -0.1 must be a finite number of at least 0"),
         (("--eps", "published"), "no budget is published for probe/linear"),
-        (("--confidence", "1.5"), "confidence: 1.5 must lie between 0 and 1"),
+        (("--confidence", "1.5"), "confidence: got 1.5, needs a probability between 0 and 1"),
         (("--sparsities", "0.5"), "sparsities: 0, the dense policy"),
         (("--sparsities", "0,1"), "sparsities: 1 is outside [0, 1)"),
         (
@@ -146,10 +153,16 @@ def test_a_lowest_return_that_an_episode_falls_below_leaves_nothing_behind(
 
 def test_a_deterministic_agent_has_shifts_in_action_units_only(tmp_path, monkeypatch, capsys):
     agent = write_agent(tmp_path / "agent.npz", 4, 1, log_std=-100.0)
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5")
     with pytest.raises(SystemExit) as leaving:
-        command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.1")
+        command(monkeypatch, *of_agent)
     assert leaving.value.code == 2
     assert "use --units action" in capsys.readouterr().err
+    command(monkeypatch, *of_agent, *QUICK, "--units", "action", "--out", tmp_path / "out")
+    assert "no mask ever raised a monotone bound" in capsys.readouterr().out
+    states = pl.read_parquet(tmp_path / "out" / "states.parquet")
+    assert states["quantity"].unique().to_list() == ["delta_action"]
+    assert states["value"].is_finite().all() and states["tv"].is_null().all()
 
 
 def test_an_existing_folder_is_left_alone(agent, tmp_path, monkeypatch, capsys):

@@ -62,6 +62,13 @@ def test_the_theorem_is_checked_not_believed(synthetic, factor, said):
     assert "28 cases" in line  # 2 monotone bounds x 7 pruned members x 2 budgets
 
 
+def test_the_theorem_is_checked_in_action_units_where_policies_are_deterministic(synthetic):
+    table = synthetic.certificates(1).filter(pl.col("quantity") == "delta")
+    infinite = table.with_columns(value=pl.lit(float("inf")), unmasked=pl.lit(float("inf")))
+    line = theorem_line(pl.concat([infinite, table.with_columns(quantity=pl.lit("delta_action"))]))
+    assert "no mask ever raised" in line and "28 cases" in line
+
+
 def test_the_theorem_is_not_claimed_for_bounds_that_are_infinite_anyway(synthetic):
     infinite = synthetic.certificates(1).with_columns(
         value=pl.lit(float("inf")), unmasked=pl.lit(float("inf"))

@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import erf
 
 import jaxprune as jp
 from jaxprune import audit, envs
 from jaxprune.analysis import above_dense
-from jaxprune.audit import AuditSpec
+from jaxprune.audit import AuditSpec, states
+from jaxprune.audit.population import in_units
+from jaxprune.audit.spec import BOUNDS, UNITS
 from jaxprune.certify.policy import GLOBAL_BOUNDS
 from jaxprune.evaluation import Visits
 from jaxprune.outcome import Members
@@ -40,15 +43,15 @@ def looked_at(agent, eps, bounds):
     """Six states of an agent, dense and half pruned."""
     spec = AuditSpec(**QUICK | {"eps": eps, "bounds": bounds})
     population = audit.of_agent(spec, envs.make("probe/linear"), agent, "0,0.5")
-    states = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    observation = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
-    return population, audit.look_at_all(spec, population, np.stack([states, states]), keys)
+    return population, states.look_at_all(spec, population, np.stack([observation, observation]), keys)
 
 
 @pytest.fixture(name="cancelling", scope="module")
 def _cancelling():
     """A row per member x state x bound of the cancelling agent."""
-    return audit.state_rows(*looked_at(cancelling_agent(), 0.02, "interval,crown"))
+    return states.state_rows(*looked_at(cancelling_agent(), 0.02, "interval,crown"))
 
 
 def test_pruning_one_of_two_cancelling_weights_is_seen_by_attack_and_tight_bound_only(cancelling):
@@ -72,7 +75,7 @@ def test_the_cancelling_policy_does_not_move_and_the_pruned_one_moves_as_far_as_
 
 @pytest.mark.parametrize(
     "names",
-    ["interval,crown", pytest.param(",".join(audit.BOUNDS), marks=pytest.mark.slow)],
+    ["interval,crown", pytest.param(",".join(BOUNDS), marks=pytest.mark.slow)],
 )
 def test_no_bound_is_below_the_attacked_distance_and_the_tightest_is_the_smallest(names):
     _, looked = looked_at(random_agent((2,)), 0.3, names)
@@ -82,6 +85,18 @@ def test_no_bound_is_below_the_attacked_distance_and_the_tightest_is_the_smalles
     for name, bound in looked.bounds.items():
         assert (bound >= looked.found).all(), name
     np.testing.assert_array_equal(tightest, np.min([*looked.bounds.values()], axis=0))
+
+
+def test_tv_and_kl_follow_from_the_distance_where_it_fixes_them(cancelling):
+    crown = cancelling.filter(pl.col("bound") == "crown")
+    np.testing.assert_allclose(crown["tv"], erf(crown["value"] / np.sqrt(8)), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(crown["kl"], crown["value"] ** 2 / 2, rtol=1e-5)
+    logits = np.array([[0.0, 2.0, np.inf]])
+    tv, kl = states.apart("range", "bound", logits)
+    np.testing.assert_allclose(tv, [[0, np.tanh(0.5), 1]], rtol=1e-5)
+    np.testing.assert_allclose(kl, [[0, 0.5, np.inf]], rtol=1e-5)
+    for unknown in (("range", "estimate"), (UNITS["action"], "bound")):
+        assert np.isnan(states.apart(*unknown, logits)).all()
 
 
 def test_the_budgets_of_the_bounds_are_those_asked_for():
@@ -97,12 +112,12 @@ def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member()
     observation = np.random.default_rng(0).normal(size=(4, 5, 2, 3)).astype(np.float32)
     alive = np.arange(5)[:, None] < np.array([5, 2])
     visits = Visits(observation, np.broadcast_to(alive, (4, 5, 2)))
-    states = audit.same_states(visits, everyone, 4)
-    np.testing.assert_array_equal(states[0], states[1])
-    np.testing.assert_array_equal(states[2], states[3])
+    same = states.same_states(visits, everyone, 4)
+    np.testing.assert_array_equal(same[0], same[1])
+    np.testing.assert_array_equal(same[2], same[3])
     visited = {tuple(state) for state in observation[1][alive]}
-    assert all(tuple(state) in visited for state in states[0])
-    assert audit.same_states(visits, everyone, 100).shape == (4, 7, 3)  # no more than were visited
+    assert all(tuple(state) in visited for state in same[0])
+    assert states.same_states(visits, everyone, 100).shape == (4, 7, 3)  # no more than were visited
 
 
 def test_shifts_are_measured_in_the_spread_asked_for():
@@ -112,14 +127,14 @@ def test_shifts_are_measured_in_the_spread_asked_for():
     )
     spreads = {"own": [-1, 3], "dense": [-1, -1], "action": [0, 0]}
     for units, expected in spreads.items():
-        quantity, measured = audit.in_units(units, both, everyone)
+        quantity, measured = in_units(units, both, everyone)
         np.testing.assert_array_equal(measured.log_std[:, 0], expected)
-        assert quantity == audit.UNITS[units]
+        assert quantity == UNITS[units]
 
 
 def test_a_categorical_policy_is_measured_by_the_range_of_its_logits():
     agent = random_agent((2,)).replace(log_std=None)
-    assert audit.in_units("dense", agent, Members(np.zeros(1), np.zeros(1)))[0] == "range"
+    assert in_units("dense", agent, Members(np.zeros(1), np.zeros(1)))[0] == "range"
 
 
 @pytest.mark.parametrize(
@@ -128,8 +143,9 @@ def test_a_categorical_policy_is_measured_by_the_range_of_its_logits():
         ({"bounds": "crwn"}, "did you mean 'crown'"),
         ({"norm": "l1"}, "norm: unknown name 'l1'.* Known: l2, linf"),
         ({"units": "metres"}, "Known: action, dense, own"),
-        ({"confidence": 1.0}, "confidence: 1.0 must lie between 0 and 1"),
-        ({"episodes": 1}, "episodes: 1 must be at least 2"),
+        ({"confidence": 1.0}, "confidence: got 1.0, needs a probability between 0 and 1"),
+        ({"episodes": 1}, "episodes: 1 are too few .* at least 2 are needed"),
+        ({"confidence": 1 - 1e-9}, "episodes: 10 are too few .* at least 11 are needed"),
         ({"states": 0}, "states: 0 must be at least 1"),
         ({"eps": "wide"}, "eps: cannot read 'wide'"),
     ],

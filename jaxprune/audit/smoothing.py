@@ -15,7 +15,12 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxprune.attacks import Ball, Victim
 from jaxprune.attacks.api import Memory, Memoryless
-from jaxprune.certify import certified_mean_return, certified_return_probability, episodes_needed
+from jaxprune.certify import (
+    certified_mean_return,
+    certified_return_probability,
+    certified_vote,
+    episodes_needed,
+)
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition
@@ -28,7 +33,7 @@ LIKELY = 0.5
 
 @dataclass(frozen=True)
 class SmoothingSpec:
-    """Policy smoothing: how much noise, against which adversary, over how many episodes.
+    """Smoothing: how much noise, against which adversary, over how many episodes and draws at a state.
 
     Raises SpecError on construction for anything that could certify nothing.
     """
@@ -39,6 +44,8 @@ class SmoothingSpec:
     """Total l2 budget of the adversary over an episode: sqrt(sum_t ||d_t||^2)."""
     smoothing_episodes: int = 100
     """Smoothed episodes per member."""
+    smoothing_votes: int = 1000
+    """Draws of the noise at each state, for certified actions. Categorical policies only."""
     smoothing_lowest: float | None = None
     """A return that no episode can fall below. Needed for a bound on the mean return where the task does not
     bound its reward."""
@@ -54,6 +61,7 @@ class SmoothingSpec:
                 f"smoothing_episodes: {self.smoothing_episodes} can certify no return that is reached with "
                 f"probability {LIKELY} at confidence {confidence}; at least {needed} are needed"
             )
+        certified_vote(np.array([self.smoothing_votes, 0]), sigma=self.smoothing_sigma, confidence=confidence)
         # What the bound on the mean asks for is refused here, before any episode is played.
         certified_mean_return(np.zeros(self.smoothing_episodes), lowest=0.0, **adversary)
 
@@ -76,7 +84,7 @@ class Noise(Memoryless):
         return point + self.sigma * jax.random.normal(key, point.shape), memory
 
 
-def certify(
+def certify_returns(
     spec: SmoothingSpec,
     env: Environment,
     victims: Victim,

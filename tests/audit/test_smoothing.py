@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import jaxprune as jp
-from jaxprune import certify, envs, smoothed
+from jaxprune import certify, envs
 from jaxprune.attacks import Ball, Victim
+from jaxprune.audit.smoothing import LIKELY, Noise, SmoothingSpec, certify_returns, lowest_return
 from jaxprune.outcome import Members
 from jaxprune.policy import agent as agents
-from jaxprune.smoothed import Noise, SmoothingSpec
 
 KEY = jax.random.key(0)
 
@@ -34,9 +34,9 @@ def test_the_limits_are_those_of_each_members_own_smoothed_returns():
     members = Members(np.array([0, 1]), np.array([0.0, 0.0]))
     arguments = (envs.make("probe/linear"), victims(2), members)
     keys = jax.random.split(KEY, 2)
-    table = smoothed.certify(spec, *arguments, keys, np.array([0.0, 40.0]), 0.9)
+    table = certify_returns(spec, *arguments, keys, np.array([0.0, 40.0]), 0.9)
     quiet = SmoothingSpec(smoothing_sigma=1e-6, smoothing_budget=0.0, smoothing_episodes=12)
-    clean = smoothed.certify(quiet, *arguments, keys, np.array([0.0, 0.0]), 0.9)
+    clean = certify_returns(quiet, *arguments, keys, np.array([0.0, 0.0]), 0.9)
     assert table["return_mean"].n_unique() == 2
     assert (table["return_mean"] != clean["return_mean"]).all()
     assert (table["certified_mean"] < table["return_mean"]).all()
@@ -49,12 +49,17 @@ def test_the_limits_are_those_of_each_members_own_smoothed_returns():
 
 def test_too_few_episodes_are_refused_with_the_number_needed():
     adversary = {"smoothing_sigma": 0.2, "smoothing_budget": 0.2}
-    needed = certify.episodes_needed(smoothed.LIKELY, budget=0.2, sigma=0.2, confidence=0.95)
+    needed = certify.episodes_needed(LIKELY, budget=0.2, sigma=0.2, confidence=0.95)
     SmoothingSpec(**adversary, smoothing_episodes=needed).check(0.95)
     with pytest.raises(jp.SpecError, match=f"at least {needed} are needed"):
         SmoothingSpec(**adversary, smoothing_episodes=needed - 1).check(0.95)
 
 
+def test_too_few_votes_are_refused_with_the_number_needed():
+    with pytest.raises(jp.SpecError, match=r"got 6 votes, .* needs at least 7"):
+        SmoothingSpec(smoothing_sigma=0.2, smoothing_budget=0.0, smoothing_votes=6).check(0.95)
+
+
 def test_no_return_is_lowest_where_the_task_bounds_no_reward():
-    assert smoothed.lowest_return(envs.make("probe/linear")) == 0.0
-    assert smoothed.lowest_return(envs.make("hopper")) is None
+    assert lowest_return(envs.make("probe/linear")) == 0.0
+    assert lowest_return(envs.make("hopper")) is None

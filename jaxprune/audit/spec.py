@@ -1,0 +1,101 @@
+"""What an audit asks for: bounds, ball, states, and how hard an attack searches."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from jaxprune.attacks import NORMS, SPACES
+from jaxprune.certify import alpha_crown_bound, branching_bound, episodes_for_a_limit
+from jaxprune.certify.policy import LOCAL_BOUNDS, Bounds
+from jaxprune.errors import SpecError, unknown_name
+
+UNITS = {"own": "delta", "dense": "delta_dense", "action": "delta_action"}
+"""The standard deviations that a Gaussian policy's shifts are measured in, and how tables name the result."""
+
+BOUNDS: Bounds = LOCAL_BOUNDS | {"alpha-crown": alpha_crown_bound, "branching": branching_bound}
+"""All bounds at one state, by name."""
+
+
+@dataclass(frozen=True)
+class AuditSpec:
+    """Which bounds, in which ball, at how many states, and how hard an attack searches there.
+
+    Raises SpecError on construction for anything that could not run.
+    """
+
+    eps: str | float = "published"
+    """Budget. published: the one of the published tables for the task; for a sweep's run, its largest budget
+    in its own norm and space."""
+    norm: str = "linf"
+    """Norm of the ball: linf or l2."""
+    space: str = "normalised"
+    """Space in which eps lives: normalised (observations in standard deviations) or raw."""
+    bounds: str | tuple[str, ...] = "interval,jacobian,crown,alpha-crown,branching"
+    """Bounds at each state, a comma list; the global ones are always there."""
+    units: str = "dense"
+    """Standard deviations that the shift of a Gaussian policy is measured in when bounds are compared: dense
+    (those of the dense policy of the seed, so that a wider policy does not pass for a more robust one), own,
+    or action (units of the action; the only ones for a deterministic policy)."""
+    states: int = 200
+    """States of each seed at which bounds and attack are compared."""
+    starts: int = 20
+    """Random starts of the attack (MAD) at each state."""
+    search_steps: int = 30
+    """Steps of the attack from each start."""
+    alpha_steps: int = 20
+    """Steps of Adam in alpha-crown."""
+    nodes: int = 32
+    """Parts that branching splits the ball into."""
+    episodes: int = 10
+    """Clean episodes of every member, behind F and the value gaps."""
+    confidence: float = 0.95
+    """Probability, over the episodes, that the value gaps and the smoothed returns hold."""
+    seed: int = 0
+    """Decides all random streams."""
+
+    def __post_init__(self) -> None:
+        names = self.bounds.split(",") if isinstance(self.bounds, str) else self.bounds
+        object.__setattr__(self, "bounds", tuple(dict.fromkeys(name.strip() for name in names)))
+        for name in self.bounds:
+            if name not in BOUNDS:
+                raise unknown_name("bounds", name, BOUNDS)
+        for field, known in (("norm", NORMS), ("space", SPACES), ("units", UNITS)):
+            if getattr(self, field) not in known:
+                raise unknown_name(field, getattr(self, field), known)
+        for field, least in {
+            "states": 1,
+            "starts": 1,
+            "search_steps": 1,
+            "alpha_steps": 1,
+            "nodes": 1,
+        }.items():
+            if getattr(self, field) < least:
+                raise SpecError(f"{field}: {getattr(self, field)} must be at least {least}")
+        needed = episodes_for_a_limit(self.confidence)
+        if self.episodes < needed:
+            raise SpecError(
+                f"episodes: {self.episodes} are too few for value gaps of confidence {self.confidence:g}; at "
+                f"least {needed} are needed"
+            )
+        if self.eps != "published":
+            object.__setattr__(self, "eps", _radius(self.eps))
+
+    @property
+    def local(self) -> Bounds:
+        """The bounds asked for, with their budgets of steps and nodes."""
+        settled = {
+            "alpha-crown": partial(alpha_crown_bound, steps=self.alpha_steps),
+            "branching": partial(branching_bound, nodes=self.nodes),
+        }
+        return {name: settled.get(name, BOUNDS[name]) for name in self.bounds}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain JSON values."""
+        return asdict(self)
+
+
+def _radius(given: str | float) -> float:
+    try:
+        return float(given)
+    except ValueError:
+        raise SpecError(f"eps: cannot read {given!r}; give one number, or published") from None

@@ -1,0 +1,118 @@
+"""The pruning audit from agents to tables.
+
+Where a tight bound, or the attacked distance itself, is larger for a pruned policy than for its dense twin,
+pruning has hurt there.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from jaxprune import outcome
+from jaxprune.analysis import above_dense, at_the_same_states
+from jaxprune.attacks import Ball, Nothing, Victim
+from jaxprune.audit.population import Population
+from jaxprune.audit.smoothing import SmoothingSpec, certify_returns
+from jaxprune.audit.spec import AuditSpec
+from jaxprune.audit.states import look_at_all, same_states, state_rows
+from jaxprune.audit.voting import certify_votes
+from jaxprune.evaluation import Condition, Tally
+from jaxprune.outcome import Members
+from jaxprune.play import play
+from jaxprune.sweep import certify, members
+
+
+class Audit(NamedTuple):
+    """What came out, as tables.
+
+    states: a row per member x state x bound, the attack's among them. members: their means.
+    audit: a row per sparsity x bound, how often pruned is above dense. certificates: as a sweep's, on every
+    member's own clean states: global bounds, F, value gaps. returns: a row per member, its clean episodes.
+    smoothing: a row per member, None if not asked. votes: a row per member x state, for smoothed categorical
+    policies.
+    """
+
+    states: pl.DataFrame
+    members: pl.DataFrame
+    audit: pl.DataFrame
+    certificates: pl.DataFrame
+    returns: pl.DataFrame
+    smoothing: pl.DataFrame | None
+    votes: pl.DataFrame | None
+
+
+def run(
+    spec: AuditSpec,
+    smoothing: SmoothingSpec,
+    population: Population,
+    watch: Callable[[str], None] = lambda phase: None,
+) -> Audit:
+    """Visit, bound, attack and compare. `watch` hears what is being done."""
+    everyone = members(population.spec)
+    victims = Victim(population.agents, population.spec.space)
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(spec.seed), seed))(
+        jnp.asarray(everyone.seed)
+    )
+    clean_keys, search_keys, smooth_keys, vote_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(
+        keys
+    )
+    watch("clean episodes of every member")
+    nothing = Condition(Nothing(), Ball(jnp.zeros(1), population.spec.norm))
+    tally, visits = play(population.env, victims, nothing, clean_keys, spec.episodes, spec.episodes)
+    watch("certificates at all states visited")
+    certified = certify(population.spec, population.agents, population.unmasked, visits)
+    certificates = outcome.certificates(
+        population.spec,
+        population.env,
+        everyone,
+        population.agents,
+        certified,
+        visits,
+        tally,
+        spec.confidence,
+    )
+    observation = same_states(visits, everyone, spec.states)
+    states = state_rows(population, look_at_all(spec, population, observation, search_keys, watch))
+    smooth = votes = None
+    if smoothing.smoothing_sigma is not None:
+        watch("smoothed episodes of every member")
+        half_of_dense = tally.total[everyone.dense_twin(), 0].mean(-1, dtype=np.float64) / 2
+        smooth = certify_returns(
+            smoothing, population.env, victims, everyone, smooth_keys, half_of_dense, spec.confidence
+        )
+        if population.agents.log_std is None:
+            watch("votes of every member")
+            votes = certify_votes(smoothing, victims, everyone, observation, vote_keys, spec.confidence)
+    return Audit(
+        states=states,
+        members=at_the_same_states(states),
+        audit=above_dense(states),
+        certificates=certificates,
+        returns=clean_returns(everyone, tally),
+        smoothing=smooth,
+        votes=votes,
+    )
+
+
+def clean_returns(everyone: Members, tally: Tally) -> pl.DataFrame:
+    """One row per member: raw undiscounted returns and lengths of its clean episodes.
+
+    They stand beside F, which is small also for a policy that falls at once and so has few states.
+    """
+    total, length = np.float64(tally.total[:, 0]), tally.length[:, 0]
+    return pl.DataFrame(
+        {
+            "member": np.arange(len(total)),
+            "seed": everyone.seed,
+            "sparsity_asked": everyone.sparsity,
+            "episodes": np.full(len(total), total.shape[1]),
+            "return_mean": total.mean(1),
+            "return_std": total.std(1),
+            "length_mean": length.mean(1),
+        }
+    )
