@@ -17,7 +17,7 @@ SHARE_OF_PHYSICS = 0.75
 """Speed of a whole sweep over that of its physics alone, as measured in benchmarks/results."""
 
 COMPILE_SECONDS = 30.0
-BASE_BYTES = 600 * 2**20
+BASE_BYTES = 1000 * 2**20
 """Memory of the interpreter with JAX and MuJoCo loaded and programs compiled."""
 
 SECONDS_OF_MEASURING = 0.3

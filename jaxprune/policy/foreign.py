@@ -5,20 +5,15 @@ Three kinds of file, told apart by their content:
 - the `.model` files those papers released: `torch.save` of a dict, in PyTorch's legacy or its zip format;
 - Stable-Baselines3's zip of an actor-critic `MlpPolicy`.
 
-PyTorch is not needed. Its files are pickles, and a pickle may name anything in the world and call it.
-`Reader` never imports what a pickle names: it has stand-ins for tensors, arrays and plain containers, a
-lifeless `Husk` for the environments that the published files carry along, and an error for the rest.
+PyTorch is not needed: `torch_files.py` reads its files.
 """
 
 import io
 import json
-import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,6 +24,7 @@ from jaxprune.policy import normalizer
 from jaxprune.policy.agent import Agent
 from jaxprune.policy.networks import Params
 from jaxprune.policy.normalizer import CLIP, Normalizer
+from jaxprune.policy.torch_files import StoredTensor, read_torch
 
 Arrays = dict[str, np.ndarray]
 """A network as its file names it: `{"affine_layers.0.weight": [out, in], ...}`."""
@@ -198,172 +194,5 @@ def _stable_baselines_agent(content: bytes) -> Agent:
     return _agent(policy, log_std, value, identity, SB3_ACTIVATIONS[name])
 
 
-def _arrays(state: dict[str, "StoredTensor"]) -> Arrays:
+def _arrays(state: dict[str, StoredTensor]) -> Arrays:
     return {name: tensor.read() for name, tensor in state.items()}
-
-
-# --- PyTorch files without PyTorch -----------------------------------------------------------------------
-
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-"""The first thing pickled in a legacy file; then the format's number, the machine, the object, the keys."""
-
-HUSKS = ("policy_gradients.", "gym.", "numpy.random.")
-"""Modules whose objects the published files carry along: read as husks, the modules never imported."""
-
-STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-
-
-class Husk:
-    """What is left of an object of a class we do not run: its attributes."""
-
-    state: Any = MappingProxyType({})
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class Storage:
-    """The numbers behind one or more tensors, filled in once the file has been read to its end."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = np.dtype(kind)
-        self.numbers = np.empty(0, self.kind)
-
-    def fill(self, data: bytes) -> None:
-        """Set the numbers."""
-        self.numbers = np.frombuffer(data, self.kind)
-
-
-class StoredTensor:
-    """A strided view of a storage: entry `(i, j)` is number `offset + i stride[0] + j stride[1]`."""
-
-    def __init__(self, storage: Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> None:
-        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
-
-    def read(self) -> np.ndarray:
-        """The tensor as an array; SpecError if its storage cannot hold it."""
-        if int(np.prod(self.size)) > self.storage.numbers.size:
-            raise SpecError(f"a tensor of size {tuple(self.size)} over {self.storage.numbers.size} numbers")
-        place = np.array(self.offset)
-        for length, step in zip(self.size, self.stride, strict=True):
-            place = place[..., None] + step * np.arange(length)
-        return self.storage.numbers[place]
-
-
-class StoredKind:
-    """A NumPy dtype as pickled: a code such as `f8` and a byte order."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code, self.order = code, "|"
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = state[1]
-
-
-class StoredArray:
-    """A NumPy array as pickled: shape, kind, whether columns come first, bytes."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, self.shape, self.kind, self.columns_first, self.data = state
-
-    def read(self) -> np.ndarray:
-        """The array; NumPy refuses to make one of objects."""
-        numbers = np.frombuffer(self.data, np.dtype(self.kind.order + self.kind.code))
-        return numbers.reshape(self.shape, order="F" if self.columns_first else "C")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into an old pickle: as text to be encoded again."""
-    if encoding != "latin1":
-        raise SpecError(f"bytes written in {encoding!r}, not in latin1")
-    return text.encode("latin1")
-
-
-ALLOWED: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "_codecs.encode": _latin1,
-    "torch._utils._rebuild_tensor_v2": StoredTensor,
-    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-    "torch.Size": tuple,
-    "numpy.dtype": StoredKind,
-    "numpy.ndarray": StoredArray,
-    "numpy.core.multiarray._reconstruct": StoredArray,
-    "numpy._core.multiarray._reconstruct": StoredArray,
-    "numpy.core.multiarray.scalar": Husk,
-    "numpy._core.multiarray.scalar": Husk,
-}
-
-
-class Reader(pickle.Unpickler):
-    """An unpickler that hands out stand-ins and imports nothing."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.storages: dict[str, Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for a name; SpecError if it has none."""
-        full = f"{module}.{name}"
-        if module in ("torch", "torch.cuda") and name in STORAGES:
-            return STORAGES[name]
-        if full.startswith(HUSKS):
-            return Husk
-        if full not in ALLOWED:
-            raise SpecError(f"it asks for {full}, which is neither an array nor a container; refused")
-        return ALLOWED[full]
-
-    def persistent_load(self, identity: tuple) -> Storage:
-        """A storage by its key, created when it is first mentioned."""
-        _, kind, key, *_ = identity
-        return self.storages.setdefault(key, Storage(kind))
-
-
-def read_torch(content: bytes) -> Any:
-    """The object of a `torch.save`, with a `StoredTensor` for every tensor."""
-    if content.startswith(b"PK\x03\x04"):
-        return _read_torch_zip(content)
-    return _read_torch_legacy(content)
-
-
-def _read_torch_zip(content: bytes) -> Any:
-    """`root/data.pkl` names storages by keys; `root/data/key` holds their bytes."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise SpecError("a zip with neither the arrays nor the pickle of an agent")
-        root = pickles[0].removesuffix("data.pkl")
-        reader = Reader(io.BytesIO(archive.read(pickles[0])))
-        saved = reader.load()
-        for key, storage in reader.storages.items():
-            storage.fill(archive.read(f"{root}data/{key}"))
-    return saved
-
-
-def _read_torch_legacy(content: bytes) -> Any:
-    """Five pickles one after the other; then each storage in the order of the keys: its length, its bytes."""
-    file = io.BytesIO(content)
-    if Reader(file).load() != LEGACY_MAGIC:
-        raise SpecError("a pickle, but not one that PyTorch wrote")
-    _format, _machine = Reader(file).load(), Reader(file).load()
-    reader = Reader(file)
-    saved = reader.load()
-    for key in Reader(file).load():
-        storage = reader.storages[key]
-        length = int.from_bytes(file.read(8), "little")
-        storage.fill(file.read(length * storage.kind.itemsize))
-    return saved

@@ -145,8 +145,10 @@ def bounds_figure(
     if about["seed"].n_unique() > 1:
         note += f"\nbands: {bootstrap.confidence:.0%} bootstrap interval over {_seeds(about)}"
     figure, panels = panel_grid("Bounds against sparsity", title, note, budgets(about), panel)
-    bounds = _names(about.filter(pl.col("kind") == "bound"), "bound")
-    colors = dict(zip(bounds, cycle((VERMILLION, *HUES, *MORE_HUES)), strict=False))
+    colors = {}  # no two lines of one style share one
+    for of_style in (pl.col("monotone"), ~pl.col("monotone")):
+        bounds = _names(about.filter(pl.col("kind") == "bound", of_style), "bound")
+        colors |= dict(zip(bounds, cycle((VERMILLION, *HUES, *MORE_HUES)), strict=False))
     ends = []
     for axes, budget in panels:
         axes.set(yscale="log", xlabel=_SPARSITY, ylabel=_QUANTITIES.get(quantity, quantity))

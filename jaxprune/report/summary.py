@@ -99,15 +99,18 @@ def budget_tables(
 
 def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, bootstrap: Bootstrap) -> Table:
     distance = distance_quantity(certificates)
+    tight = _bounds(smallest_bound(certificates, distance))
+    monotone = _bounds(smallest_bound(certificates.filter("monotone"), distance))
+    gaps = _value_gaps(certificates.filter(pl.col("bound") == _VALUE_GAP))
     columns = {
         "clean": _estimates(regret, "clean_return", bootstrap),
         "attacked": _estimates(regret, "attacked_return", bootstrap),
         "by": _joined(regret, "found_by"),
         "gap": _estimates(regret, "robustness_gap", bootstrap),
         "gain": _estimates(regret, "robustness_gain", bootstrap),
-        f"tight\n{distance}": _bounds(smallest_bound(certificates, distance)),
-        f"monotone\n{distance}": _bounds(smallest_bound(certificates.filter("monotone"), distance)),
-        "value\ngap": _value_gaps(certificates.filter(pl.col("bound") == _VALUE_GAP)),
+        **_headed(f"tight\n{distance}", tight),
+        **_headed(f"monotone\n{distance}", monotone),
+        **_headed("value\ngap", gaps),
     }
     table = plain_table(f"strongest attack, {name}")
     table.add_column("sparsity", justify="right")
@@ -116,6 +119,15 @@ def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, b
     for asked, achieved in _achieved(regret).items():
         table.add_row(f"{achieved:.2f}", *(cells.get(asked, "-") for cells in columns.values()))
     return table
+
+
+def _headed(title: str, cells: dict[float, str]) -> dict[str, dict[float, str]]:
+    """The column under its title; what stands below the number in every cell moves into the title."""
+    below = {cell.partition("\n")[2] for cell in cells.values()}
+    if len(below) != 1:
+        return {title: cells}
+    numbers = {asked: cell.partition("\n")[0] for asked, cell in cells.items()}
+    return {"\n".join([title, *below]).rstrip(): numbers}
 
 
 def _achieved(table: pl.DataFrame) -> dict[float, float]:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from jaxprune.errors import SpecError
-from jaxprune.policy.foreign import LEGACY_MAGIC, check_sizes, read_adversary, read_agent
+from jaxprune.policy.foreign import check_sizes, read_adversary, read_agent
+from jaxprune.policy.torch_files import LEGACY_MAGIC
 
 OBS, ACT = 4, 2
 RELEASED = Path(__file__).parents[3] / "shared" / "released_agents"

@@ -34,7 +34,8 @@ def test_the_numbers_of_one_seed_are_those_of_the_tables(synthetic):
     results, certificates = synthetic.results(1), synthetic.certificates(1)
     row = decompose(results).filter(attack="strongest", eps=0.075, sparsity_asked=0.5).row(0, named=True)
     bounds = certificates.filter(eps=0.075, sparsity_asked=0.5, quantity="delta", kind="bound")
-    first, second = row_of(printed(results, certificates), "strongest attack, eps = 0.075", "0.50")
+    text = printed(results, certificates)
+    first, second = row_of(text, "strongest attack, eps = 0.075", "0.50")
     assert first == [
         "0.50",
         number(row["clean_return"]),
@@ -46,7 +47,19 @@ def test_the_numbers_of_one_seed_are_those_of_the_tables(synthetic):
         number(bounds.filter("monotone")["value"].min()),
         "2.3e+06",
     ]
-    assert second == ["interval", "path", "vacuous"]
+    # What all rows have in common stands in the heading.
+    heading, _ = row_of(text, "strongest attack, eps = 0.075", "sparsity")
+    assert heading[-2:] == ["path", "vacuous"]
+    assert second == ["interval"]
+
+
+def test_what_differs_between_rows_stays_below_the_numbers(synthetic):
+    renamed = (pl.col("bound") == "interval") & (pl.col("sparsity_asked") == 0.5)
+    certificates = synthetic.certificates(1)
+    other = certificates.with_columns(bound=pl.when(renamed).then(pl.lit("crown")).otherwise("bound"))
+    text = printed(synthetic.results(1), other)
+    assert row_of(text, "strongest attack, eps = 0.075", "0.50")[1] == ["crown"]
+    assert row_of(text, "strongest attack, eps = 0.075", "0.70")[1] == ["interval"]
 
 
 def test_several_seeds_show_means_and_intervals(synthetic):
