@@ -83,7 +83,7 @@ def _plan(spec: BatterySpec, env: Environment, members: int, steps: int) -> dict
         "victims": str(members),
         "budget": f"eps {eps} ({spec.norm}, {spec.space})",
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
-        "training": f"{spec.iterations * battery.RECIPE.steps:,} steps per adversary",
+        "training": f"{spec.iterations * spec.recipe.steps:,} steps per adversary",
         "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
         "steps": f"at most {steps:,} in all",
     }

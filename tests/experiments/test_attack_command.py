@@ -10,7 +10,7 @@ import pytest
 import jaxprune as jp
 from experiments.attack import Arguments, main
 from experiments.command import run_command
-from jaxprune import battery
+from jaxprune.battery import spec as asked
 from jaxprune.training import search
 from tests.experiments.agent_files import write_agent
 
@@ -21,7 +21,7 @@ QUICK = ("--attacks", "random,optimal", "--episodes", "4", "--selection-episodes
 def _small_search():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(search.GRIDS, "small", search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,)))
-        patch.setattr(battery, "RECIPE", battery.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)))
+        patch.setattr(asked, "RECIPE", asked.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)))
         yield
 
 

@@ -12,10 +12,12 @@ from polars.testing import assert_frame_equal
 from jaxprune import SpecError, attacks, battery, evaluation
 from jaxprune.attacks import Ball, Victim
 from jaxprune.battery import KNOWN, BatterySpec
+from jaxprune.battery import spec as asked
 from jaxprune.envs import make
 from jaxprune.envs.probes import WEIGHTS
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent, normalizer
+from jaxprune.sweep import EVALUATION_STEPS
 from jaxprune.training import sarsa, search
 from jaxprune.training.learner import Recipe
 
@@ -38,8 +40,8 @@ def _small_searches():
         patch.setitem(search.GRIDS, "small", adversaries)
         patch.setitem(sarsa.GRIDS, "small", sarsa.grid(eps=(0.1,), weight=(0.1, 1.0)))
         patch.setattr(sarsa, "STUDY", sarsa.Study(environments=4, unroll=32, passes=2, minibatches=2))
-        tiny: Recipe = battery.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,))
-        patch.setattr(battery, "RECIPE", tiny)
+        tiny: Recipe = asked.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,))
+        patch.setattr(asked, "RECIPE", tiny)
         yield
 
 
@@ -120,7 +122,7 @@ def test_returns_are_those_of_the_evaluation(found, agents):
     @jax.jit
     def play(agent):
         now = evaluation.begin(ENV, Victim(agent), conditions, key, SPEC.episodes)
-        return evaluation.advance(ENV, Victim(agent), conditions, now, battery.EVALUATION_STEPS, 0)[0]
+        return evaluation.advance(ENV, Victim(agent), conditions, now, EVALUATION_STEPS, 0)[0]
 
     rows = found.results.filter(member=1, attack="random", episode_set="fresh")
     assert rows["return_mean"].item() == pytest.approx(float(play(agent).tally.total.mean()), rel=1e-5)
