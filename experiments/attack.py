@@ -1,6 +1,7 @@
 """Attack agents as hard as can be: `python -m experiments.attack --run runs/NAME`, or one `--agent FILE`."""
 
-import shutil
+import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from rich.table import Table
 
 from experiments.command import run_command
 from experiments.victims import Source
-from jaxprune import battery, device
+from jaxprune import SpecError, battery, device
 from jaxprune.battery import Battery, BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.interrupt import deferred_interrupt
 from jaxprune.policy import Agent
 from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.report.numbers import interval, number
-from jaxprune.run_folder import provenance
+from jaxprune.run_folder import RunFolder, provenance
 from jaxprune.sweep import Update
 
 
@@ -31,6 +32,8 @@ class Arguments:
     victims: tyro.conf.OmitArgPrefixes[Source]
     out: Path | None = None
     """New folder for the tables. Default: RUN/attacks-TIME, or runs/attacks-AGENT-TIME."""
+    resume: Path | None = None
+    """Go on with the interrupted attack in this folder; needs no other flag."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -39,13 +42,12 @@ def main(arguments: Arguments) -> None:
     """Print the plan, attack with live progress, print the returns and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
+    if arguments.resume is not None:
+        arguments = _interrupted(arguments.resume)
     spec, env, agents = _request(arguments)
     console = open_console()
     spec.ball(env)  # a budget that does not fit is refused before anything is written
-    folder = arguments.victims.new_folder(arguments.out, "attacks")
-    folder.write_json(
-        "attack.json", {"battery": spec.to_dict(), "victims": arguments.victims.to_dict(), **provenance()}
-    )
+    folder = _new_folder(arguments, spec) if arguments.resume is None else RunFolder(arguments.resume)
     count = jax.tree.leaves(agents)[0].shape[0]
     steps = battery.total_steps(spec, env, count)
     console.print(plan(_plan(spec, env, count, steps)))
@@ -57,14 +59,37 @@ def main(arguments: Arguments) -> None:
                 if interrupt.pressed:
                     raise KeyboardInterrupt
 
-            found = battery.run(spec, env, agents, watch)
+            found = battery.run(spec, env, agents, watch, folder.path / "attackers")
     except KeyboardInterrupt:
-        shutil.rmtree(folder.path)
-        raise
+        resume = f"python -m experiments.attack --resume {folder.path}"
+        console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
+        sys.exit(130)
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
-    console.print(f"results and tried, as .csv and .parquet, are in {folder.path}", soft_wrap=True)
+    console.print(
+        f"results and tried, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True
+    )
+
+
+def _new_folder(arguments: Arguments, spec: BatterySpec) -> RunFolder:
+    """A folder that knows all that is needed to go on with this attack."""
+    folder = arguments.victims.new_folder(arguments.out, "attacks")
+    folder.write_json(
+        "attack.json", {"battery": spec.to_dict(), "victims": arguments.victims.to_dict(), **provenance()}
+    )
+    return folder
+
+
+def _interrupted(path: Path) -> Arguments:
+    """What the attack in this folder was asked to do. Raises SpecError if the folder does not say."""
+    written = path / "attack.json"
+    try:
+        asked = json.loads(written.read_text())
+        spec, victims = BatterySpec.from_dict(asked["battery"]), Source.from_dict(asked["victims"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SpecError(f"resume: {written} cannot be read ({error}); name the folder of an attack") from None
+    return Arguments(spec, victims, resume=path)
 
 
 def _request(arguments: Arguments) -> tuple[BatterySpec, Environment, Agent]:

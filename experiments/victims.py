@@ -66,8 +66,17 @@ class Source:
         return finished(spec, checkpoint.load(folder.checkpoints, like))[1]
 
     def to_dict(self) -> dict[str, str | None]:
-        """All fields, as plain JSON values."""
-        return {name: None if value is None else str(value) for name, value in vars(self).items()}
+        """All fields, as plain JSON values; paths are whole, so that they can be read from elsewhere."""
+        values = {
+            name: value.resolve() if isinstance(value, Path) else value for name, value in vars(self).items()
+        }
+        return {name: None if value is None else str(value) for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, str | None]) -> "Source":
+        """The source that `to_dict` wrote down."""
+        paths = {name: Path(values[name]) for name in ("run", "agent") if values[name] is not None}
+        return cls(**values | paths)
 
     def _of_run(self) -> Victims:
         folder = RunFolder.open(self.run)

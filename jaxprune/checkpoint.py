@@ -1,5 +1,6 @@
 """Pytrees of a sweep to and from disk, through orbax: whole steps only, so a crash loses no finished one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,20 @@ def load(folder: Path, like: Tree) -> Tree:
         raise SpecError(f"checkpoint: {folder} holds no finished checkpoint")
     with _manager(folder) as manager:
         return manager.restore(step, args=ocp.args.StandardRestore(like))
+
+
+def kept(folder: Path | None, like: Callable[[], Tree], make: Callable[[], Tree]) -> Tree:
+    """What `make` gives, written to the folder; read from there, as `like()`, if it has been made before.
+
+    Without a folder nothing is written or read.
+    """
+    if folder is None:
+        return make()
+    if latest(folder) is None:
+        tree = make()
+        save(folder, 0, tree)
+        return tree
+    return load(folder, like())
 
 
 def _manager(folder: Path) -> ocp.CheckpointManager:

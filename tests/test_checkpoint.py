@@ -116,3 +116,18 @@ def test_a_half_written_step_can_be_written_again(half_written):
     checkpoint.save(half_written, 2, counter(22))
     assert checkpoint.latest(half_written) == 2
     assert checkpoint.load(half_written, counter(0))["value"] == 22
+
+
+def test_what_is_kept_is_made_once_and_then_read(tmp_path, tree):
+    def never():
+        raise AssertionError
+
+    made = checkpoint.kept(tmp_path / "kept", like=never, make=lambda: tree)
+    read = checkpoint.kept(tmp_path / "kept", like=lambda: jax.eval_shape(lambda: tree), make=never)
+    assert_same_bits(made, tree)
+    assert_same_bits(read, tree)
+
+
+def test_without_a_folder_nothing_is_kept():
+    made = [checkpoint.kept(None, like=lambda: counter(0), make=lambda n=n: counter(n)) for n in (1, 2)]
+    assert [tree["value"] for tree in made] == [1, 2]

@@ -2,15 +2,17 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
-from jaxprune import evaluation
+from jaxprune import checkpoint, evaluation
 from jaxprune.attacks import Attack, Ball, Nothing, Victim
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition, Evaluation, Tally
@@ -41,24 +43,33 @@ class Meter:
 
 @dataclass(frozen=True)
 class Arena:
-    """Where attackers and victims meet. at_once: pairs side by side. meter: counts the steps."""
+    """Where attackers and victims meet.
+
+    at_once: pairs side by side. meter: counts the steps. folder: where what has been learned and measured is
+    kept, to go on from; None to keep nothing.
+    """
 
     env: Environment
     ball: Ball
     at_once: int
     meter: Meter
+    folder: Path | None
+
+    def place(self, *names: str) -> Path | None:
+        """Where something of this name is kept, if anything is."""
+        return None if self.folder is None else self.folder.joinpath(*names)
 
     def measure_crowd(
-        self, victims: Victim, crowd: Attack, count: int, key: PRNGKeyArray, episodes: int
+        self, name: str, victims: Victim, crowd: Attack, count: int, key: PRNGKeyArray, episodes: int
     ) -> Tally:
         """The `count` attackers of one kind on their victims: [member, attacker, episode]."""
         of_pair = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), victims)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), crowd)
-        tally = self.measure(of_pair, (flat,), key, episodes)  # [pair, 1, episode]
+        tally = self.measure(f"{name}-returns", of_pair, (flat,), key, episodes)  # [pair, 1, episode]
         return jax.tree.map(lambda leaf: leaf.reshape(-1, count, episodes), tally)
 
     def measure(
-        self, victims: Victim, attackers: tuple[Attack, ...], key: PRNGKeyArray, episodes: int
+        self, name: str, victims: Victim, attackers: tuple[Attack, ...], key: PRNGKeyArray, episodes: int
     ) -> Tally:
         """Each of `attackers` on each victim, side by side: [victim, attack, episode].
 
@@ -66,14 +77,23 @@ class Arena:
         """
         count = count_of(victims.agent)
         turns = []
-        for turn in np.array_split(np.arange(count), self._turns(count, len(attackers))):
+        for number, turn in enumerate(np.array_split(np.arange(count), self._turns(count, len(attackers)))):
             part, crowd = jax.tree.map(lambda leaf, turn=turn: leaf[turn], (victims, attackers))
-            now = _begin(self.env, part, crowd, self.ball, key, episodes)
-            while now.tally.alive.any():
-                self.meter.add(int(now.tally.alive.sum()) * EVALUATION_STEPS)
-                now = _advance(self.env, part, crowd, self.ball, now)
-            turns.append(jax.device_get(now.tally))
+            start = partial(_begin, self.env, part, crowd, self.ball, key, episodes)
+            tally = checkpoint.kept(
+                self.place(name, f"turn-{number}"),
+                like=partial(jax.eval_shape, lambda start=start: start().tally),
+                make=partial(self._played, start, part, crowd),
+            )
+            turns.append(jax.device_get(tally))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *turns)
+
+    def _played(self, start: Callable[[], Evaluation], victims: Victim, crowd: tuple[Attack, ...]) -> Tally:
+        now = start()
+        while now.tally.alive.any():
+            self.meter.add(int(now.tally.alive.sum()) * EVALUATION_STEPS)
+            now = _advance(self.env, victims, crowd, self.ball, now)
+        return now.tally
 
     def _turns(self, victims: int, attackers: int) -> int:
         """In how many parts that fit side by side; at most one for every victim."""

@@ -1,11 +1,12 @@
 """The attackers of a battery: every kind asked for, with all attackers of that kind."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from jaxprune import attacks
+from jaxprune import attacks, checkpoint
 from jaxprune.attacks import Attack, Sarsa, SarsaMad, Victim
 from jaxprune.battery.arena import Arena, count_of
 from jaxprune.battery.spec import CRITICAL, MAD_WEIGHTS, BatterySpec
@@ -24,7 +25,7 @@ def attackers_of(spec: BatterySpec, arena: Arena, victims: Victim) -> Iterator[t
             yield name, _adversaries(spec, arena, victims, name)
         elif name in CRITICAL:
             if critics is None:
-                critics = sarsa.train(arena.env, victims, sarsa.GRIDS[spec.search], sarsa.STUDY, spec.seed)
+                critics = _critics(spec, arena, victims)
             yield name, Sarsa(critics) if name == "sarsa" else _with_every_weight(critics)
         else:
             yield name, repeated(attacks.make(name), (count_of(victims.agent), 1))
@@ -38,11 +39,17 @@ def _adversaries(spec: BatterySpec, arena: Arena, victims: Victim, name: str) ->
         ADVERSARIES[name],
         search.GRIDS[spec.search],
         spec.recipe,
+        folder=arena.place(name),
         iterations=spec.iterations,
         seed=spec.seed,
         at_once=spec.at_once,
         heard=arena.meter.hear,
     )
+
+
+def _critics(spec: BatterySpec, arena: Arena, victims: Victim) -> Params:
+    learn = partial(sarsa.train, arena.env, victims, sarsa.GRIDS[spec.search], sarsa.STUDY, spec.seed)
+    return checkpoint.kept(arena.place("critics"), like=partial(jax.eval_shape, learn), make=learn)
 
 
 def _with_every_weight(critics: Params) -> SarsaMad:

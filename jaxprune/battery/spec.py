@@ -99,6 +99,11 @@ class BatterySpec:
         """All fields, as plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BatterySpec":
+        """The spec that `to_dict` wrote down, its tuples come back as lists."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
 
 def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, each known and once; the clean return is measured anyway."""

@@ -4,6 +4,7 @@ How many attackers were tried is a part of every number. The strongest is chosen
 measured on a fresh one, because the smallest of many noisy means is smaller than it should be.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -34,12 +35,21 @@ class Battery(NamedTuple):
     tried: pl.DataFrame
 
 
-def run(spec: BatterySpec, env: Environment, agents: Agent, watch: Watch = lambda update: None) -> Battery:
+def run(
+    spec: BatterySpec,
+    env: Environment,
+    agents: Agent,
+    watch: Watch = lambda update: None,
+    folder: Path | None = None,
+) -> Battery:
     """Attack every one of `agents` (leaves [member]) in `env`.
+
+    What has been learned and measured is kept in `folder`, and taken from there where the same battery was
+    stopped before its end: the tables are the same as without the stop.
 
     Raises SpecError where the budget does not fit the observations.
     """
-    arena = Arena(env, spec.ball(env), spec.at_once, Meter(watch))
+    arena = Arena(env, spec.ball(env), spec.at_once, Meter(watch), folder)
     victims = Victim(agents, spec.space)
     selection_key, fresh_key = jax.random.split(jax.random.fold_in(jax.random.key(spec.seed), 1))
     everyone = np.arange(count_of(agents))
@@ -48,12 +58,12 @@ def run(spec: BatterySpec, env: Environment, agents: Agent, watch: Watch = lambd
     for name, crowd in crowds.items():
         arena.meter.phase = f"selecting {name}"
         count = spec.attackers(name)
-        tally = arena.measure_crowd(victims, crowd, count, selection_key, spec.selection_episodes)
+        tally = arena.measure_crowd(name, victims, crowd, count, selection_key, spec.selection_episodes)
         best = tally.total.mean(-1, dtype=np.float64).argmin(axis=1)
         chosen.append(jax.tree.map(lambda leaf, best=best: leaf[everyone, best], crowd))
         before.append(tally)
     arena.meter.phase = "measuring"
-    fresh = arena.measure(victims, tuple(chosen), fresh_key, spec.episodes)
+    fresh = arena.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
     return Battery(
         results_table(spec, arena.ball, agents, [*crowds], before, fresh), tried_table([*crowds], before)
     )

@@ -42,7 +42,7 @@ def evaluation_error(
 
 
 def propagated_error(
-    layers: Layers, inputs: Sequence[Float[Array, "_"]], activation: Activation
+    layers: Layers, inputs: Sequence[Float[Array, " _"]], activation: Activation
 ) -> Float[Array, " out"]:
     """Error of one computed output, [out], where what goes into layer l is at most `inputs[l]` in size."""
     error = affine_slack(*layers[0], inputs[0])

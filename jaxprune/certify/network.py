@@ -8,7 +8,7 @@ from jaxprune.certify.activations import activation_named
 from jaxprune.certify.rounding import product
 from jaxprune.errors import SpecError
 
-Layer = tuple[Float[Array, "_ _"], Float[Array, "_"]]
+Layer = tuple[Float[Array, "_ _"], Float[Array, " _"]]
 Layers = tuple[Layer, ...]
 
 

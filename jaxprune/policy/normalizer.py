@@ -22,7 +22,7 @@ def init(shape: tuple[int, ...]) -> Normalizer:
     return Normalizer(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
 
 
-def update(normalizer: Normalizer, batch: Float[Array, "batch *shape"]) -> Normalizer:
+def update(normalizer: Normalizer, batch: Float[Array, " batch *shape"]) -> Normalizer:
     """Add a batch: Welford's update in Chan's batch form.
 
     With w = n / (N + n) and d = mean(batch) - mean:

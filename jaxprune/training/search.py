@@ -7,14 +7,17 @@ return under the strongest adversary of a stated search.
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxprune import checkpoint
 from jaxprune.attacks import Ball, Victim
 from jaxprune.envs import Environment
+from jaxprune.policy import Params
 from jaxprune.training import learner as learners
 from jaxprune.training.adversary import Adversary, adversary_environment
 from jaxprune.training.learner import Learner, Progress, Recipe
@@ -90,6 +93,7 @@ def train(
     seed: int,
     at_once: int,
     heard: Heard = lambda steps, returns: None,
+    folder: Path | None = None,
 ) -> Adversary:
     """One adversary for every victim and setting: `adversary` with network leaves [victim, setting, ...].
 
@@ -104,26 +108,51 @@ def train(
         seed: with the number of a setting it decides all its random streams, the same for every victim.
         at_once: adversaries trained side by side in one program; more of them take turns.
         heard: told the progress.
+        folder: where the adversaries of finished turns are kept, and taken from if the same search was
+            stopped before its end.
     """
     count = len(settings.learning_rate)
     victim, setting = (axis.ravel() for axis in np.indices((jax.tree.leaves(victims)[0].shape[0], count)))
     networks = []
-    for turn in np.array_split(np.arange(victim.size), -(-victim.size // at_once)):
+    for number, turn in enumerate(np.array_split(np.arange(victim.size), -(-victim.size // at_once))):
         of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], victims)
         hyper = jax.tree.map(lambda leaf, which=setting[turn]: jnp.asarray(leaf[which]), settings)
-        population = _start(env, adversary, recipe, of_pair, ball, hyper, seed * count + setting[turn])
-        for done in range(0, iterations, SEGMENT):
-            until = min(done + SEGMENT, iterations)
-            population, returns = _segment(
-                env, adversary, recipe, of_pair, ball, population, done, until, iterations
+        seeds = jnp.asarray(seed * count + setting[turn])
+        world = (env, adversary, recipe, of_pair, ball)
+        networks.append(
+            checkpoint.kept(
+                None if folder is None else folder / f"turn-{number}",
+                like=partial(jax.eval_shape, lambda w=world, h=hyper, s=seeds: _start(*w, h, s).agent.policy),
+                make=partial(_learned, *world, hyper, seeds, iterations, heard),
             )
-            heard((until - done) * recipe.steps * turn.size, np.asarray(returns))
-        networks.append(population.agent.policy)
+        )
     return adversary.replace(
         network=jax.tree.map(
             lambda *parts: jnp.concatenate(parts).reshape(-1, count, *parts[0].shape[1:]), *networks
         )
     )
+
+
+def _learned(
+    env: Environment,
+    adversary: Adversary,
+    recipe: Recipe,
+    victims: Victim,
+    ball: Ball,
+    hyper: Hyperparameters,
+    seeds: Int[Array, " pair"],
+    iterations: int,
+    heard: Heard,
+) -> Params:
+    """The networks of adversaries that are trained side by side, leaves [pair]."""
+    population = _start(env, adversary, recipe, victims, ball, hyper, seeds)
+    for done in range(0, iterations, SEGMENT):
+        until = min(done + SEGMENT, iterations)
+        population, returns = _segment(
+            env, adversary, recipe, victims, ball, population, done, until, iterations
+        )
+        heard((until - done) * recipe.steps * seeds.size, np.asarray(returns))
+    return population.agent.policy
 
 
 _STATIC = ("env", "adversary", "recipe")

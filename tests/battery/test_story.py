@@ -183,3 +183,23 @@ def test_a_budget_that_does_not_fit_is_named(eps, said):
 
 def test_every_known_attack_can_be_asked_for():
     assert BatterySpec(attacks=KNOWN).attacks == tuple(name for name in KNOWN if name != "none")
+
+
+def test_a_battery_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp_path, monkeypatch):
+    def stop(update):
+        if update.phase == "selecting optimal":
+            raise KeyboardInterrupt
+
+    def never(*_, **__):
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        battery.run(SPEC, ENV, agents, stop, tmp_path)
+    # What was learned before the stop is not learned again.
+    monkeypatch.setattr(search, "_learned", never)
+    monkeypatch.setattr(sarsa, "learn", never)
+    for _ in "go on", "read it all again":
+        again = battery.run(SPEC, ENV, agents, folder=tmp_path)
+        assert_frame_equal(again.results, found.results)
+        assert_frame_equal(again.tried, found.tried)
+        monkeypatch.setattr(evaluation, "advance", never)

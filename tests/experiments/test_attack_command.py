@@ -1,16 +1,20 @@
 """`python -m experiments.attack`: what it prints, what it leaves behind, and how it refuses."""
 
 import json
+import os
 import pickle
+import signal
 import sys
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import jaxprune as jp
 from experiments.attack import Arguments, main
 from experiments.command import run_command
 from jaxprune.battery import spec as asked
+from jaxprune.report import LiveProgress
 from jaxprune.training import search
 from tests.experiments.agent_files import write_agent
 
@@ -44,6 +48,7 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
         assert fact in printed
     assert {path.name for path in out.iterdir()} == {
         "attack.json",
+        "attackers",
         *(f"{name}.{ending}" for name in ("results", "tried") for ending in ("csv", "parquet")),
     }
     results = pl.read_csv(out / "results.csv")
@@ -59,6 +64,29 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
     written = json.loads((out / "attack.json").read_text())
     assert written["battery"]["eps"] == [0.3]
     assert written["victims"]["agent"] == str(agent)
+
+
+def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, monkeypatch, capsys):
+    of_agent = ("--agent", agent.relative_to(agent.parent), "--env", "probe/linear", "--eps", "0.3", *QUICK)
+    monkeypatch.chdir(agent.parent)
+    command(monkeypatch, *of_agent, "--out", tmp_path / "whole")
+    heard = LiveProgress.update
+
+    def press_ctrl_c(self, phase, *rest):
+        heard(self, phase, *rest)
+        if phase == "selecting optimal":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as leaving:
+        patch.setattr(LiveProgress, "update", press_ctrl_c)
+        command(patch, *of_agent, "--out", tmp_path / "stopped")
+    assert leaving.value.code == 130
+    assert f"python -m experiments.attack --resume {tmp_path / 'stopped'}" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    command(monkeypatch, "--resume", tmp_path / "stopped")
+    for name in ("results", "tried"):
+        whole, resumed = (pl.read_parquet(tmp_path / run / f"{name}.parquet") for run in ("whole", "stopped"))
+        assert_frame_equal(whole, resumed)
 
 
 def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkeypatch):
@@ -114,6 +142,7 @@ def _files(agent):
         ("agent.npz", ("--eps", "published"), "no budget is published for probe/linear"),
         ("agent.npz", ("--run", "x"), "give either --run FOLDER or --agent FILE"),
         (None, ("--run", "nowhere"), "nowhere is no run folder"),
+        (None, ("--resume", "nowhere"), "nowhere/attack.json cannot be read"),
         (None, (), "give either --run FOLDER or --agent FILE"),
     ],
     ids=str,
