@@ -41,10 +41,10 @@ GYMNASIUM = {
 # humanoid stops before it converges, and Gymnasium starts it warm where we start it cold.
 NATIVE_TOLERANCE = dict.fromkeys(GYMNASIUM, 1e-5) | {"halfcheetah": 1e-4, "humanoid": 1e-3}
 
-# MJX computes in float32. The ant goes beyond this in some steps: where a capsule meets the floor at more than
-# 60 degrees, MJX lays the two tangents of the contact along the world's axes, MuJoCo along the capsule, and the
-# ant's friction cone is a pyramid over them. With a round cone, which has no such directions, the two agree but
-# for a rare step that float32 solves less well.
+# MJX computes in float32. The ant goes beyond this in some steps: where a capsule meets the floor at more
+# than 60 degrees, MJX lays the two tangents of the contact along the world's axes, MuJoCo along the capsule,
+# and the ant's friction cone is a pyramid over them. With a round cone, which has no such directions, the two
+# agree but for a rare step that float32 solves less well.
 MJX_TOLERANCE = 1e-2
 
 TABLE = Path(__file__).parent / "results" / "env_agreement.md"
