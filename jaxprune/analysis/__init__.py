@@ -1,7 +1,7 @@
 """Tables of returns and certificates in, tables of answers out. Knows polars and numpy, and no JAX."""
 
 from jaxprune.analysis.certificates import (
-    above_dense,
+    against_dense,
     at_the_same_states,
     audit,
     distance_quantity,
@@ -41,8 +41,8 @@ __all__ = [
     "SWEET",
     "Bootstrap",
     "Estimate",
-    "above_dense",
     "across_seeds",
+    "against_dense",
     "at_the_same_states",
     "audit",
     "best_average_score",

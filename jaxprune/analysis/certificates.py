@@ -58,15 +58,18 @@ def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
     return means.with_columns(tightness=ratio)
 
 
-def above_dense(states: pl.DataFrame) -> pl.DataFrame:
-    """How often a bound, or what an attack found, is larger after pruning: at how many states and members.
+def against_dense(states: pl.DataFrame) -> pl.DataFrame:
+    """How often a bound, or what an attack found, is larger after pruning, and how often smaller.
 
     Returns:
-        One row per bound x sparsity above 0, over the members that have a dense twin: `states_above` of
-        `states` (member x state), `members_above` of `members` (by the mean over states); `mean_ratio`
-        of the means and `largest_ratio` over the states, pruned over dense, null where dense is 0 throughout;
-        `proven`, at how many states an attack on the pruned policy found more than the dense policy's *bound*
-        allows, so that the true distance must have risen there (null for an estimate, which proves nothing).
+        One row per bound x sparsity above 0, over the members that have a dense twin: `states_above` and
+        `states_below` of `states` (member x state), `members_above` and `members_below` of `members` (by the
+        mean over states); `mean_ratio` of the means and `largest_ratio` over the states, pruned over dense,
+        null where dense is 0 throughout.
+        `proven_above`: at how many states an attack on the pruned policy found more than the dense policy's
+        *bound* allows, so that the true distance rose there; `proven_below`: at how many the pruned policy's
+        bound is below what an attack found on the dense one, so that it fell. Null for an estimate, which
+        proves nothing.
     """
     validate(states, "states")
     pruned = states.filter(pl.col("sparsity_asked") > 0, pl.col("dense").is_not_null())
@@ -75,22 +78,34 @@ def above_dense(states: pl.DataFrame) -> pl.DataFrame:
     of_members = (
         at_the_same_states(pruned)
         .group_by(place)
-        .agg(members=pl.len().cast(pl.Int64), members_above=(value > dense).sum().cast(pl.Int64))
+        .agg(members=_count(), members_above=_sum(value > dense), members_below=_sum(value < dense))
     )
     ratio = pl.when(dense > 0).then(value / dense)
+    proven = pl.col("proven_above", "proven_below")
     return (
         pruned.group_by(place)
         .agg(
-            states=pl.len().cast(pl.Int64),
-            states_above=(value > dense).sum().cast(pl.Int64),
-            proven=(pl.col("found") > dense).sum().cast(pl.Int64),
+            states=_count(),
+            states_above=_sum(value > dense),
+            states_below=_sum(value < dense),
+            proven_above=_sum(pl.col("found") > dense),
+            proven_below=_sum(value < pl.col("dense_found")),
             mean_ratio=pl.when(dense.mean() > 0).then(value.mean() / dense.mean()),
             largest_ratio=ratio.fill_nan(None).max(),
         )
-        .with_columns(proven=pl.when(pl.col("kind") == "bound").then("proven"))
+        .with_columns(pl.when(pl.col("kind") == "bound").then(proven))
         .join(of_members, on=place)
         .sort(place)
     )
+
+
+def _count() -> pl.Expr:
+    return pl.len().cast(pl.Int64)
+
+
+def _sum(condition: pl.Expr) -> pl.Expr:
+    """How often something holds."""
+    return condition.sum().cast(pl.Int64)
 
 
 def distance_quantity(certificates: pl.DataFrame) -> str:

@@ -91,13 +91,15 @@ STATES = pl.Schema(
         "found": pl.Float64(),
         "tightness": pl.Float64(),
         "dense": pl.Float64(),
+        "dense_found": pl.Float64(),
     }
 )
 """One row per member x state x bound. A state has the same number, and is the same, for all members of a
 seed. `value` bounds the distance between the policy and itself under attack there (`kind` `bound`), or is the
 largest that an attack found (`estimate`), which `found` repeats beside every bound; `tightness` is value over
-found, null where nothing was found. `dense` is the value of the dense twin, null without one. `tv` and `kl`
-(in nats) are the total variation and the divergence that `value` amounts to, null where it fixes neither."""
+found, null where nothing was found. `dense` and `dense_found` are those of the dense twin, null without one.
+`tv` and `kl` (in nats) are the total variation and the divergence that `value` amounts to, null where it
+fixes neither."""
 
 CURVES = pl.Schema(
     {
@@ -138,7 +140,7 @@ _RULES = {
     "states": _Rules(
         STATES,
         ("member", "state", *BUDGET, "bound"),
-        frozenset({"tv", "kl", "tightness", "dense"}),
+        frozenset({"tv", "kl", "tightness", "dense", "dense_found"}),
     ),
     "curves": _Rules(
         CURVES,

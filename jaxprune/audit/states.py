@@ -128,13 +128,17 @@ def state_rows(population: Population, looked: Looked) -> pl.DataFrame:
             tv=pl.Series(tv.ravel(), dtype=pl.Float64),
             kl=pl.Series(kl.ravel(), dtype=pl.Float64),
             found=pl.Series(looked.found.ravel(), dtype=pl.Float64),
-            dense=pl.Series(np.where(has_twin[:, None], values[twin], np.nan).ravel(), dtype=pl.Float64),
+            dense=of_twin(values),
+            dense_found=of_twin(looked.found),
         )
+
+    def of_twin(values: Float[np.ndarray, "member state"]) -> pl.Series:
+        return pl.Series(np.where(has_twin[:, None], values[twin], np.nan).ravel(), dtype=pl.Float64)
 
     tables = [rows(name, values, "bound") for name, values in looked.bounds.items()]
     table = pl.concat([*tables, rows(FOUND, looked.found, "estimate")])
     ratio = pl.when(pl.col("found") > 0).then(pl.col("value") / pl.col("found"))
-    table = table.with_columns(pl.col("dense", "tv", "kl").fill_nan(None), tightness=ratio)
+    table = table.with_columns(pl.col("dense", "dense_found", "tv", "kl").fill_nan(None), tightness=ratio)
     return validate(table.select(STATES.names()), "states")
 
 

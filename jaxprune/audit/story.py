@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from jaxprune import outcome
-from jaxprune.analysis import above_dense, at_the_same_states
+from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Ball, Nothing, Victim
 from jaxprune.audit.population import Population
 from jaxprune.audit.smoothing import SmoothingSpec, certify_returns
@@ -91,7 +91,7 @@ def run(
     return Audit(
         states=states,
         members=at_the_same_states(states),
-        audit=above_dense(states),
+        audit=against_dense(states),
         certificates=certificates,
         returns=clean_returns(everyone, tally),
         smoothing=smooth,

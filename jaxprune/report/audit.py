@@ -27,14 +27,16 @@ def print_audit(
     Args:
         console: where to.
         members: `at_the_same_states` of the states that were looked at.
-        above: `above_dense` of them.
+        above: `against_dense` of them.
         certificates: of every member on its own clean states.
         returns: of every member's clean episodes.
         smoothing: lower limits on smoothed returns, if there are any.
         votes: certified actions of smoothed categorical policies, if there are any.
         confidence: of what was estimated over episodes.
     """
-    tables = [sparsity_table(members, certificates, returns), rise_table(members, above)]
+    tables = [sparsity_table(members, certificates, returns)]
+    if above.height:
+        tables += [change_table(above), bound_table(members, above)]
     if smoothing is not None:
         tables.append(smoothing_table(smoothing))
     if votes is not None:
@@ -77,24 +79,60 @@ def sparsity_table(members: pl.DataFrame, certificates: pl.DataFrame, returns: p
     return table
 
 
-def rise_table(members: pl.DataFrame, above: pl.DataFrame) -> Table:
-    """A row per bound, over all sparsities: its mean tightness, and how often it is above its dense value."""
-    table = plain_table("above the dense policy at the same state")
-    table.add_column("bound")
-    for column in ("bound / found", "states", "members", "proven", "largest ratio"):
+def change_table(against: pl.DataFrame) -> Table:
+    """A row per sparsity: at how many states pruning raised and lowered what, and where that is proven.
+
+    "monotone" counts for the monotone bound that rose at most states.
+    """
+    monotone = against.filter("monotone").group_by("sparsity_asked").agg(pl.max("states_above"))
+    columns = {
+        "states": _by_sparsity(against, TIGHTEST, "states"),
+        "monotone\nup": dict(monotone.iter_rows()),
+        "tightest\nup": _by_sparsity(against, TIGHTEST, "states_above"),
+        "tightest\ndown": _by_sparsity(against, TIGHTEST, "states_below"),
+        "attack\nup": _by_sparsity(against, FOUND, "states_above"),
+        "attack\ndown": _by_sparsity(against, FOUND, "states_below"),
+        "proven\nup": _by_sparsity(against, TIGHTEST, "proven_above"),
+        "proven\ndown": _by_sparsity(against, TIGHTEST, "proven_below"),
+    }
+    table = plain_table("pruned against dense at the same state")
+    table.add_column("sparsity", justify="right")
+    for column in columns:
         table.add_column(column, justify="right")
-    sums = above.group_by("monotone", "kind", "bound").agg(
-        pl.sum("states", "states_above", "members", "members_above", "proven"), pl.max("largest_ratio")
+    for asked in columns["states"]:
+        table.add_row(f"{asked:.2f}", *(str(counts.get(asked, 0)) for counts in columns.values()))
+    return table
+
+
+def _by_sparsity(against: pl.DataFrame, bound: str, column: str) -> dict[float, int]:
+    rows = against.filter(pl.col("bound") == bound).sort("sparsity_asked")
+    return dict(rows.select("sparsity_asked", column).iter_rows())
+
+
+def bound_table(members: pl.DataFrame, against: pl.DataFrame) -> Table:
+    """A row per bound, over all sparsities: its mean tightness, and how often it is above its dense value."""
+    table = plain_table("pruned against dense at the same state, all sparsities")
+    table.add_column("bound")
+    for column in ("bound\n/ found", "states\nup", "states\ndown", "members\nup", "proven\nup"):
+        table.add_column(column, justify="right")
+    for column in ("proven\ndown", "largest\nratio"):
+        table.add_column(column, justify="right")
+    sums = against.group_by("monotone", "kind", "bound").agg(
+        pl.sum("states", "states_above", "states_below", "members", "members_above"),
+        pl.sum("proven_above", "proven_below"),
+        pl.max("largest_ratio"),
     )
     for row in sums.sort("kind", "monotone", "bound", descending=[False, True, False]).iter_rows(named=True):
         same = members.filter(pl.col("bound") == row["bound"])
         found = same["found"].mean()
+        proven = (row["proven_above"], row["proven_below"]) if row["kind"] == "bound" else ("-", "-")
         table.add_row(
             f"{row['bound']} (monotone)" if row["monotone"] else row["bound"],
             number(same["value"].mean() / found if found else None),
             f"{row['states_above']} of {row['states']}",
+            str(row["states_below"]),
             f"{row['members_above']} of {row['members']}",
-            str(row["proven"]) if row["kind"] == "bound" else "-",
+            *map(str, proven),
             number(row["largest_ratio"]),
         )
     return table
@@ -177,24 +215,30 @@ def tight_lines(above: pl.DataFrame) -> list[str]:
         f"tight verdict: the tightest bound {_rises(tightest)}",
         f"attack: the largest distance found {_rises(found)}",
     ]
-    if tightest["proven"].sum():
+    worse, better = tightest["proven_above"].sum(), tightest["proven_below"].sum()
+    if worse:
         lines.append(
-            f"at {tightest['proven'].sum()} states x members the attack found more on the pruned policy than "
-            "the dense one's tightest bound allows: there pruning has made the policy less robust for sure"
+            f"at {worse} states x members the attack found more on the pruned policy than the dense one's "
+            "tightest bound allows: there pruning has made the policy less robust for sure"
+        )
+    if better:
+        lines.append(
+            f"at {better} states x members the tightest bound of the pruned policy is below what the attack "
+            "found on the dense one: there pruning has made the policy more robust for sure"
         )
     return lines
 
 
 def _rises(rows: pl.DataFrame) -> str:
-    above, states = rows["states_above"].sum(), rows["states"].sum()
+    above, below, states = (rows[name].sum() for name in ("states_above", "states_below", "states"))
     if not above:
         return f"never rose under pruning (0 of {states} states x members)"
     worst = rows.sort("largest_ratio", nulls_last=True, descending=True).row(0, named=True)
     factor = "from zero" if worst["largest_ratio"] is None else f"{number(worst['largest_ratio'])}-fold"
     return (
-        f"rose under pruning at {above} of {states} states x members ({above / states:.0%}), its mean over "
-        f"states for {rows['members_above'].sum()} of {rows['members'].sum()} members; at worst {factor}, at "
-        f"sparsity {worst['sparsity_asked']:g}"
+        f"rose under pruning at {above} of {states} states x members ({above / states:.0%}; it fell at "
+        f"{below / states:.0%}), its mean over states for {rows['members_above'].sum()} of "
+        f"{rows['members'].sum()} members; at worst {factor}, at sparsity {worst['sparsity_asked']:g}"
     )
 
 

@@ -95,7 +95,7 @@ def certificates(rows):
 def states(rows):
     """A table from `[(seed, sparsity, bound, value per state, found per state), ...]`, as `certificates`."""
     places = sorted({row[:2] for row in rows})
-    dense = {(seed, bound): values for seed, sparsity, bound, values, _ in rows if sparsity == 0}
+    dense = {(seed, bound): both for seed, sparsity, bound, *both in rows if sparsity == 0}
     return pl.DataFrame(
         [
             {
@@ -115,7 +115,8 @@ def states(rows):
                 "value": values[state],
                 "found": found[state],
                 "tightness": None,
-                "dense": dense[seed, bound][state] if (seed, bound) in dense else None,
+                "dense": dense[seed, bound][0][state] if (seed, bound) in dense else None,
+                "dense_found": dense[seed, bound][1][state] if (seed, bound) in dense else None,
             }
             for seed, sparsity, bound, values, found in rows
             for state in range(len(values))

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from jaxprune.analysis import above_dense, at_the_same_states, audit, distance_quantity, smallest_bound
+from jaxprune.analysis import against_dense, at_the_same_states, audit, distance_quantity, smallest_bound
 
 
 def test_the_audit_counts_members_above_their_own_twin(certificates):
@@ -59,8 +59,8 @@ def test_categorical_policies_differ_by_a_range(certificates):
     assert distance_quantity(table.with_columns(quantity=pl.lit("range"))) == "range"
 
 
-def test_a_rise_is_counted_at_states_and_at_members(states):
-    rows = above_dense(
+def test_rises_and_falls_are_counted_at_states_and_at_members(states):
+    rows = against_dense(
         states(
             [
                 (0, 0.0, "crown", (1.0, 4.0), (0.5, 3.0)),
@@ -72,15 +72,18 @@ def test_a_rise_is_counted_at_states_and_at_members(states):
     )
     row = rows.row(0, named=True)
     assert rows.height == 1
-    assert (row["states"], row["states_above"], row["proven"]) == (4, 2, 1)
-    assert (row["members"], row["members_above"]) == (2, 1)
+    assert (row["states"], row["states_above"], row["states_below"]) == (4, 2, 1)
+    # At the first state more was found on the pruned policy than the dense one's bound allows, at the second
+    # less is possible than was found on the dense one.
+    assert (row["proven_above"], row["proven_below"]) == (1, 1)
+    assert (row["members"], row["members_above"], row["members_below"]) == (2, 1, 1)
     assert row["largest_ratio"] == 3.0
     assert row["mean_ratio"] == pytest.approx(8 / 7)
 
 
 def test_a_member_without_a_dense_twin_is_not_audited(states):
     table = states([(0, 0.5, "crown", (2.0, 2.0), (1.0, 1.0))])
-    assert above_dense(table).is_empty()
+    assert against_dense(table).is_empty()
 
 
 def test_tightness_is_the_ratio_of_means_and_unknown_where_nothing_was_found(states):

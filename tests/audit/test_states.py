@@ -9,7 +9,7 @@ from scipy.special import erf
 
 import jaxprune as jp
 from jaxprune import audit, envs
-from jaxprune.analysis import above_dense
+from jaxprune.analysis import against_dense
 from jaxprune.audit import AuditSpec, states
 from jaxprune.audit.population import in_units
 from jaxprune.audit.spec import BOUNDS, UNITS
@@ -55,14 +55,14 @@ def _cancelling():
 
 
 def test_pruning_one_of_two_cancelling_weights_is_seen_by_attack_and_tight_bound_only(cancelling):
-    rows = {row["bound"]: row for row in above_dense(cancelling).iter_rows(named=True)}
+    rows = {row["bound"]: row for row in against_dense(cancelling).iter_rows(named=True)}
     for bound in ("mad", "crown", "tightest"):
         assert (rows[bound]["states_above"], rows[bound]["states"]) == (6, 6)
         assert (rows[bound]["members_above"], rows[bound]["members"]) == (1, 1)
     for bound in ("path", "frobenius", "induced_inf", "interval"):
         assert rows[bound]["states_above"] == rows[bound]["members_above"] == 0
-    assert rows["tightest"]["proven"] == 6
-    assert rows["mad"]["proven"] is None
+    assert (rows["tightest"]["proven_above"], rows["tightest"]["proven_below"]) == (6, 0)
+    assert rows["mad"]["proven_above"] is rows["mad"]["proven_below"] is None
     assert rows["mad"]["largest_ratio"] is None  # from nothing
 
 

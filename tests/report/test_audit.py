@@ -1,7 +1,10 @@
+import io
+
 import polars as pl
 import pytest
 
-from jaxprune.report.audit import theorem_line, tight_lines
+from jaxprune.report import open_console
+from jaxprune.report.audit import change_table, theorem_line, tight_lines
 
 ROW = {
     "norm": "linf",
@@ -25,7 +28,9 @@ def above(tightest, found, proven, ratio=1.5):
                 "sparsity_asked": sparsity,
                 "states_above": count,
                 "members_above": min(count, 1),
-                "proven": proven if bound == "tightest" else None,
+                "states_below": 10 - count,
+                "proven_above": proven if bound == "tightest" else None,
+                "proven_below": 2 * proven if bound == "tightest" else None,
                 "largest_ratio": ratio * sparsity if ratio else None,
             }
             for bound, counts in (("tightest", tightest), ("mad", found))
@@ -36,11 +41,20 @@ def above(tightest, found, proven, ratio=1.5):
 
 
 def test_the_tight_verdict_says_how_often_how_much_and_where():
-    tight, attack, proof = tight_lines(above((5, 1), (8, 2), 3))
-    assert "tightest bound rose under pruning at 6 of 40 states x members (15%)" in tight
+    tight, attack, worse, better = tight_lines(above((5, 1), (8, 2), 3))
+    assert "tightest bound rose under pruning at 6 of 40 states x members (15%; it fell at 35%)" in tight
     assert "for 2 of 4 members; at worst 1.35-fold, at sparsity 0.9" in tight
     assert "largest distance found rose under pruning at 10 of 40" in attack
-    assert proof.startswith("at 6 states x members")
+    assert worse.startswith("at 6 states x members") and "less robust for sure" in worse
+    assert better.startswith("at 12 states x members") and "more robust for sure" in better
+
+
+def test_the_changes_stand_in_a_row_per_sparsity():
+    console = open_console(io.StringIO())
+    console.print(change_table(above((5, 1), (8, 2), 3)))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["0.50", "20", "0", "5", "5", "8", "2", "3", "6"] in rows
+    assert ["0.90", "20", "0", "1", "9", "2", "8", "3", "6"] in rows
 
 
 def test_what_never_rose_and_what_rose_from_zero_is_said():
