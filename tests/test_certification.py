@@ -1,12 +1,14 @@
 """What is certified of one agent: which bounds, in which units, at which states."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxprune import certification, certify
-from jaxprune.attacks import Ball
+from jaxprune.attacks import Ball, Victim
 from jaxprune.certify.policy import (
     GLOBAL_BOUNDS,
     LOCAL_BOUNDS,
@@ -18,6 +20,7 @@ from jaxprune.certify.policy import (
 from jaxprune.evaluation import Visits
 from jaxprune.policy import agent as agents
 from jaxprune.policy import layers
+from jaxprune.policy.normalizer import Normalizer
 
 EPS, STEPS = 0.1, 120
 KEY = jax.random.key(0)
@@ -92,6 +95,23 @@ def test_a_categorical_agent_is_certified_in_logits():
     assert bounds.everywhere["path"] == certify.path_bound(whole, EPS).span
     span = certify.interval_bound(whole, states[2, 1], EPS).span
     np.testing.assert_allclose(bounds.visited["interval"][2, 1], span, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 4e-5), ("l2", 8e-5)])
+def test_bounds_in_raw_units_hold_where_observations_are_rounded_coarsely(norm, eps):
+    """Near 1000 float32 has steps of 6.1e-5: a feature moves by that when 4e-5 is added to it."""
+    agent = agents.init(KEY, 4, 1, hidden=())
+    agent = agent.replace(normalizer=Normalizer(jnp.full(4, 1000.0), jnp.full(4, 1e-6), jnp.ones(())))
+    observation = 1000 + 1e-3 * jax.random.normal(KEY, (5, 1, 4))
+    bounds = distances(agent, jnp.ones(1), observation, jnp.float32(eps), norm=norm, space="raw")
+    corners = jnp.asarray(list(product((-4e-5, 4e-5), repeat=4)), jnp.float32)
+    outputs = jax.vmap(jax.vmap(Victim(agent, "raw").output))
+    shown, clean = outputs(observation + corners), outputs(observation)
+    reached = jnp.max(jnp.abs(shown - clean), axis=(1, 2))
+    for name, bound in bounds.at_states().items():
+        assert np.all(bound[:, 0] >= reached), name
+    # The bound on the exact network, which has a single layer, is too small.
+    assert np.all(bounds.everywhere["path"] < reached)
 
 
 def test_a_global_bound_is_left_out_where_the_activation_breaks_it():

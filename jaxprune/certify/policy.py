@@ -31,7 +31,7 @@ from jaxprune.certify.norms import (
     induced_one_product,
     path_bound,
 )
-from jaxprune.certify.rounding import outward
+from jaxprune.certify.rounding import outward, unit
 from jaxprune.policy import Agent, normalizer
 from jaxprune.policy import layers as layers_of
 
@@ -110,19 +110,26 @@ def distances(
     if std is not None:
         layers = in_std_units(layers, std)
     states = jax.vmap(jax.vmap(agent.normalise))(observation)
+    rounding = jnp.zeros_like(states)
     if space == "raw":
         layers, states = _in_raw_units(layers, states, normalizer.std(agent.normalizer))
+        rounding = _raw_rounding(observation, agent.normalizer.mean)
 
     def size(change: Change) -> Float[Array, ""]:
         return change.span if std is None else change.euclidean
 
     kind = {"norm": norm, "activation": agent.activation}
 
-    def at(state: Float[Array, " obs"]) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
-        bounds = {name: size(bound(layers, state, eps, **kind)) for name, bound in local.items()}
-        return bounds, size(evaluation_error(layers, state, eps, **kind))
+    def at(
+        seen: tuple[Float[Array, " obs"], Float[Array, " obs"]],
+    ) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
+        state, blur = seen
+        extra = size(path_bound(layers, blur, activation=agent.activation))
+        bounds = {name: size(bound(layers, state, eps, **kind)) + extra for name, bound in local.items()}
+        return bounds, size(evaluation_error(layers, state, eps, **kind)) + extra
 
-    visited, error = jax.lax.map(jax.vmap(at), states, batch_size=min(ROWS_AT_ONCE, len(states)))
+    rows = min(ROWS_AT_ONCE, len(states))
+    visited, error = jax.lax.map(jax.vmap(at), (states, rounding), batch_size=rows)
     everywhere = {
         name: size(bound(layers, eps, **kind)) for name, bound in global_bounds(agent.activation).items()
     }
@@ -172,3 +179,14 @@ def _in_raw_units(
     """
     (weight, bias), *rest = layers
     return ((weight / std, bias), *rest), states * std
+
+
+def _raw_rounding(
+    observation: Float[Array, "*batch obs"], mean: Float[Array, " obs"]
+) -> Float[Array, "*batch obs"]:
+    """How far the filter's rounding can move what the networks see, in raw units.
+
+    `observation + offset` and `- mean` are rounded in proportion to what is added, however small their
+    difference and the budget are: for the true and for the shown observation.
+    """
+    return 8 * unit(observation.dtype) * (jnp.abs(observation) + jnp.abs(mean))
