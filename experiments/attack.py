@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import polars as pl
@@ -13,12 +14,13 @@ from rich.table import Table
 
 from experiments.command import run_command
 from experiments.victims import Source
-from jaxprune import SpecError, battery, device
+from jaxprune import SpecError, SweepSpec, battery, device
+from jaxprune.analysis import STRONGEST
 from jaxprune.battery import Battery, BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.interrupt import deferred_interrupt
 from jaxprune.policy import Agent
-from jaxprune.report import LiveProgress, open_console, plan
+from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.report.numbers import interval, number
 from jaxprune.run_folder import RunFolder, provenance
 from jaxprune.sweep import Update
@@ -38,13 +40,20 @@ class Arguments:
     """Where to compute: auto, cpu, gpu or tpu."""
 
 
+class Run(NamedTuple):
+    """What is known of the run that trained the victims."""
+
+    trained: SweepSpec
+    certificates: pl.DataFrame
+
+
 def main(arguments: Arguments) -> None:
     """Print the plan, attack with live progress, print the returns and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
     if arguments.resume is not None:
         arguments = _interrupted(arguments.resume)
-    spec, env, agents = _request(arguments)
+    spec, env, agents, of_run = _request(arguments)
     console = open_console()
     spec.ball(env)  # a budget that does not fit is refused before anything is written
     folder = _new_folder(arguments, spec) if arguments.resume is None else RunFolder(arguments.resume)
@@ -67,9 +76,21 @@ def main(arguments: Arguments) -> None:
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
-    console.print(
-        f"results and tried, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True
-    )
+    if of_run is not None:
+        _report_run(folder, found.results, of_run, env)
+    console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
+
+
+def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Environment) -> None:
+    """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
+    kinds, regret = battery.of_a_run(results, of_run.trained, env)
+    folder.write_table("regret", regret)
+    budget = regret.select("norm", "space", "eps").unique()
+    certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
+    title = figures.heading(kinds)
+    figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
+    figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
+    print_summary(open_console(), kinds, regret, certificates)
 
 
 def _new_folder(arguments: Arguments, spec: BatterySpec) -> RunFolder:
@@ -92,13 +113,15 @@ def _interrupted(path: Path) -> Arguments:
     return Arguments(spec, victims, resume=path)
 
 
-def _request(arguments: Arguments) -> tuple[BatterySpec, Environment, Agent]:
-    """What to do, the environment, and the agents in it, leaves [member]."""
+def _request(arguments: Arguments) -> tuple[BatterySpec, Environment, Agent, Run | None]:
+    """What to do, the environment, the agents in it, leaves [member], and the run they come from."""
     env, agents, trained = arguments.victims.load()
+    if trained is None:
+        return arguments.battery, env, agents, None
     spec = arguments.battery
-    if trained is not None and spec.eps == "published":
+    if spec.eps == "published":
         spec = replace(spec, eps=(max(trained.budgets),), norm=trained.norm, space=trained.space)
-    return spec, env, agents
+    return spec, env, agents, Run(trained, RunFolder(arguments.victims.run).table("certificates"))
 
 
 def _plan(spec: BatterySpec, env: Environment, members: int, steps: int) -> dict[str, str]:
@@ -129,7 +152,7 @@ def _table(found: Battery) -> Table:
         table.add_row(
             str(row["member"]),
             f"{row['sparsity']:.2f}",
-            f"{name} ({row['found_by']})" if name == battery.STRONGEST else name,
+            f"{name} ({row['found_by']})" if name == STRONGEST else name,
             number(row["return_mean"]),
             interval(row["return_low"], row["return_high"]),
             number(as_selected),

@@ -91,6 +91,13 @@ class RunFolder:
         _in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
         _in_one_piece(self.path / f"{name}.csv", table.write_csv)
 
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the run. Raises SpecError if it is not there, as in a run that was not finished."""
+        path = self.path / f"{name}.parquet"
+        if not path.is_file():
+            raise SpecError(f"run: {path} is missing; finish the run with --resume first")
+        return pl.read_parquet(path)
+
 
 def provenance() -> dict[str, Any]:
     """What a result depends on beside its spec: versions, device, commit, command."""

@@ -2,6 +2,6 @@
 
 from jaxprune.battery.spec import KNOWN, BatterySpec
 from jaxprune.battery.story import Battery, run, total_steps
-from jaxprune.battery.tables import STRONGEST
+from jaxprune.battery.tables import of_a_run
 
-__all__ = ["KNOWN", "STRONGEST", "Battery", "BatterySpec", "run", "total_steps"]
+__all__ = ["KNOWN", "Battery", "BatterySpec", "of_a_run", "run", "total_steps"]

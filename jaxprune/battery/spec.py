@@ -69,11 +69,15 @@ class BatterySpec:
             if getattr(self, field) < least:
                 raise SpecError(f"{field}: {getattr(self, field)} must be at least {least}")
 
-    def ball(self, env: Environment) -> Ball:
-        """The ball for the observations of `env`. Raises SpecError where the budget does not fit them."""
+    def radii(self, env: Environment) -> tuple[float, ...]:
+        """The budget in `env`: one number, or one per feature. Raises SpecError where none is published."""
         if self.eps == "published" and env.task not in PUBLISHED_EPS:
             raise SpecError(f"eps: no budget is published for {env.task}; give a number")
-        radii = (PUBLISHED_EPS[env.task],) if self.eps == "published" else self.eps
+        return (PUBLISHED_EPS[env.task],) if self.eps == "published" else self.eps
+
+    def ball(self, env: Environment) -> Ball:
+        """The ball for the observations of `env`. Raises SpecError where the budget does not fit them."""
+        radii = self.radii(env)
         eps = radii[0] if len(radii) == 1 else radii
         attacks.check_budget(eps, env.observation_size, self.norm)
         return Ball(jnp.asarray(eps, jnp.float32), self.norm)
@@ -108,7 +112,7 @@ class BatterySpec:
 def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, each known and once; the clean return is measured anyway."""
     names = tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
-    if not names or not any(names):
+    if not any(name and name != "none" for name in names):
         raise SpecError(f"attacks: the list is empty; name at least one of {', '.join(KNOWN)}")
     for name in names:
         if name not in KNOWN:

@@ -64,9 +64,7 @@ def run(
         before.append(tally)
     arena.meter.phase = "measuring"
     fresh = arena.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
-    return Battery(
-        results_table(spec, arena.ball, agents, [*crowds], before, fresh), tried_table([*crowds], before)
-    )
+    return Battery(results_table(spec, env, agents, [*crowds], before, fresh), tried_table([*crowds], before))
 
 
 def total_steps(spec: BatterySpec, env: Environment, members: int) -> int:

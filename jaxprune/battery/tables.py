@@ -4,28 +4,36 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxprune.analysis import Bootstrap
-from jaxprune.attacks import Ball
+from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Bootstrap, decompose, validate
 from jaxprune.battery.spec import BatterySpec
+from jaxprune.envs import Environment
 from jaxprune.evaluation import Tally
 from jaxprune.policy import Agent
 from jaxprune.pruning import masks
-
-STRONGEST = "strongest"
-"""The name, in the column `attack`, of the strongest of all attacks on a member."""
+from jaxprune.spec import SweepSpec
+from jaxprune.sweep import members
 
 
 def results_table(
-    spec: BatterySpec, ball: Ball, agents: Agent, names: list[str], selection: list[Tally], fresh: Tally
+    spec: BatterySpec,
+    env: Environment,
+    agents: Agent,
+    names: list[str],
+    selection: list[Tally],
+    fresh: Tally,
 ) -> pl.DataFrame:
-    """The table `Battery.results`: each attack's best attacker, chosen by selection and measured afresh."""
+    """The table `Battery.results`: each attack's best attacker, chosen by selection and measured afresh.
+
+    names: of the kinds of attack, the first being the clean episodes, which are no candidate for "strongest".
+    """
     sparsity = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
-    tried = {name: 0 if name == "none" else spec.attackers(name) for name in names}
+    tried = {name: 0 if name == CLEAN else spec.attackers(name) for name in names}
+    eps = max(spec.radii(env))
     bootstrap = Bootstrap()
     rows = []
     for member, share in enumerate(sparsity.tolist()):
         means = [tally.total[member].mean(-1, dtype=np.float64) for tally in selection]
-        hardest = int(np.argmin([mean.min() for mean in means]))
+        hardest = 1 + int(np.argmin([mean.min() for mean in means[1:]]))
         kinds = [(name, place, tried[name]) for place, name in enumerate(names)]
         for name, place, attackers in [*kinds, (STRONGEST, hardest, sum(tried.values()))]:
             where = {"selection": (selection[place], means[place].argmin()), "fresh": (fresh, place)}
@@ -40,12 +48,16 @@ def results_table(
                         "found_by": names[place],
                         "norm": spec.norm,
                         "space": spec.space,
-                        "eps": 0.0 if name == "none" else float(np.max(ball.eps)),
+                        "eps": 0.0 if name == CLEAN else eps,
                         "episode_set": episode_set,
                         "episodes": total.size,
                         "return_mean": mean,
                         "return_low": low,
                         "return_high": high,
+                        "return_std": float(total.std(dtype=np.float64)),
+                        "return_min": float(total.min()),
+                        "return_median": float(np.median(total)),
+                        "length_mean": float(tally.length[member, column].mean()),
                         "return_median_attacker": float(np.median(means[place])),
                         "attackers_tried": attackers,
                         "failed": int(tally.failed[member, column].sum()),
@@ -53,6 +65,38 @@ def results_table(
                     }
                 )
     return pl.DataFrame(rows)
+
+
+def of_a_run(
+    results: pl.DataFrame, trained: SweepSpec, env: Environment
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the battery did to the members of a run, as the tables a sweep has: results, and their regret.
+
+    Of the fresh episodes. The regret is under the attack that selection called strongest: the smallest of
+    several means on the same episodes would be too small.
+    """
+    everyone = members(trained)
+    who = {
+        "member": np.arange(len(everyone.seed)),
+        "seed": everyone.seed,
+        "sparsity_asked": everyone.sparsity,
+    }
+    recipe = {
+        "task": trained.env,
+        "physics": env.physics,
+        "arm": "ppo",
+        "schedule": trained.schedule,
+        "score": trained.ranking,
+        "scope": trained.scope,
+    }
+    fresh = results.filter(pl.col("episode_set") == "fresh").join(pl.DataFrame(who), on="member")
+    fresh = fresh.with_columns(**{name: pl.lit(value) for name, value in recipe.items()})
+    kinds = fresh.filter(pl.col("attack") != STRONGEST)
+    chosen = fresh.filter(pl.col("attack").is_in([CLEAN, STRONGEST])).with_columns(attack="found_by")
+    of_kinds, of_chosen = (
+        validate(rows.select(RESULTS.names()).cast(RESULTS), "results") for rows in (kinds, chosen)
+    )
+    return of_kinds, decompose(of_chosen)
 
 
 def tried_table(names: list[str], selection: list[Tally]) -> pl.DataFrame:

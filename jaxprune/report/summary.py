@@ -12,7 +12,6 @@ from jaxprune.analysis import (
     STRONGEST,
     Bootstrap,
     across_seeds,
-    decompose,
     distance_quantity,
     smallest_bound,
     validate,
@@ -30,19 +29,20 @@ _SPARSITIES_PER_TABLE = 8  # so many columns of returns fit beside the attack an
 def print_summary(
     console: Console,
     results: pl.DataFrame,
+    regret: pl.DataFrame,
     certificates: pl.DataFrame,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Print what a sweep found: returns by attack, one table per budget, and the verdicts.
+    """Print what was found of a population: returns by attack, one table per budget, and the verdicts.
 
     Means are over seeds, with the bootstrap interval below them when there are several. All tables fit into
-    100 columns. `certificates` may be empty.
+    100 columns. `regret` is of the members in `results`; `certificates` may be empty.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
     """
+    validate(results, "results")
     validate(certificates, "certificates")
-    regret = decompose(results)
     console.print(f"[bold]{heading(results)}")
     for table in attack_tables(results):
         console.print("", table, width=WIDTH)

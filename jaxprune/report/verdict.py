@@ -26,7 +26,7 @@ def verdicts(
 
     Args:
         results: of one family of members.
-        regret: `decompose(results)`.
+        regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
         bootstrap: gives the intervals.
     """

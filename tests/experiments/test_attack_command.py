@@ -89,7 +89,7 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
         assert_frame_equal(whole, resumed)
 
 
-def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkeypatch):
+def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkeypatch, capsys):
     spec = jp.SweepSpec(
         env="probe/linear",
         sparsities=(0.0, 0.5),
@@ -111,6 +111,35 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
         (0, 0.0, pytest.approx(0.2), "raw"),
         (1, 0.5, pytest.approx(0.2), "raw"),
     ]
+    # A run is reported as a sweep is, under the attack that selection called strongest.
+    regret = pl.read_parquet(folder / "regret.parquet").filter(attack="strongest").sort("member")
+    fresh = results.filter(attack="strongest", episode_set="fresh").sort("member")
+    assert regret["attacked_return"].to_list() == fresh["return_mean"].to_list()
+    assert regret["attackers_tried"].to_list() == [3, 3]
+    assert "undecided (1 seed)" in capsys.readouterr().out
+    assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_an_unfinished_run_is_refused_before_it_is_attacked(tmp_path, monkeypatch, capsys):
+    spec = jp.SweepSpec(
+        env="probe/linear",
+        sparsities=(0.0,),
+        eps=(0.2,),
+        steps=512,
+        environments=8,
+        unroll=64,
+        hidden=(4,),
+        episodes=2,
+        certify_episodes=2,
+        attacks="random",
+    )
+    jp.sweep(spec, tmp_path / "run")
+    (tmp_path / "run" / "certificates.parquet").unlink()
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--run", tmp_path / "run", *QUICK)
+    assert leaving.value.code == 2
+    assert "finish the run with --resume first" in capsys.readouterr().err
+    assert not [*(tmp_path / "run").glob("attacks-*")]
 
 
 class Evil:

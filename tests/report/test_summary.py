@@ -10,7 +10,7 @@ from jaxprune.report.numbers import interval, number
 
 def printed(results, certificates):
     console = open_console(io.StringIO())
-    print_summary(console, results, certificates)
+    print_summary(console, results, decompose(results), certificates)
     return console.file.getvalue()
 
 
