@@ -88,7 +88,8 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     budget = regret.select("norm", "space", "eps").unique()
     certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
     title = figures.heading(kinds)
-    figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
+    worst = regret.filter(pl.col("attack") == STRONGEST).rename({"attacked_return": "return_mean"})
+    figures.save(figures.returns_figure(kinds, title, worst=worst), folder.path / "returns.png")
     figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
     print_summary(open_console(), kinds, regret, certificates)
 

@@ -81,8 +81,12 @@ def returns_figure(
     title: str,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     panel: tuple[float, float] = (6.6, 4.6),
+    worst: pl.DataFrame | None = None,
 ) -> Figure:
     """Clean and attacked return against sparsity, one panel of `panel` inches per budget.
+
+    `worst` are the rows of the strongest attack, where it was chosen on other episodes than these; otherwise
+    it is the attack that left the smallest mean here.
 
     Lines are means over seeds. The clean line and the strongest attack's carry the bootstrap interval as a
     band; where there is one seed, a standard deviation of the episodes as thin bars instead.
@@ -93,8 +97,8 @@ def returns_figure(
     family_of(results)
     clean = results.filter(pl.col("attack") == CLEAN)
     attacked = results.filter(pl.col("attack") != CLEAN)
-    worst = strongest(results)
-    attacks = attacked["attack"].unique().sort()
+    worst = strongest(results) if worst is None else worst
+    attacks, hues = attacked["attack"].unique().sort(), (*HUES, *MORE_HUES)
     figure, panels = panel_grid(
         "Return against sparsity", title, _spread_note(results, bootstrap), budgets(attacked), panel
     )
@@ -108,7 +112,7 @@ def returns_figure(
             rows = attacked.filter(budget, pl.col("attack") == attack)
             if not rows.is_empty():
                 style = {
-                    "color": HUES[index % len(HUES)],
+                    "color": hues[index % len(hues)],
                     "marker": MARKERS[index % len(MARKERS)],
                     "zorder": 3,
                 }
