@@ -70,6 +70,10 @@ def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, 
                 "failed": tally.failed[member, budget].sum(),
                 "outside_ball": tally.outside[member, budget].sum(),
                 "attackers_tried": int(attack != "none"),
+                "selection_mean": total.mean(dtype=np.float64),
+                "policy": "mode",
+                "charge": "clipped",
+                "diverged": False,
             }
         )
     return validate(_table(rows, RESULTS), "results")
@@ -118,6 +122,7 @@ def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame
             "kl": history.update.kl[iteration, member],
             "clip_fraction": history.update.clip_fraction[iteration, member],
             "failed": history.failed[iteration, member],
+            "diverged": False,
         }
         for member, (seed, sparsity) in enumerate(zip(*members, strict=True))
         for iteration in range(history.episodes.shape[0])
@@ -158,6 +163,10 @@ def certificates(
                 "eps": eps,
                 "norm": spec.norm,
                 "space": spec.space,
+                "policy": "mode",
+                "confidence": None,
+                "violated": None,
+                "diverged": False,
             }
             rows += [
                 about | row

@@ -40,10 +40,18 @@ RESULTS = pl.Schema(
         "failed": pl.Int64(),
         "outside_ball": pl.Int64(),
         "attackers_tried": pl.Int64(),
+        "selection_mean": pl.Float64(),
+        "policy": pl.String(),
+        "charge": pl.String(),
+        "diverged": pl.Boolean(),
     }
 )
 """One row per member x attack x budget. `failed` counts episodes that ended on non-finite physics,
-`outside_ball` perturbations that left the ball (0 unless an attack is wrong)."""
+`outside_ball` perturbations that left the ball (0 unless an attack is wrong). `selection_mean` is the mean
+return on other episodes, on which the strongest attack is chosen; `return_mean` is on fresh ones. `policy` is
+`mode` (the deterministic policy) or `sampled` (the stochastic one). `charge` says which action the reward's
+effort is charged for, `clipped` or `raw`. `diverged` marks a member whose training left the finite numbers:
+it is frozen where it was last finite, and kept out of means and verdicts."""
 
 CERTIFICATES = pl.Schema(
     {
@@ -62,13 +70,20 @@ CERTIFICATES = pl.Schema(
         "value": pl.Float64(),
         "unmasked": pl.Float64(),
         "vacuous": pl.Boolean(),
+        "policy": pl.String(),
+        "confidence": pl.Float64(),
+        "violated": pl.Int64(),
+        "diverged": pl.Boolean(),
     }
 )
 """One row per member x budget x bound x quantity. `quantity` is what is bounded: a distance between the
 policy and itself under attack (`delta`, or `range` for categorical policies), `tv`, `return`...; `kind` is
 `bound` (sound) or `estimate` (anything else, such as the largest value an attack found). `unmasked` is the
 value for the same weights without their mask, null where it was not computed; `vacuous` is null where the
-word has no meaning. An infinite `value` is a bound like any other; NaN is not."""
+word has no meaning. An infinite `value` is a bound like any other; NaN is not. `policy` names the policy
+whose episodes and returns the row is about (`sampled` or `mode`). `confidence` is null for what holds without
+one. `violated` counts the states at which an attack found more than the bound allows: anything but 0 is a
+defect; null where nothing was compared."""
 
 STATES = pl.Schema(
     {
@@ -92,12 +107,15 @@ STATES = pl.Schema(
         "tightness": pl.Float64(),
         "dense": pl.Float64(),
         "dense_found": pl.Float64(),
+        "ball": pl.String(),
+        "diverged": pl.Boolean(),
     }
 )
 """One row per member x state x bound. A state has the same number, and is the same, for all members of a
 seed. `value` bounds the distance between the policy and itself under attack there (`kind` `bound`), or is the
 largest that an attack found (`estimate`), which `found` repeats beside every bound; `tightness` is value over
 found, null where nothing was found. `dense` and `dense_found` are those of the dense twin, null without one.
+`ball` is `own` (eps in the member's own normalised units) or `dense` (the same raw ball as the dense twin's).
 `tv` and `kl` (in nats) are the total variation and the divergence that `value` amounts to, null where it
 fixes neither."""
 
@@ -117,6 +135,7 @@ CURVES = pl.Schema(
         "kl": pl.Float64(),
         "clip_fraction": pl.Float64(),
         "failed": pl.Int64(),
+        "diverged": pl.Boolean(),
     }
 )
 """One row per member x training iteration. The training statistics may be null or NaN: no episode may have
@@ -133,13 +152,13 @@ class _Rules:
 
 
 _RULES = {
-    "results": _Rules(RESULTS, ("member", "attack", *BUDGET), frozenset()),
+    "results": _Rules(RESULTS, ("member", "attack", *BUDGET, "policy"), frozenset()),
     "certificates": _Rules(
-        CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind"), frozenset({"unmasked", "vacuous"})
+        CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind", "policy"), frozenset({"unmasked", "vacuous", "confidence", "violated"})
     ),
     "states": _Rules(
         STATES,
-        ("member", "state", *BUDGET, "bound"),
+        ("member", "state", *BUDGET, "bound", "ball"),
         frozenset({"tv", "kl", "tightness", "dense", "dense_found"}),
     ),
     "curves": _Rules(

@@ -130,6 +130,8 @@ def state_rows(population: Population, looked: Looked) -> pl.DataFrame:
             found=pl.Series(looked.found.ravel(), dtype=pl.Float64),
             dense=of_twin(values),
             dense_found=of_twin(looked.found),
+            ball=pl.lit("own"),
+            diverged=pl.lit(False),
         )
 
     def of_twin(values: Float[np.ndarray, "member state"]) -> pl.Series:
