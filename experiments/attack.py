@@ -1,28 +1,25 @@
 """Attack agents as hard as can be: `python -m experiments.attack --run runs/NAME`, or one `--agent FILE`."""
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import polars as pl
 import tyro
 from rich import box
 from rich.table import Table
 
-from experiments.command import run_command
-from experiments.victims import Source
+from experiments.command import refuse_changes, run_command
+from experiments.victims import Source, Victims
 from jaxprune import SpecError, SweepSpec, battery, device
 from jaxprune.analysis import STRONGEST
 from jaxprune.battery import Battery, BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.interrupt import deferred_interrupt
-from jaxprune.policy import Agent
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.report.numbers import interval, number
-from jaxprune.run_folder import RunFolder, provenance
+from jaxprune.run_folder import FORMAT, RunFolder, provenance
 from jaxprune.sweep import Update
 
 
@@ -52,12 +49,13 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     if arguments.resume is not None:
-        arguments = _interrupted(arguments.resume)
-    spec, env, agents, of_run = _request(arguments)
+        arguments = _interrupted(arguments)
+    victims = arguments.victims.load()
+    spec, env, of_run = _request(arguments, victims)
     console = open_console()
     spec.ball(env)  # a budget that does not fit is refused before anything is written
-    folder = _new_folder(arguments, spec) if arguments.resume is None else RunFolder(arguments.resume)
-    count = jax.tree.leaves(agents)[0].shape[0]
+    folder = _new_folder(arguments, spec, env) if arguments.resume is None else RunFolder(arguments.resume)
+    count = len(victims.diverged)
     steps = battery.total_steps(spec, env, count)
     console.print(plan(_plan(spec, env, count, steps)))
     try:
@@ -68,7 +66,7 @@ def main(arguments: Arguments) -> None:
                 if interrupt.pressed:
                     raise KeyboardInterrupt
 
-            found = battery.run(spec, env, agents, watch, folder.path / "attackers")
+            found = battery.run(spec, env, victims.agents, watch, folder.path / "attackers", victims.diverged)
     except KeyboardInterrupt:
         resume = f"python -m experiments.attack --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
@@ -94,35 +92,42 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     print_summary(open_console(), kinds, regret, certificates)
 
 
-def _new_folder(arguments: Arguments, spec: BatterySpec) -> RunFolder:
-    """A folder that knows all that is needed to go on with this attack."""
+def _new_folder(arguments: Arguments, spec: BatterySpec, env: Environment) -> RunFolder:
+    """A folder that knows all that is needed to go on with this attack, the physics that was chosen included."""
     folder = arguments.victims.new_folder(arguments.out, "attacks")
+    source = replace(arguments.victims, physics=env.physics)
     folder.write_json(
-        "attack.json", {"battery": spec.to_dict(), "victims": arguments.victims.to_dict(), **provenance()}
+        "attack.json",
+        {"format": FORMAT, "battery": spec.to_dict(), "victims": source.to_dict(), **provenance()},
     )
     return folder
 
 
-def _interrupted(path: Path) -> Arguments:
-    """What the attack in this folder was asked to do. Raises SpecError if the folder does not say."""
-    written = path / "attack.json"
+def _interrupted(arguments: Arguments) -> Arguments:
+    """What the attack in the folder `resume` was asked to do.
+
+    Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or if
+    the command line asks for something else.
+    """
+    path = arguments.resume
+    asked = RunFolder(path, "attack.json").continuable()
     try:
-        asked = json.loads(written.read_text())
         spec, victims = BatterySpec.from_dict(asked["battery"]), Source.from_dict(asked["victims"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SpecError(f"resume: {written} cannot be read ({error}); name the folder of an attack") from None
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"resume: {path / 'attack.json'} cannot be read ({error})") from None
+    refuse_changes(arguments.battery, spec, path)
+    refuse_changes(arguments.victims, victims, path)
     return Arguments(spec, victims, resume=path)
 
 
-def _request(arguments: Arguments) -> tuple[BatterySpec, Environment, Agent, Run | None]:
-    """What to do, the environment, the agents in it, leaves [member], and the run they come from."""
-    env, agents, trained = arguments.victims.load()
+def _request(arguments: Arguments, victims: Victims) -> tuple[BatterySpec, Environment, Run | None]:
+    """What to do, the environment, and the run that the victims come from."""
+    spec, trained = arguments.battery, victims.trained
     if trained is None:
-        return arguments.battery, env, agents, None
-    spec = arguments.battery
+        return spec, victims.env, None
     if spec.eps == "published":
         spec = replace(spec, eps=(max(trained.budgets),), norm=trained.norm, space=trained.space)
-    return spec, env, agents, Run(trained, RunFolder(arguments.victims.run).table("certificates"))
+    return spec, victims.env, Run(trained, RunFolder(arguments.victims.run).table("certificates"))
 
 
 def _plan(spec: BatterySpec, env: Environment, members: int, steps: int) -> dict[str, str]:

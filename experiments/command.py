@@ -4,6 +4,8 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from dataclasses import fields
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -39,3 +41,18 @@ def _parse(arguments: type[Arguments]) -> Arguments:
             cause = cause.__cause__ or cause.__context__
         sys.stderr.write(said.getvalue())
         raise
+
+
+def refuse_changes(given: object, kept: object, where: Path) -> None:
+    """Raise SpecError for an option of the command line that differs from what a run was begun with.
+
+    given: the options as parsed, a dataclass. kept: those of the run in the folder `where`.
+    """
+    written = {argument.partition("=")[0].replace("--no-", "--") for argument in sys.argv}
+    for field in fields(given):
+        asked, held = getattr(given, field.name), getattr(kept, field.name)
+        if f"--{field.name.replace('_', '-')}" in written and asked not in (held, "auto"):
+            raise SpecError(
+                f"resume: {field.name} {asked} was asked for, but {where} was begun with {held}; leave it out, "
+                "or start another run"
+            )

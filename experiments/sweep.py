@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from matplotlib.figure import Figure
 
-from experiments.command import run_command
+from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, resume, sweep
 from jaxprune.plan import describe, estimate
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
@@ -24,7 +24,7 @@ class Arguments:
     out: Path | None = None
     """New folder for spec, tables, figures, checkpoints and population. Default: runs/<env>-<time>."""
     resume: Path | None = None
-    """Go on with the interrupted run in this folder; needs no other flag."""
+    """Go on with the interrupted run in this folder; needs no other flag, and refuses those that differ."""
     dry_run: bool = False
     """Print the plan with the estimated time and memory, and stop."""
     device: str = "auto"
@@ -36,7 +36,7 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     console = open_console()
-    spec = RunFolder.open(arguments.resume).spec() if arguments.resume else arguments.spec
+    spec = _interrupted(arguments) if arguments.resume else arguments.spec
     env = environment(spec)
     console.print(plan(describe(spec, env, estimate(spec, env))))
     if arguments.dry_run:
@@ -53,6 +53,15 @@ def main(arguments: Arguments) -> None:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
         sys.exit(130)
     _report(outcome, out)
+
+
+def _interrupted(arguments: Arguments) -> SweepSpec:
+    """The spec of the run to go on with. Raises SpecError where the command line asks for another."""
+    folder = RunFolder.open(arguments.resume)
+    folder.continuable()
+    spec = folder.spec()
+    refuse_changes(arguments.spec, spec, arguments.resume)
+    return spec
 
 
 def _default_folder(spec: SweepSpec) -> Path:

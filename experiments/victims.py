@@ -6,20 +6,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from jaxprune import SpecError, SweepSpec, checkpoint, envs
 from jaxprune.envs import Environment
 from jaxprune.policy import Agent
 from jaxprune.policy.foreign import check_sizes, read_agent
 from jaxprune.run_folder import RunFolder
-from jaxprune.sweep import environment, finished, start
+from jaxprune.sweep import Finished, environment, finished, start
 
 
 class Victims(NamedTuple):
-    """Agents, leaves [member], in their environment; `trained` is the spec of the run they come from."""
+    """Agents, leaves [member], in their environment.
+
+    unmasked: the same with their masks taken off. diverged: [member], whose training left the finite numbers.
+    trained: the spec of the run they come from; None for an agent from a file, whose `unmasked` is itself.
+    """
 
     env: Environment
     agents: Agent
+    unmasked: Agent
+    diverged: np.ndarray
     trained: SweepSpec | None
 
 
@@ -58,13 +65,6 @@ class Source:
             raise SpecError(f"out: cannot create {path} ({error.strerror}); name a writable folder") from None
         return RunFolder(path)
 
-    def unmasked(self) -> Agent:
-        """The agents of the run with their masks taken off: their weights as the training left them."""
-        folder = RunFolder.open(self.run)
-        spec = folder.spec()
-        like = jax.eval_shape(lambda: start(spec, environment(spec)))
-        return finished(spec, checkpoint.load(folder.checkpoints, like))[1]
-
     def to_dict(self) -> dict[str, str | None]:
         """All fields, as plain JSON values; paths are whole, so that they can be read from elsewhere."""
         values = {
@@ -81,16 +81,25 @@ class Source:
     def _of_run(self) -> Victims:
         folder = RunFolder.open(self.run)
         spec = folder.spec()
+        for field, kept in (("env", spec.env), ("physics", spec.physics)):
+            asked = getattr(self, field)
+            if asked not in (None, "auto", kept):
+                raise SpecError(
+                    f"{field}: {asked} was asked for, but the members of {self.run} were trained on {kept}; leave "
+                    "it out"
+                )
         env = environment(spec)
-        like = jax.eval_shape(lambda: finished(spec, start(spec, env))[0])
-        return Victims(env, checkpoint.load(folder.population, like), spec)
+        like = jax.eval_shape(lambda: finished(spec, start(spec, env))._asdict())
+        kept = Finished(**checkpoint.load(folder.population, like))
+        return Victims(env, kept.agents, kept.unmasked, np.asarray(kept.diverged), spec)
 
     def _of_agent(self) -> Victims:
         if self.env is None:
             raise SpecError("env: an agent needs its task; give --env NAME")
         env, agent = envs.make(self.env, self.physics), read_agent(self.agent)
         check_sizes(agent, env.observation_size, env.action_space.size)
-        return Victims(env, jax.tree.map(lambda leaf: leaf[None], agent), None)
+        agents = jax.tree.map(lambda leaf: leaf[None], agent)
+        return Victims(env, agents, agents, np.zeros(1, bool), None)
 
     def _default_folder(self, purpose: str) -> Path:
         now = f"{datetime.now():%Y%m%d-%H%M%S}"

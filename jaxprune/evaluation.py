@@ -14,12 +14,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from jaxprune.attacks import Attack, Ball, Memory, Victim
 from jaxprune.envs import Environment, EnvState, Transition
 
+POLICIES = ("mode", "sampled")
+"""How a policy acts: by the most likely action, or by an action drawn from its distribution."""
+
 
 class Condition(NamedTuple):
-    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]."""
+    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]; and how the victim acts."""
 
     attack: Attack
     balls: Ball
+    policy: str = "mode"
 
 
 @struct.dataclass
@@ -98,7 +102,7 @@ def advance(
     steps: int,
     record: int,
 ) -> tuple[Evaluation, Visits]:
-    """Play on for `steps` steps with the deterministic policy; episodes that have ended count no more.
+    """Play on for `steps` steps; episodes that have ended count no more.
 
     Returns also the states visited in the first `record` episodes of the first condition and budget.
     """
@@ -132,9 +136,12 @@ def _perturbed_actions(
     memory: Memory,
 ) -> tuple[Array, Memory, Bool[Array, "budget episode"]]:
     def one(ball: Ball, key: PRNGKeyArray, seen: Array, memory: Memory) -> tuple[Array, Memory, Array]:
+        attack_key, action_key = jax.random.split(key)
         point = victim.point(seen)
-        shown, memory = condition.attack.perturb(key, victim, point, ball, memory)
-        return victim.distribution(shown).mode(), memory, ball.contains(point, shown)
+        shown, memory = condition.attack.perturb(attack_key, victim, point, ball, memory)
+        policy = victim.distribution(shown)
+        action = policy.sample(action_key) if condition.policy == "sampled" else policy.mode()
+        return action, memory, ball.contains(point, shown)
 
     per_episode = jax.vmap(one, in_axes=(None, 0, 0, 0))
     return jax.vmap(per_episode, in_axes=(0, None, 0, 0))(condition.balls, keys, observation, memory)

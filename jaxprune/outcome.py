@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
 from jaxprune.analysis import CERTIFICATES, CURVES, RESULTS, validate
 from jaxprune.certification import Certified
@@ -39,12 +40,23 @@ class Members(NamedTuple):
         return self.sparsity[self.dense_twin()] == 0
 
 
-def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, tally: Tally) -> pl.DataFrame:
-    """One row per member x attack x eps: raw undiscounted returns of the deterministic policy."""
+def results(
+    spec: SweepSpec,
+    env: Environment,
+    members: Members,
+    agents: Agent,
+    tally: Tally,
+    diverged: Bool[np.ndarray, " member"],
+) -> pl.DataFrame:
+    """One row per member x attack x eps: raw undiscounted returns of the deterministic policy.
+
+    The first `spec.episodes` episodes are reported, the others give `selection_mean`.
+    """
     achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
+    fresh = jax.tree.map(lambda leaf: leaf[..., : spec.episodes], tally)
     rows = []
     for member, budget, attack, eps in _conditions(spec, members):
-        total, length = tally.total[member, budget], tally.length[member, budget]
+        total, length = fresh.total[member, budget], fresh.length[member, budget]
         rows.append(
             {
                 "member": member,
@@ -67,13 +79,13 @@ def results(spec: SweepSpec, env: Environment, members: Members, agents: Agent, 
                 "return_min": total.min(),
                 "return_median": np.median(total),
                 "length_mean": length.mean(),
-                "failed": tally.failed[member, budget].sum(),
+                "failed": fresh.failed[member, budget].sum(),
                 "outside_ball": tally.outside[member, budget].sum(),
                 "attackers_tried": int(attack != "none"),
-                "selection_mean": total.mean(dtype=np.float64),
+                "selection_mean": tally.total[member, budget, spec.episodes :].mean(dtype=np.float64),
                 "policy": "mode",
                 "charge": "clipped",
-                "diverged": False,
+                "diverged": diverged[member],
             }
         )
     return validate(_table(rows, RESULTS), "results")
@@ -87,6 +99,7 @@ def episodes(spec: SweepSpec, members: Members, tally: Tally) -> pl.DataFrame:
                 "member": member,
                 "attack": attack,
                 "eps": eps,
+                "episode_set": "fresh" if episode < spec.episodes else "selection",
                 "episode": episode,
                 "return": float(tally.total[member, budget, episode]),
                 "length": int(tally.length[member, budget, episode]),
@@ -94,8 +107,31 @@ def episodes(spec: SweepSpec, members: Members, tally: Tally) -> pl.DataFrame:
                 "failed": bool(tally.failed[member, budget, episode]),
             }
             for member, budget, attack, eps in _conditions(spec, members)
-            for episode in range(spec.episodes)
+            for episode in range(tally.total.shape[-1])
         ]
+    )
+
+
+def returns(
+    members: Members, tally: Tally, policy: str, diverged: Bool[np.ndarray, " member"]
+) -> pl.DataFrame:
+    """One row per member: raw undiscounted returns and lengths of its clean episodes under `policy`.
+
+    They stand beside F, which is small also for a policy that falls at once and so has few states.
+    """
+    total, length = np.float64(tally.total[:, 0]), tally.length[:, 0]
+    return pl.DataFrame(
+        {
+            "member": np.arange(len(total)),
+            "seed": members.seed,
+            "sparsity_asked": members.sparsity,
+            "policy": [policy] * len(total),
+            "episodes": np.full(len(total), total.shape[1]),
+            "return_mean": total.mean(1),
+            "return_std": total.std(1),
+            "length_mean": length.mean(1),
+            "diverged": diverged,
+        }
     )
 
 
@@ -122,7 +158,7 @@ def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame
             "kl": history.update.kl[iteration, member],
             "clip_fraction": history.update.clip_fraction[iteration, member],
             "failed": history.failed[iteration, member],
-            "diverged": False,
+            "diverged": history.diverged[iteration, member],
         }
         for member, (seed, sparsity) in enumerate(zip(*members, strict=True))
         for iteration in range(history.episodes.shape[0])
@@ -138,6 +174,7 @@ def certificates(
     certified: list[Certified],
     visits: Visits,
     tally: Tally,
+    diverged: Bool[np.ndarray, " member"],
     confidence: float = CONFIDENCE,
 ) -> pl.DataFrame:
     """One row per member x eps x bound x quantity.
@@ -163,10 +200,10 @@ def certificates(
                 "eps": eps,
                 "norm": spec.norm,
                 "space": spec.space,
-                "policy": "mode",
+                "policy": "sampled",
                 "confidence": None,
                 "violated": None,
-                "diverged": False,
+                "diverged": diverged[member],
             }
             rows += [
                 about | row

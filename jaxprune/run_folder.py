@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import polars as pl
 
+from jaxprune.device import precision
 from jaxprune.errors import SpecError
 from jaxprune.spec import SweepSpec
 
@@ -30,20 +31,29 @@ PACKAGES = (
 )
 
 
+FORMAT = 2
+"""Of run folders: raised when an older program could not read them, or would read them wrongly."""
+
+DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
+"""The packages whose version decides the last bits of a training, and with them the whole of it."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run's files.
 
-    spec.json: everything needed to repeat the run. checkpoints/: the training, to go on from.
+    about: the name of the file with everything needed to repeat the run. checkpoints/: the training, to go on from.
     population/: the trained members. NAME.parquet and .csv: the tables.
     """
 
     path: Path
+    about: str = "spec.json"
 
     @classmethod
     def create(cls, path: Path, spec: SweepSpec, physics: str) -> "RunFolder":
         """Make the folder and write `spec.json`. Raises SpecError if it exists or cannot be written."""
         content = {
+            "format": FORMAT,
             "spec": spec.to_dict(),
             "resolved": {"physics": physics, "eps": spec.budgets, "score": spec.ranking},
             **provenance(),
@@ -66,11 +76,52 @@ class RunFolder:
         return cls(path)
 
     def spec(self) -> SweepSpec:
-        """What the run was asked to do. Raises SpecError if spec.json cannot be read."""
+        """What the run was asked to do, under the physics that it ran on.
+
+        Raises SpecError if spec.json cannot be read, or is of another format or precision than this program.
+        """
+        content = self._content()
         try:
-            return SweepSpec.from_dict(json.loads((self.path / "spec.json").read_text())["spec"])
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise SpecError(f"resume: {self.path / 'spec.json'} cannot be read ({error})") from None
+            return replace(SweepSpec.from_dict(content["spec"]), physics=content["resolved"]["physics"])
+        except (KeyError, TypeError) as error:
+            raise SpecError(f"run: {self._written} cannot be read ({error})") from None
+
+    def continuable(self) -> dict[str, Any]:
+        """What the run was asked to do.
+
+        Raises SpecError unless this installation goes on with it exactly as it would have gone on.
+        """
+        content = self._content()
+        then, now = content["versions"], provenance()["versions"]
+        for name in DECISIVE:
+            if then[name] != now[name]:
+                raise SpecError(
+                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}, with "
+                    f"which its tables would not be what they would have been; install {name}=={then[name]}"
+                )
+        return content
+
+    @property
+    def _written(self) -> Path:
+        return self.path / self.about
+
+    def _content(self) -> dict[str, Any]:
+        """What is written about the run. Raises SpecError if this program cannot go by it."""
+        try:
+            content = json.loads(self._written.read_text())
+            written, author = content.get("format", 1), content["versions"]["jaxprune"]
+        except (OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise SpecError(f"run: {self._written} cannot be read ({error})") from None
+        if written != FORMAT:
+            raise SpecError(
+                f"run: {self.path} is of format {written}, written by jaxprune {author}; this is jaxprune "
+                f"{version('jaxprune')}, which reads format {FORMAT}"
+            )
+        if content["precision"] != precision():
+            raise SpecError(
+                f"run: {self.path} was computed in {content['precision']}, this program computes in {precision()}"
+            )
+        return content
 
     @property
     def checkpoints(self) -> Path:
@@ -104,6 +155,7 @@ def provenance() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "command": " ".join(sys.argv),
+        "precision": precision(),
         "commit": _commit(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from jaxprune import attacks, envs
+from jaxprune.analysis import DEFAULT_ERROR, seeds_needed
 from jaxprune.attacks import NORMS, SPACES
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.policy import ACTIVATIONS
@@ -25,6 +26,17 @@ MOST_VALUES = 10_000
 """Of one range."""
 
 HEADS = ("auto", "gaussian", "categorical")
+
+_COUNTS = (
+    "seeds",
+    "steps",
+    "episodes",
+    "selection_episodes",
+    "environments",
+    "unroll",
+    "epochs",
+    "minibatches",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,9 @@ class SweepSpec:
     """Which weights go first: magnitude or random. auto: random for the static schedule, else magnitude."""
     scope: str = "layer"
     """Where the sparsity holds: in each layer, or global."""
+    shared_filter: bool = False
+    """Let all members of a seed see through the observation filter of its dense member, so that a budget in
+    standard deviations is the same in raw units for all of them."""
     attacks: str | tuple[str, ...] = "random,mad"
     """Attacks to evaluate under, a comma list; the clean return is always measured."""
     eps: str | tuple[float, ...] = "published"
@@ -62,9 +77,14 @@ class SweepSpec:
     space: str = "normalised"
     """Space in which eps lives: normalised (observations in standard deviations) or raw."""
     episodes: int = 20
-    """Evaluation episodes per member, attack and budget."""
+    """Evaluation episodes per member, attack and budget, behind the returns reported."""
+    selection_episodes: int = 10
+    """Further episodes, on which the strongest attack and the best policy are chosen."""
     certify_episodes: int = 5
-    """Clean evaluation episodes whose visited states are certified."""
+    """Clean episodes of the stochastic policy whose visited states are certified."""
+    verdict_error: float | None = None
+    """Largest probability of any wrong verdict on sweet spots. Left out: 0.05, and undecided where there are
+    too few seeds; given: refused where there are too few."""
     head: str = "auto"
     """Action distribution: gaussian for continuous tasks, categorical for discrete ones."""
     hidden: tuple[int, ...] = (64, 64)
@@ -141,14 +161,14 @@ class SweepSpec:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        for field in ("seeds", "steps", "episodes", "environments", "unroll", "epochs", "minibatches"):
+        for field in _COUNTS:
             if getattr(self, field) < 1:
                 raise SpecError(f"{field}: {getattr(self, field)} must be at least 1")
-        if not 2 <= self.certify_episodes <= self.episodes:
+        if self.certify_episodes < 2:
             raise SpecError(
-                f"certify_episodes: {self.certify_episodes} must be at least 2 (for a confidence limit) "
-                f"and at most episodes ({self.episodes})"
+                f"certify_episodes: {self.certify_episodes} must be at least 2, for a confidence limit"
             )
+        self._check_verdict()
         if not self.hidden or min(self.hidden) < 1:
             raise SpecError(f"hidden: {self.hidden} must be one or more widths of at least 1")
         batch = self.environments * self.unroll
@@ -175,6 +195,27 @@ class SweepSpec:
             raise SpecError(f"discount: {self.discount} must be in [0, 1)")
         if not 0 <= self.gae_lambda <= 1:
             raise SpecError(f"gae_lambda: {self.gae_lambda} must be in [0, 1]")
+
+    def _check_verdict(self) -> None:
+        if self.shared_filter and 0 not in self.sparsities:
+            raise SpecError(
+                "shared_filter: sparsities must hold 0, for it is the dense member's filter that is shared"
+            )
+        if self.verdict_error is None:
+            return
+        if not 0 < self.verdict_error < 1:
+            raise SpecError(f"verdict_error: {self.verdict_error} must lie between 0 and 1, such as 0.05")
+        needed = seeds_needed(self.verdict_error)
+        if self.seeds < needed:
+            raise SpecError(
+                f"seeds: {self.seeds} can give no verdict at an error of {self.verdict_error:g}; at least "
+                f"{needed} are needed"
+            )
+
+    @property
+    def error(self) -> float:
+        """The error rate that `verdict_error` stands for."""
+        return DEFAULT_ERROR if self.verdict_error is None else self.verdict_error
 
     @property
     def budgets(self) -> tuple[float, ...]:

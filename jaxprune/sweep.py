@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome
+from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome, streams
 from jaxprune.analysis import decompose
 from jaxprune.attacks import Ball, Victim
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
-from jaxprune.evaluation import Condition, Evaluation
+from jaxprune.evaluation import Condition, Evaluation, Tally
 from jaxprune.interrupt import deferred_interrupt
 from jaxprune.outcome import Members
 from jaxprune.policy import Agent
@@ -56,7 +56,11 @@ Watch = Callable[[Update], None]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What came out. `regret` is derived from `results`; see `jaxprune.analysis` for the columns."""
+    """What came out. `regret` is derived from `results`; see `jaxprune.analysis` for the columns.
+
+    sampled: the clean episodes of the stochastic policies, which the certificates are about.
+    diverged: [member], whose training left the finite numbers.
+    """
 
     spec: SweepSpec
     physics: str
@@ -65,8 +69,18 @@ class Sweep:
     curves: pl.DataFrame
     regret: pl.DataFrame
     episodes: pl.DataFrame
+    sampled: pl.DataFrame
     agents: Agent
+    diverged: Bool[np.ndarray, " member"]
     folder: Path | None
+
+
+class Finished(NamedTuple):
+    """A trained population, all [member]: as it acts, with its masks taken off, and which members diverged."""
+
+    agents: Agent
+    unmasked: Agent
+    diverged: Bool[Array, " member"]
 
 
 @struct.dataclass
@@ -98,8 +112,13 @@ def sweep(spec: SweepSpec, out: Path | str | None = None, watch: Watch = lambda 
 
 
 def resume(out: Path | str, watch: Watch = lambda update: None) -> Sweep:
-    """Go on with an interrupted sweep from its newest checkpoint; the tables are as if it had not stopped."""
+    """Go on with an interrupted sweep from its newest checkpoint; the tables are as if it had not stopped.
+
+    Raises:
+        SpecError: there is no such run, or this program would not go on with it as it was begun.
+    """
     folder = RunFolder.open(Path(out))
+    folder.continuable()
     spec = folder.spec()
     return _run(spec, environment(spec), folder, watch)
 
@@ -141,28 +160,39 @@ def total_steps(spec: SweepSpec, env: Environment) -> tuple[int, int]:
     trained = _trained(spec)
     training = len(trained.seed) * spec.iterations * spec.environments * spec.unroll
     budgets = 1 + len(spec.attacks) * len(spec.budgets)
-    return training, len(members(spec).seed) * budgets * spec.episodes * env.horizon
+    episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
+    return training, len(members(spec).seed) * episodes * env.horizon
 
 
 def _run(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Sweep:
     training = train(spec, env, folder, watch)
-    agents, unmasked = finished(spec, training)
-    evaluated, visits = evaluate(spec, env, agents, watch)
-    certified = certify(spec, agents, unmasked, visits)
-    results = outcome.results(spec, env, members(spec), agents, evaluated)
+    done = finished(spec, training)
+    everyone, diverged = members(spec), np.asarray(done.diverged)
+    evaluated = evaluate(spec, env, done.agents, watch)
+    sampled, visits = visit(spec, env, done.agents, watch)
+    certified = certify(spec, done.agents, done.unmasked, visits)
+    results = outcome.results(spec, env, everyone, done.agents, evaluated, diverged)
     tables = {
         "results": results,
-        "certificates": outcome.certificates(spec, env, members(spec), agents, certified, visits, evaluated),
+        "certificates": outcome.certificates(
+            spec, env, everyone, done.agents, certified, visits, sampled, diverged
+        ),
         "curves": outcome.curves(spec, _trained(spec), training.history),
         "regret": decompose(results),
-        "episodes": outcome.episodes(spec, members(spec), evaluated),
+        "episodes": outcome.episodes(spec, everyone, evaluated),
+        "sampled": outcome.returns(everyone, sampled, "sampled", diverged),
     }
     if folder is not None:
-        checkpoint.save(folder.population, int(training.iteration), agents)
+        checkpoint.save(folder.population, int(training.iteration), done._asdict())
         for name, table in tables.items():
             folder.write_table(name, table)
     return Sweep(
-        spec=spec, physics=env.physics, agents=agents, folder=folder.path if folder else None, **tables
+        spec=spec,
+        physics=env.physics,
+        agents=done.agents,
+        diverged=diverged,
+        folder=folder.path if folder else None,
+        **tables,
     )
 
 
@@ -207,7 +237,7 @@ def start(spec: SweepSpec, env: Environment) -> Training:
     hyper = jax.tree.map(lambda leaf: jnp.full(len(trained.seed), leaf, jnp.float32), hyper)
 
     def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
-        return learners.init(env, recipe(spec), seed, sparsity, hyper)
+        return learners.init(env, recipe(spec), streams.key(seed, "training"), sparsity, hyper)
 
     population = jax.jit(jax.vmap(one))(
         jnp.asarray(trained.seed), jnp.asarray(trained.sparsity, jnp.float32), hyper
@@ -238,9 +268,10 @@ def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wa
                 saved = time.monotonic()
             done = int(training.iteration)
             per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
+            diverged = int(training.learners.diverged.sum())
             watch(
                 Update(
-                    "training",
+                    f"training, {diverged} diverged" if diverged else "training",
                     done * per_iteration,
                     clock.speed(done * per_iteration),
                     outcome.latest(_trained(spec), training.history, done),
@@ -276,23 +307,28 @@ def _iterate(
     def one(member: Learner) -> tuple[Learner, Progress]:
         return learners.iterate(env, recipe(spec), member, iteration, spec.iterations)
 
-    return jax.vmap(one)(population)
+    population, progress = jax.vmap(one)(population)
+    if spec.shared_filter:
+        twin = _trained(spec).dense_twin()
+        shared = jax.tree.map(lambda leaf: leaf[twin], population.agent.normalizer)
+        population = population.replace(agent=population.agent.replace(normalizer=shared))
+    return population, progress
 
 
-def finished(spec: SweepSpec, training: Training) -> tuple[Agent, Agent]:
-    """The trained agents as they act, and the same with the masks taken off, both [member]."""
+def finished(spec: SweepSpec, training: Training) -> Finished:
+    """The population at the end of its training."""
 
-    def prune(learner: Learner, sparsity: Float[Array, ""]) -> tuple[Agent, Agent]:
+    def prune(learner: Learner, sparsity: Float[Array, ""]) -> Agent:
         target = learner.replace(sparsity=sparsity)
-        mask = learners.prune(recipe(spec), target, learner.agent, 1.0)
-        return ppo.acting(learner.agent, mask), learner.agent
+        return ppo.acting(learner.agent, learners.prune(recipe(spec), target, learner.agent, 1.0))
 
-    everyone = members(spec)
+    everyone, learned = members(spec), training.learners
     if schedule(spec.schedule).during_training:
-        agent = training.learners.agent
-        return jax.vmap(ppo.acting)(agent, training.learners.mask), agent
-    of_seed = jax.tree.map(lambda leaf: leaf[everyone.seed], training.learners)
-    return jax.jit(jax.vmap(prune))(of_seed, jnp.asarray(everyone.sparsity, jnp.float32))
+        agents = jax.vmap(ppo.acting)(learned.agent, learned.mask)
+    else:
+        learned = jax.tree.map(lambda leaf: leaf[everyone.seed], learned)
+        agents = jax.jit(jax.vmap(prune))(learned, jnp.asarray(everyone.sparsity, jnp.float32))
+    return Finished(agents, learned.agent, learned.diverged)
 
 
 # --- evaluation -----------------------------------------------------------------------------------------
@@ -307,22 +343,42 @@ def conditions(spec: SweepSpec) -> tuple[Condition, ...]:
     )
 
 
-def evaluate(
-    spec: SweepSpec, env: Environment, agents: Agent, watch: Watch
-) -> tuple[evaluation.Tally, evaluation.Visits]:
-    """Every member under every attack and budget: tallies [member, budget, episode], clean states visited.
+def evaluate(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> Tally:
+    """Every deterministic member under every attack and budget: [member, budget, episode].
+
+    The last `selection_episodes` episodes are those on which attacks and policies are chosen.
+    """
+    episodes = spec.episodes + spec.selection_episodes
+    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, watch)[0]
+
+
+def visit(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> tuple[Tally, evaluation.Visits]:
+    """Clean episodes of every stochastic member, [member, 1, episode], and the states visited in them."""
+    clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm), "sampled")
+    return _play(spec, env, agents, (clean,), "visits", spec.certify_episodes, spec.certify_episodes, watch)
+
+
+def _play(
+    spec: SweepSpec,
+    env: Environment,
+    agents: Agent,
+    under: tuple[Condition, ...],
+    domain: str,
+    episodes: int,
+    record: int,
+    watch: Watch,
+) -> tuple[Tally, evaluation.Visits]:
+    """Every member until its last episode has ended.
 
     The random streams come from the member's seed alone, so members of one seed meet the same starts.
     """
     seeds = jnp.asarray(members(spec).seed)
 
     def begin(agent: Agent, seed: Int[Array, ""]) -> Evaluation:
-        key = jax.random.fold_in(jax.random.key(seed), 1)
-        return evaluation.begin(env, Victim(agent, spec.space), conditions(spec), key, spec.episodes)
+        return evaluation.begin(env, Victim(agent, spec.space), under, streams.key(seed, domain), episodes)
 
     def advance(agent: Agent, now: Evaluation) -> tuple[Evaluation, evaluation.Visits]:
-        victim = Victim(agent, spec.space)
-        return evaluation.advance(env, victim, conditions(spec), now, EVALUATION_STEPS, spec.certify_episodes)
+        return evaluation.advance(env, Victim(agent, spec.space), under, now, EVALUATION_STEPS, record)
 
     now = jax.jit(jax.vmap(begin))(agents, seeds)
     run = jax.jit(jax.vmap(advance), donate_argnums=1)
@@ -334,9 +390,8 @@ def evaluate(
                 raise KeyboardInterrupt
             visits.append(jax.device_get(seen))
             taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
-            speed = clock.speed(taken)
             done = min(before + taken, sum(total_steps(spec, env)))
-            watch(Update("evaluating", done, speed, outcome.clean_so_far(members(spec), now.tally)))
+            watch(Update(domain, done, clock.speed(taken), outcome.clean_so_far(members(spec), now.tally)))
     return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
 
 
@@ -353,7 +408,7 @@ def certify(spec: SweepSpec, agents: Agent, unmasked: Agent, visits: evaluation.
             agent, whole, twin, seen, key, Ball(eps, spec.norm), spec.space, spec.discount
         )
 
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), 2))(jnp.asarray(members(spec).seed))
+    keys = jax.vmap(partial(streams.key, domain="certification"))(jnp.asarray(members(spec).seed))
     twins = jax.tree.map(lambda leaf: leaf[dense], agents)
     # One member at a time: the boxes of all states of all members would not fit a small memory.
     run = jax.jit(lambda arguments, eps: jax.lax.map(partial(one, eps=eps), arguments))

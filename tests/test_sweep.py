@@ -1,5 +1,6 @@
 """A sweep as a whole, on probe tasks that take milliseconds a step."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -12,10 +13,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
+from jaxprune import envs
+from jaxprune.run_folder import RunFolder
 
 sweeps = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
 
-TABLES = ("results", "certificates", "curves", "regret", "episodes")
+TABLES = ("results", "certificates", "curves", "regret", "episodes", "sampled")
 SMALL = jp.SweepSpec(
     env="probe/linear",
     sparsities=(0.0, 0.5),
@@ -26,6 +29,7 @@ SMALL = jp.SweepSpec(
     minibatches=4,
     hidden=(16, 16),
     episodes=4,
+    selection_episodes=3,
     certify_episodes=2,
 )
 
@@ -169,17 +173,89 @@ def test_a_head_that_does_not_fit_the_task_is_refused() -> None:
         jp.sweep(replace(SMALL, head="categorical"))
 
 
-def test_a_diverged_member_is_reported_and_poisons_no_other(small: jp.Sweep) -> None:
-    env = sweeps.environment(SMALL)
-    training = sweeps.start(SMALL, env)
-    learners = training.learners
-    broken = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), learners.agent.policy)
-    run = jax.jit(partial(sweeps.segment, SMALL, env, SMALL.iterations))
-    poisoned = run(training.replace(learners=learners.replace(agent=learners.agent.replace(policy=broken))))
-    healthy = run(training)
-    np.testing.assert_array_equal(
-        poisoned.learners.agent.policy["layer_0"]["kernel"][0],
-        healthy.learners.agent.policy["layer_0"]["kernel"][0],
-    )
-    assert int(poisoned.history.failed[-1, 1]) == SMALL.environments * SMALL.unroll
-    assert int(poisoned.history.failed[:, 0].sum()) == 0
+def test_a_diverged_member_is_frozen_marked_and_changes_no_other(
+    small: jp.Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(spec: jp.SweepSpec, env: envs.Environment) -> sweeps.Training:
+        training = start(spec, env)
+        learners = training.learners
+        broken = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), learners.agent.policy)
+        return training.replace(learners=learners.replace(agent=learners.agent.replace(policy=broken)))
+
+    start, seen = sweeps.start, []
+    monkeypatch.setattr(sweeps, "start", poisoned)
+    hurt = jp.sweep(SMALL, watch=seen.append)
+    np.testing.assert_array_equal(hurt.diverged, [False, True])
+    assert "1 diverged" in seen[0].phase
+    for name in ("results", "certificates", "curves", "sampled"):
+        table, whole = getattr(hurt, name), getattr(small, name)
+        assert table.filter("diverged")["member"].unique().to_list() == [1]
+        assert_frame_equal(table.filter(member=0), whole.filter(member=0), check_exact=True)
+    assert hurt.curves.filter(member=1)["return_mean"].is_nan().all()
+
+
+def test_returns_are_reported_on_other_episodes_than_attacks_are_chosen_on(small: jp.Sweep) -> None:
+    key = ["member", "attack", "eps"]
+    means = small.episodes.group_by(*key, "episode_set").agg(pl.mean("return"), pl.len()).sort(key)
+    rows = small.results.sort(key)
+    for episodes, column, count in (("fresh", "return_mean", 4), ("selection", "selection_mean", 3)):
+        found = means.filter(episode_set=episodes)
+        assert found["len"].unique().to_list() == [count]
+        np.testing.assert_allclose(rows[column], found["return"], rtol=1e-6)
+    assert (rows["return_mean"] != rows["selection_mean"]).all()
+
+
+def test_more_selection_episodes_change_no_reported_return(small: jp.Sweep) -> None:
+    other = jp.sweep(replace(SMALL, selection_episodes=1))
+    for column in ("return_mean", "return_min", "length_mean"):
+        np.testing.assert_allclose(other.results[column], small.results[column], rtol=1e-6)
+
+
+def test_certificates_are_about_the_policy_that_draws_its_actions(small: jp.Sweep) -> None:
+    assert small.certificates["policy"].unique().to_list() == ["sampled"]
+    clean = small.results.filter(attack="none")
+    assert small.sampled["policy"].unique().to_list() == ["sampled"]
+    assert (small.sampled["return_mean"] != clean["return_mean"]).all()
+
+
+def test_members_that_share_a_filter_have_that_of_the_dense_one() -> None:
+    shared = jp.sweep(replace(SMALL, shared_filter=True)).agents.normalizer
+    own = jp.sweep(SMALL).agents.normalizer
+    np.testing.assert_array_equal(shared.mean[0], shared.mean[1])
+    np.testing.assert_array_equal(shared.variance[0], shared.variance[1])
+    np.testing.assert_allclose(shared.mean[0], own.mean[0], rtol=1e-5)  # the dense one has kept its own
+    assert not np.allclose(own.mean[0], own.mean[1], rtol=1e-3)
+
+
+def test_a_run_goes_on_under_the_physics_it_began_with(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where an accelerator has appeared, `auto` would now mean another physics."""
+    jp.sweep(SMALL, tmp_path / "run")
+    written = tmp_path / "run" / "spec.json"
+    content = json.loads(written.read_text())
+    content["spec"] |= {"env": "hopper", "physics": "auto"}
+    content["resolved"]["physics"] = "native"
+    written.write_text(json.dumps(content))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert envs.make("hopper", "auto").physics == "mjx"
+    assert sweeps.environment(RunFolder.open(tmp_path / "run").spec()).physics == "native"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"precision": "float64, products highest"}, "float64, products highest.*float32, products highest"),
+        ({"format": 1}, "format 1, written by jaxprune 0.*reads format 2"),
+        ({"versions": {"jaxprune": "0", "jaxlib": "0.9.9"}}, "jaxlib 0.9.9, this is jaxlib 0"),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
+)
+def test_a_run_that_cannot_go_on_as_it_was_begun_is_refused_naming_both(
+    change: dict, said: str, tmp_path
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", SMALL, "none")
+    written = tmp_path / "run" / "spec.json"
+    content = json.loads(written.read_text())
+    versions = content["versions"] | change.get("versions", {})
+    written.write_text(json.dumps(content | change | {"versions": versions}))
+    with pytest.raises(jp.SpecError, match=said):
+        jp.resume(folder.path)

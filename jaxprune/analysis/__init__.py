@@ -7,6 +7,7 @@ from jaxprune.analysis.certificates import (
     distance_quantity,
     smallest_bound,
 )
+from jaxprune.analysis.error_rate import DEFAULT_ERROR, seeds_needed
 from jaxprune.analysis.frontier import SWEET, best_average_score, sweet_spots
 from jaxprune.analysis.regret import STRONGEST, decompose, strongest
 from jaxprune.analysis.statistics import (
@@ -34,6 +35,7 @@ __all__ = [
     "CLEAN",
     "CURVES",
     "DEFAULT_BOOTSTRAP",
+    "DEFAULT_ERROR",
     "FAMILY",
     "RESULTS",
     "STATES",
@@ -50,6 +52,7 @@ __all__ = [
     "distance_quantity",
     "family_of",
     "interquartile_mean",
+    "seeds_needed",
     "smallest_bound",
     "strongest",
     "sweet_spots",

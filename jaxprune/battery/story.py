@@ -10,7 +10,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
+from jaxprune import streams
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.battery.arena import Arena, Meter, count_of
 from jaxprune.battery.crowds import attackers_of, repeated
@@ -41,17 +43,19 @@ def run(
     agents: Agent,
     watch: Watch = lambda update: None,
     folder: Path | None = None,
+    diverged: Bool[np.ndarray, " member"] | None = None,
 ) -> Battery:
     """Attack every one of `agents` (leaves [member]) in `env`.
 
     What has been learned and measured is kept in `folder`, and taken from there where the same battery was
-    stopped before its end: the tables are the same as without the stop.
+    stopped before its end: the tables are the same as without the stop. `diverged` marks members whose training
+    left the finite numbers; they are attacked all the same.
 
     Raises SpecError where the budget does not fit the observations.
     """
     arena = Arena(env, spec.ball(env), spec.at_once, Meter(watch), folder)
     victims = Victim(agents, spec.space)
-    selection_key, fresh_key = jax.random.split(jax.random.fold_in(jax.random.key(spec.seed), 1))
+    selection_key, fresh_key = (streams.key(spec.seed, use) for use in ("selection", "measurement"))
     everyone = np.arange(count_of(agents))
     crowds = {"none": repeated(Nothing(), (everyone.size, 1))} | dict(attackers_of(spec, arena, victims))
     chosen, before = [], []
@@ -64,7 +68,10 @@ def run(
         before.append(tally)
     arena.meter.phase = "measuring"
     fresh = arena.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
-    return Battery(results_table(spec, env, agents, [*crowds], before, fresh), tried_table([*crowds], before))
+    lost = np.zeros(everyone.size, bool) if diverged is None else diverged
+    return Battery(
+        results_table(spec, env, agents, [*crowds], before, fresh, lost), tried_table([*crowds], before)
+    )
 
 
 def total_steps(spec: BatterySpec, env: Environment, members: int) -> int:

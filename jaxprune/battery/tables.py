@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
 from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Bootstrap, decompose, validate
 from jaxprune.battery.spec import BatterySpec
@@ -21,6 +22,7 @@ def results_table(
     names: list[str],
     selection: list[Tally],
     fresh: Tally,
+    diverged: Bool[np.ndarray, " member"],
 ) -> pl.DataFrame:
     """The table `Battery.results`: each attack's best attacker, chosen by selection and measured afresh.
 
@@ -60,8 +62,8 @@ def results_table(
                         "length_mean": float(tally.length[member, column].mean()),
                         "selection_mean": float(means[place].min()),
                         "policy": "mode",
-                        "charge": "clipped",
-                        "diverged": False,
+                        "charge": env.charge,
+                        "diverged": bool(diverged[member]),
                         "return_median_attacker": float(np.median(means[place])),
                         "attackers_tried": attackers,
                         "failed": int(tally.failed[member, column].sum()),

@@ -7,7 +7,7 @@ serves every level.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxprune.policy import Params
 
@@ -53,9 +53,14 @@ def _lowest_removed(scores: Float[Array, " n"], sparsity: Float[Array, ""] | flo
     return jnp.zeros(scores.size).at[order].set(1.0 - removed)
 
 
+def zeros(mask: Kernels) -> Int[Array, ""]:
+    """The number of zeros among all prunable weights."""
+    return sum(jnp.sum(m == 0) for m in mask.values())
+
+
 def sparsity(mask: Kernels) -> Float[Array, ""]:
     """The share of zeros among all prunable weights."""
-    return sum(jnp.sum(m == 0) for m in mask.values()) / sum(m.size for m in mask.values())
+    return zeros(mask) / sum(m.size for m in mask.values())
 
 
 def achieved(params: Params) -> Float[Array, ""]:

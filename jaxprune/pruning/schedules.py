@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxprune.errors import unknown_name
-from jaxprune.pruning.masks import Kernels, lowest_removed
+from jaxprune.pruning.masks import Kernels, lowest_removed, zeros
 
 Scalar = Float[Array, ""] | float
 
@@ -25,6 +25,8 @@ class Schedule:
 
     sparsity: (target, progress) -> sparsity asked for at that point of training.
     for_good: a removed weight never returns (its mask entry stays 0).
+    settles: once this share of training is done and the target is reached, the mask never changes again; None
+        where the rule itself needs no such end.
     during_training: False where the finished dense policy is pruned once.
     """
 
@@ -32,6 +34,7 @@ class Schedule:
     about: str
     sparsity: Callable[[Scalar, Scalar], Scalar]
     for_good: bool = True
+    settles: float | None = None
     during_training: bool = True
 
     def mask(
@@ -40,7 +43,12 @@ class Schedule:
         """The next mask. Where removal is for good, what is gone ranks below everything that lives."""
         if self.for_good:
             scores = jax.tree.map(lambda m, s: jnp.where(m == 0, -jnp.inf, s), mask, scores)
-        return lowest_removed(scores, self.sparsity(target, progress), scope)
+        following = lowest_removed(scores, self.sparsity(target, progress), scope)
+        if self.settles is None:
+            return following
+        # As many zeros as the target asks for: they were chosen at an earlier step, and stay.
+        settled = (progress >= self.settles) & (zeros(mask) == zeros(following))
+        return jax.tree.map(lambda old, new: jnp.where(settled, old, new), mask, following)
 
 
 def _at_once(target: Scalar, progress: Scalar) -> Scalar:
@@ -69,9 +77,10 @@ SCHEDULES = {
         Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once),
         Schedule(
             "gradual",
-            f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return (Zhu & Gupta 2017)",
+            f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta 2017)",
             _cubic,
             for_good=False,
+            settles=END,
         ),
         Schedule(
             "micro",

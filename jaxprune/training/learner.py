@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Normalizer, normalizer
@@ -48,6 +48,7 @@ class Learner:
     agent: with unmasked weights; `ppo.acting(agent, mask)` is the policy that acts.
     sparsity: the target. returns: running statistics of the discounted return, which scale the reward.
     score_key: fixed for the run, so that random scores keep their order.
+    diverged: training has left the finite numbers; everything else is as it last was finite, and stays so.
     """
 
     agent: Agent
@@ -60,6 +61,7 @@ class Learner:
     workers: Workers
     key: Key[Array, "*members"]
     score_key: Key[Array, "*members"]
+    diverged: Bool[Array, "*members"]
 
 
 @struct.dataclass
@@ -68,6 +70,7 @@ class Progress:
 
     return_sum, length_sum: over the `episodes` that ended in it (raw, undiscounted).
     failed: episodes ended by physics that was not finite.
+    diverged: the member is frozen, and the iteration counts for nothing: no episodes, losses NaN.
     """
 
     episodes: Int[Array, "*batch"]
@@ -75,6 +78,7 @@ class Progress:
     length_sum: Int[Array, "*batch"]
     failed: Int[Array, "*batch"]
     sparsity: Float[Array, "*batch"]
+    diverged: Bool[Array, "*batch"]
     update: Diagnostics
 
 
@@ -91,6 +95,7 @@ def no_progress(shape: tuple[int, ...]) -> Progress:
         length_sum=counts[1],
         failed=counts[2],
         sparsity=numbers[1],
+        diverged=jnp.zeros(shape, bool),
         update=Diagnostics(*numbers[2:]),
     )
 
@@ -98,12 +103,12 @@ def no_progress(shape: tuple[int, ...]) -> Progress:
 def init(
     env: Environment,
     recipe: Recipe,
-    seed: Int[Array, ""],
+    key: PRNGKeyArray,
     sparsity: Float[Array, ""],
     hyper: Hyperparameters,
 ) -> Learner:
-    """A member before its first step. Every random stream comes from `seed`, none from its place."""
-    agent_key, workers_key, score_key, key = jax.random.split(jax.random.key(seed), 4)
+    """A member before its first step. Every random stream comes from `key`, none from its place."""
+    agent_key, workers_key, score_key, key = jax.random.split(key, 4)
     agent = agents.init(
         agent_key,
         env.observation_size,
@@ -124,6 +129,7 @@ def init(
         workers=start(env, workers_key, recipe.environments),
         key=key,
         score_key=score_key,
+        diverged=jnp.zeros((), bool),
     )
 
 
@@ -131,6 +137,40 @@ def iterate(
     env: Environment, recipe: Recipe, learner: Learner, iteration: Int[Array, ""], iterations: int
 ) -> tuple[Learner, Progress]:
     """Iteration number `iteration` of `iterations`: act, learn, prune.
+
+    A member whose parameters, losses or statistics are no longer finite afterwards goes back to where it was
+    and stays there, marked `diverged`.
+    """
+    after, progress = _iterate(env, recipe, learner, iteration, iterations)
+    losses = (progress.update.policy_loss, progress.update.value_loss, progress.update.entropy)
+    sound = ~learner.diverged & all_finite(
+        (after.agent, after.optimiser_state, after.returns, after.discounted, losses)
+    )
+    frozen = learner.replace(diverged=jnp.ones((), bool))
+    after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
+    return after, _counted(progress, sound, frozen.mask)
+
+
+def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
+    """Whether no number in the tree is NaN or infinite. Whole numbers always are."""
+    numbers = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
+
+
+def _counted(progress: Progress, sound: Bool[Array, ""], mask: Kernels) -> Progress:
+    """The progress of an iteration that counts, or that of a frozen member."""
+    nothing = jax.tree.map(jnp.zeros_like, progress).replace(
+        sparsity=masks.sparsity(mask),
+        diverged=jnp.ones((), bool),
+        update=jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), progress.update),
+    )
+    return jax.tree.map(lambda some, none: jnp.where(sound, some, none), progress, nothing)
+
+
+def _iterate(
+    env: Environment, recipe: Recipe, learner: Learner, iteration: Int[Array, ""], iterations: int
+) -> tuple[Learner, Progress]:
+    """One iteration, whatever comes of it.
 
     The observation filter is frozen while acting and learning, and updated afterwards.
     """
@@ -216,5 +256,6 @@ def _progress(trajectory: Trajectory, mask: Kernels, diagnostics: Diagnostics) -
         length_sum=jnp.where(finished, trajectory.episode_length, 0).sum(),
         failed=trajectory.failed.sum(),
         sparsity=masks.sparsity(mask),
+        diverged=jnp.zeros((), bool),
         update=diagnostics,
     )

@@ -15,6 +15,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxprune import streams
 from jaxprune.attacks import Ball, Victim, ascend
 from jaxprune.envs import Environment
 from jaxprune.policy import Agent, Params, networks
@@ -188,7 +189,7 @@ def train(
 
     The critics of a victim learn from the same episodes.
     """
-    collect_key, learn_key = jax.random.split(jax.random.key(seed))
+    collect_key, learn_key = jax.random.split(streams.key(seed, "critics"))
     keys = jax.random.split(learn_key, settings.eps.shape[0])
 
     def of_victim(victim: Victim) -> Params:

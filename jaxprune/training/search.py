@@ -12,9 +12,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxprune import checkpoint
+from jaxprune import checkpoint, streams
 from jaxprune.attacks import Ball, Victim
 from jaxprune.envs import Environment
 from jaxprune.policy import Params
@@ -105,7 +105,7 @@ def train(
         settings: leaves [setting], see `GRIDS`.
         recipe: sizes of the training.
         iterations: PPO iterations of `recipe.steps` environment steps each.
-        seed: with the number of a setting it decides all its random streams, the same for every victim.
+        seed: with the place of a setting it decides all its random streams, the same for every victim.
         at_once: adversaries trained side by side in one program; more of them take turns.
         heard: told the progress.
         folder: where the adversaries of finished turns are kept, and taken from if the same search was
@@ -113,17 +113,18 @@ def train(
     """
     count = len(settings.learning_rate)
     victim, setting = (axis.ravel() for axis in np.indices((jax.tree.leaves(victims)[0].shape[0], count)))
+    of_setting = jax.random.split(streams.key(seed, "adversary"), count)
     networks = []
     for number, turn in enumerate(np.array_split(np.arange(victim.size), -(-victim.size // at_once))):
         of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], victims)
         hyper = jax.tree.map(lambda leaf, which=setting[turn]: jnp.asarray(leaf[which]), settings)
-        seeds = jnp.asarray(seed * count + setting[turn])
+        keys = of_setting[setting[turn]]
         world = (env, adversary, recipe, of_pair, ball)
         networks.append(
             checkpoint.kept(
                 None if folder is None else folder / f"turn-{number}",
-                like=partial(jax.eval_shape, lambda w=world, h=hyper, s=seeds: _start(*w, h, s).agent.policy),
-                make=partial(_learned, *world, hyper, seeds, iterations, heard),
+                like=partial(jax.eval_shape, lambda w=world, h=hyper, k=keys: _start(*w, h, k).agent.policy),
+                make=partial(_learned, *world, hyper, keys, iterations, heard),
             )
         )
     return adversary.replace(
@@ -140,18 +141,18 @@ def _learned(
     victims: Victim,
     ball: Ball,
     hyper: Hyperparameters,
-    seeds: Int[Array, " pair"],
+    keys: Key[Array, " pair"],
     iterations: int,
     heard: Heard,
 ) -> Params:
     """The networks of adversaries that are trained side by side, leaves [pair]."""
-    population = _start(env, adversary, recipe, victims, ball, hyper, seeds)
+    population = _start(env, adversary, recipe, victims, ball, hyper, keys)
     for done in range(0, iterations, SEGMENT):
         until = min(done + SEGMENT, iterations)
         population, returns = _segment(
             env, adversary, recipe, victims, ball, population, done, until, iterations
         )
-        heard((until - done) * recipe.steps * seeds.size, np.asarray(returns))
+        heard((until - done) * recipe.steps * keys.size, np.asarray(returns))
     return population.agent.policy
 
 
@@ -166,13 +167,13 @@ def _start(
     victims: Victim,
     ball: Ball,
     hyper: Hyperparameters,
-    seeds: Int[Array, " pair"],
+    keys: Key[Array, " pair"],
 ) -> Learner:
-    def one(victim: Victim, hyper: Hyperparameters, seed: Int[Array, ""]) -> Learner:
+    def one(victim: Victim, hyper: Hyperparameters, key: PRNGKeyArray) -> Learner:
         world = adversary_environment(env, victim, ball, adversary)
-        return learners.init(world, recipe, seed, jnp.zeros(()), hyper)
+        return learners.init(world, recipe, key, jnp.zeros(()), hyper)
 
-    return jax.vmap(one)(victims, hyper, seeds)
+    return jax.vmap(one)(victims, hyper, keys)
 
 
 @partial(jax.jit, static_argnames=(*_STATIC, "iterations"), donate_argnames="population")

@@ -1,6 +1,7 @@
 """`python -m experiments.sweep`: what it prints, what it leaves behind, and how it refuses."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 
 from experiments.command import run_command
 from experiments.sweep import Arguments, main
-from jaxprune import checkpoint
+from jaxprune import SweepSpec, checkpoint
+from jaxprune.run_folder import RunFolder
 
-TABLES = ("results", "certificates", "curves", "regret", "episodes")
+TABLES = ("results", "certificates", "curves", "regret", "episodes", "sampled")
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
@@ -74,6 +76,13 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         (["--head", "categorical"], "head: 'categorical' does not fit hopper"),
         (["--device", "tpu"], "device: this machine has no tpu"),
         (["--resume", "nowhere"], "resume: nowhere is no run folder"),
+        (
+            ["--verdict-error", "0.05", "--seeds", "5"],
+            "seeds: 5 can give no verdict at an error of 0.05; at least 6",
+        ),
+        (["--verdict-error", "0.01", "--seeds", "7"], "at least 8 are needed"),
+        (["--verdict-error", "1.5"], "verdict_error: 1.5 must lie between 0 and 1"),
+        (["--shared-filter", "--sparsities", "0.5"], "shared_filter: sparsities must hold 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -93,6 +102,23 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_differs_from_the_run_to_go_on_with_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RunFolder.create(tmp_path / "run", SweepSpec(env="probe/linear", steps=4096), "none")
+    resumed = ("--resume", str(tmp_path / "run"))
+    for option, said in (
+        (("--steps", "8192"), "steps 8192 was asked for, but .* begun with 4096"),
+        (("--steps=600000",), "steps 600000"),  # the default of the option, and yet not what was begun
+        (("--physics", "mjx"), "physics mjx was asked for, but .* begun with none"),
+        (("--shared-filter",), "shared_filter True"),
+    ):
+        with pytest.raises(SystemExit) as leaving:
+            command(monkeypatch, *resumed, "--env", "probe/linear", *option)
+        assert leaving.value.code == 2
+        assert re.search(said, capsys.readouterr().err)
 
 
 def test_an_existing_or_unwritable_folder_is_refused(

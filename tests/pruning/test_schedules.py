@@ -131,6 +131,22 @@ def test_weights_may_return_under_gradual():
     assert np.any(np.diff(simulate("gradual", 0.7), axis=0) > 0)
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), target=shares)
+def test_gradual_never_changes_its_mask_once_it_has_reached_the_target(scope, seed, target):
+    history = simulate("gradual", target, scope, seed, iterations=25)
+    reached = history[20:]  # 20 of 25 iterations are 80 %
+    assert np.all(reached == reached[0])
+    assert np.any(history[19] != history[20]) == (target > 0), "the last step before the end chose no weights"
+
+
+def test_gradual_settles_also_where_no_iteration_ends_at_exactly_80_percent():
+    history = simulate("gradual", 0.7, iterations=7)  # 71 %, 86 %, 100 %
+    assert np.any(history[5] != history[6])
+    np.testing.assert_array_equal(history[6], history[7])
+
+
 def test_gradual_always_removes_the_smallest_weights_of_the_moment():
     rng = np.random.default_rng(0)
     mask = masks.lowest_removed(jax.tree.map(jnp.abs, random_weights(rng)), 0.3)

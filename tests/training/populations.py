@@ -21,7 +21,7 @@ def _train(seed, sparsity, hyper, env, recipe, iterations):
     def step(learner, iteration):
         return learners.iterate(env, recipe, learner, iteration, iterations)
 
-    first = learners.init(env, recipe, seed, sparsity, hyper)
+    first = learners.init(env, recipe, jax.random.key(seed), sparsity, hyper)
     return jax.lax.scan(step, first, jnp.arange(iterations))
 
 

@@ -51,7 +51,7 @@ def test_a_members_place_does_not_matter(population):
 
 def test_members_of_one_seed_start_from_the_same_weights_and_states():
     def init(seed, sparsity):
-        return learners.init(ENV, TINY, seed, sparsity, hyperparameters())
+        return learners.init(ENV, TINY, jax.random.key(seed), sparsity, hyperparameters())
 
     first = jax.jit(jax.vmap(init))(jnp.asarray(SEEDS), jnp.asarray(SPARSITIES, jnp.float32))
     for leaf in numbers((first.agent, first.workers, first.key)):
@@ -180,3 +180,48 @@ def test_a_truncation_is_bootstrapped_from_the_true_final_observation():
     values = np.array([1, 2, 3])
     np.testing.assert_allclose(batch.advantage, wanted, rtol=1e-6)
     np.testing.assert_allclose(batch.value_target, wanted + values, rtol=1e-6)
+
+
+# --- a member that leaves the finite numbers -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["policy", "value", "returns"])
+def test_a_member_that_diverges_is_frozen_where_it_was_and_marked(where, population):
+    """From iteration 2 on, one member's statistics or weights are NaN; the others do not change by a bit."""
+
+    def poisoned(members):
+        if where == "returns":
+            mean = members.returns.mean.at[1].set(jnp.nan)
+            return members.replace(returns=members.returns.replace(mean=mean))
+        network = getattr(members.agent, where)
+        bias = network["layer_0"]["bias"].at[1, 0].set(jnp.nan)
+        changed = network | {"layer_0": network["layer_0"] | {"bias": bias}}
+        return members.replace(agent=members.agent.replace(**{where: changed}))
+
+    @jax.jit
+    def step(members, iteration):
+        def one(member):
+            return learners.iterate(ENV, TINY, member, iteration, ITERATIONS)
+
+        return jax.vmap(one)(members)
+
+    start, _ = step(population[0], 0)
+    healthy, hurt = start, poisoned(start)
+    frozen = hurt
+    for iteration in (1, 2):
+        healthy, _ = step(healthy, iteration)
+        hurt, progress = step(hurt, iteration)
+        np.testing.assert_array_equal(progress.diverged, [False, True, False, False])
+        np.testing.assert_array_equal(progress.episodes == 0, [False, True, False, False])
+    np.testing.assert_array_equal(hurt.diverged, [False, True, False, False])
+    others = np.array([0, 2, 3])
+    for whole, part, kept in zip(numbers(healthy), numbers(hurt), numbers(frozen), strict=True):
+        np.testing.assert_array_equal(np.asarray(part)[others], np.asarray(whole)[others])
+        if part.dtype != bool:
+            np.testing.assert_array_equal(part[1], kept[1])
+
+
+def test_whole_numbers_and_keys_are_always_finite():
+    tree = (jnp.ones(2), jax.random.key(0), jnp.int32(3))
+    assert learners.all_finite(tree)
+    assert not learners.all_finite((*tree, jnp.asarray([0.0, jnp.inf])))
