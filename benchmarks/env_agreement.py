@@ -90,13 +90,16 @@ def gymnasium_env(task: str) -> Iterator[gymnasium.Env]:
         env.close()
 
 
-def gymnasium_steps(task: str, count: int, seed: int = 0) -> Steps:
-    """`count` of Gymnasium's steps, each from a state met by random actions and rounded to float32."""
+def gymnasium_steps(task: str, count: int, seed: int = 0, reach: float = 1.0) -> Steps:
+    """`count` of Gymnasium's steps, each from a state met by random actions and rounded to float32.
+
+    The actions are uniform in `reach` times the range that they are clipped to.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     with gymnasium_env(task) as env:
         env.reset(seed=seed)
-        low, high = env.action_space.low, env.action_space.high
+        low, high = reach * env.action_space.low, reach * env.action_space.high
         for index in range(count):
             # the step to compare starts where the last one ended, so it is a step of the walk as well
             qpos, qvel = (array.astype(np.float32) for array in (env.data.qpos, env.data.qvel))
@@ -126,9 +129,9 @@ def round_friction() -> Iterator[None]:
         model.load = load
 
 
-def one_step(task: str, physics: str, steps: Steps) -> Transition:
+def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> Transition:
     """The same steps in our environment."""
-    env = make(task, physics)
+    env = make(task, physics, charge=charge)
     engine = {"native": native, "mjx": mjx}[physics].engine(TASKS[task])
 
     def step(qpos: jax.Array, qvel: jax.Array, action: jax.Array) -> Transition:

@@ -40,6 +40,9 @@ class SweepSpec:
     physics: str = "auto"
     """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
     mjx on an accelerator."""
+    charge: str = "clipped"
+    """Action that the reward's effort is charged for: clipped (to the task's range, as in the published
+    tables) or raw (as Gymnasium does)."""
     sparsities: str | tuple[float, ...] = "0:0.9:0.1"
     """Share of the policy's weights that is zero, per member: start:stop:step (stop included) or a
     comma list."""
@@ -123,6 +126,7 @@ class SweepSpec:
         known = envs.physics_names(self.env)
         if self.physics not in ("auto", *known):
             raise unknown_name("physics", self.physics, ("auto", *known))
+        envs.check_charge(self.env, self.charge)
         _each_once("sparsities", self.sparsities)
         _each_once("eps", self.budgets)
         _each_once("attacks", self.attacks)

@@ -33,10 +33,6 @@ def _never(after: Motion) -> Bool[Array, ""]:
     return jnp.zeros((), bool)
 
 
-def _effort(action: Float[Array, " act"]) -> Float[Array, ""]:
-    return jnp.square(action).sum()
-
-
 def _speed(before: Array, after: Array, period: float) -> Float[Array, ""]:
     """Mean forward speed in m/s over a control period of `period` seconds."""
     return (after - before) / period
@@ -49,10 +45,8 @@ def _planar_observation(motion: Motion, fastest: float = jnp.inf) -> Float[Array
     return jnp.concatenate([motion.qpos[1:], jnp.clip(motion.qvel, -fastest, fastest)])
 
 
-def _planar_reward(
-    before: Motion, action: Float[Array, " act"], after: Motion, *, period: float, effort: float, alive: float
-) -> Float[Array, ""]:
-    return _speed(before.qpos[0], after.qpos[0], period) + alive - effort * _effort(action)
+def _planar_reward(before: Motion, after: Motion, *, period: float, alive: float) -> Float[Array, ""]:
+    return _speed(before.qpos[0], after.qpos[0], period) + alive
 
 
 def _hopper_fell(after: Motion) -> Bool[Array, ""]:
@@ -73,8 +67,9 @@ hopper = Task(
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
     observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, effort=1e-3, alive=1.0),
+    reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_hopper_fell,
+    effort=1e-3,
 )
 
 walker2d = Task(
@@ -84,8 +79,9 @@ walker2d = Task(
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
     observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, effort=1e-3, alive=1.0),
+    reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_walker_fell,
+    effort=1e-3,
 )
 
 halfcheetah = Task(
@@ -95,8 +91,9 @@ halfcheetah = Task(
     position_noise=uniform(0.1),
     velocity_noise=normal(0.1),
     observe=_planar_observation,
-    reward=partial(_planar_reward, period=0.05, effort=0.1, alive=0.0),
+    reward=partial(_planar_reward, period=0.05, alive=0.0),
     terminate=_never,
+    effort=0.1,
 )
 
 
@@ -107,10 +104,10 @@ def _ant_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel])
 
 
-def _ant_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _ant_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     torso = 1
     speed = _speed(before.readings["xpos"][torso, 0], after.readings["xpos"][torso, 0], period=0.05)
-    return speed + 1.0 - 0.5 * _effort(action)
+    return speed + 1.0
 
 
 def _ant_fell(after: Motion) -> Bool[Array, ""]:
@@ -127,6 +124,7 @@ ant = Task(
     observe=_ant_observation,
     reward=_ant_reward,
     terminate=_ant_fell,
+    effort=0.5,
     readings=("xpos",),
 )
 
@@ -137,11 +135,11 @@ def _humanoid_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel, *(part.ravel() for part in parts)])
 
 
-def _humanoid_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _humanoid_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     world = 0  # the subtree of the world is the whole body
     centre_before, centre_after = before.readings["subtree_com"], after.readings["subtree_com"]
     speed = _speed(centre_before[world, 0], centre_after[world, 0], period=0.015)
-    return 1.25 * speed + 5.0 - 0.1 * _effort(action)
+    return 1.25 * speed + 5.0
 
 
 def _humanoid_fell(after: Motion) -> Bool[Array, ""]:
@@ -157,6 +155,7 @@ humanoid = Task(
     observe=_humanoid_observation,
     reward=_humanoid_reward,
     terminate=_humanoid_fell,
+    effort=0.1,
     readings=("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "subtree_com"),
 )
 
@@ -168,7 +167,7 @@ def _pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos, motion.qvel])
 
 
-def _pendulum_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     return jnp.ones(())
 
 
@@ -195,7 +194,7 @@ def _double_pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([cart, jnp.sin(angles), jnp.cos(angles), rates])
 
 
-def _double_pendulum_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _double_pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     tip_x, _, tip_height = after.readings["site_xpos"][0]
     _, first, second = after.qvel
     off_target = 0.01 * tip_x**2 + (tip_height - 2.0) ** 2

@@ -94,6 +94,15 @@ def test_actions_are_clipped_before_they_cost():
     assert_equal(env.step(state, jnp.full(6, 7.0)), env.step(state, jnp.ones(6)))
 
 
+def test_raw_actions_cost_what_they_are_and_move_no_more():
+    env, raw = make("halfcheetah", "native"), make("halfcheetah", "native", charge="raw")
+    state = env.reset(jax.random.key(0))
+    (clipped_state, clipped), (raw_state, beyond) = (e.step(state, jnp.full(6, 2.0)) for e in (env, raw))
+    assert_equal(clipped_state, raw_state)
+    np.testing.assert_allclose(clipped.reward - beyond.reward, 0.1 * 6 * (2.0**2 - 1.0**2), rtol=1e-5)
+    assert_equal(env.step(state, jnp.full(6, 0.7)), raw.step(state, jnp.full(6, 0.7)))
+
+
 @pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize("fault", ["nan velocity", "huge velocity", "infinite position", "nan action"])
 def test_a_failure_ends_one_episode_and_touches_no_other(task, fault, tmp_path, monkeypatch, capfd):
