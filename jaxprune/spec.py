@@ -16,6 +16,7 @@ PUBLISHED_EPS = {
     "walker2d": 0.05,
     "halfcheetah": 0.15,
     "ant": 0.15,
+    "ant-contact": 0.15,
     "humanoid": 0.075,
 }
 """l_inf budgets of the published tables, in the normalised space."""
@@ -35,8 +36,9 @@ class SweepSpec:
     """
 
     env: str = "hopper"
-    """Task: hopper, walker2d, halfcheetah, ant, humanoid, inverted_pendulum, inverted_double_pendulum,
-    probe/linear, probe/categorical, probe/tabular, or brax/NAME."""
+    """Task: hopper, walker2d, halfcheetah, ant, ant-contact (with the contact forces that the published ants
+    read), humanoid, inverted_pendulum, inverted_double_pendulum, probe/linear, probe/categorical,
+    probe/tabular, probe/chain, or brax/NAME."""
     physics: str = "auto"
     """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
     mjx on an accelerator."""

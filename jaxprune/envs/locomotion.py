@@ -4,6 +4,7 @@ Every task follows Gymnasium's `-v4` environment of the same name, a descendant 
 https://gymnasium.farama.org/environments/mujoco/. The episodes last at most `HORIZON` steps. Units are SI.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -129,6 +130,27 @@ ant = Task(
 )
 
 
+def _contact_forces(motion: Motion) -> Float[Array, " forces"]:
+    return jnp.clip(motion.readings["cfrc_ext"], -1.0, 1.0).ravel()
+
+
+def _ant_contact_observation(motion: Motion) -> Float[Array, " obs"]:
+    return jnp.concatenate([_ant_observation(motion), _contact_forces(motion)])
+
+
+def _ant_contact_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+    return _ant_reward(before, after) - 5e-4 * jnp.square(_contact_forces(after)).sum()
+
+
+ant_contact = replace(
+    ant,
+    observe=_ant_contact_observation,
+    reward=_ant_contact_reward,
+    readings=("xpos", "cfrc_ext"),
+)
+"""Gymnasium's ant with `use_contact_forces=True`: the 111 features that the published agents read."""
+
+
 def _humanoid_observation(motion: Motion) -> Float[Array, " obs"]:
     read = motion.readings
     parts = (read["cinert"], read["cvel"], read["qfrc_actuator"], read["cfrc_ext"])
@@ -222,6 +244,7 @@ TASKS = {
     "walker2d": walker2d,
     "halfcheetah": halfcheetah,
     "ant": ant,
+    "ant-contact": ant_contact,
     "humanoid": humanoid,
     "inverted_pendulum": inverted_pendulum,
     "inverted_double_pendulum": inverted_double_pendulum,

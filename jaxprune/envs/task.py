@@ -41,6 +41,9 @@ class Task:
     reward: (Motion before, Motion after) -> [], what the step earns before its effort is charged.
     effort: a step costs `effort * sum_i action_i^2`; 0 where the task charges nothing.
     readings: the fields of `mjData` that these functions read.
+    mjx_iterations, mjx_ls_iterations: limits that MJX's constraint solver and its line search get, as low as
+        the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. In
+        float32 the solver hardly ever meets its tolerance, so the limits are the work it does.
     """
 
     xml: str
@@ -53,6 +56,8 @@ class Task:
     terminate: Callable[[Motion], Bool[Array, ""]]
     effort: float = 0.0
     readings: tuple[str, ...] = ()
+    mjx_iterations: int | None = None
+    mjx_ls_iterations: int | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def test_start_noise_has_gymnasiums_distribution(task):
         "walker2d": (("uniform", 5e-3), ("uniform", 5e-3)),
         "halfcheetah": (("uniform", 0.1), ("normal", 0.1)),
         "ant": (("uniform", 0.1), ("normal", 0.1)),
+        "ant-contact": (("uniform", 0.1), ("normal", 0.1)),
         "humanoid": (("uniform", 1e-2), ("uniform", 1e-2)),
         "inverted_pendulum": (("uniform", 0.01), ("uniform", 0.01)),
         "inverted_double_pendulum": (("uniform", 0.1), ("normal", 0.1)),
