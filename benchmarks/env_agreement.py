@@ -11,30 +11,34 @@ import os
 import platform
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 import gymnasium
 import jax
 import mujoco
 import numpy as np
 
-from jaxprune.envs import Transition, make, mjx, model, native
+from jaxprune.envs import Environment, Transition, make, mjx, model, native
 from jaxprune.envs.episode import begin
 from jaxprune.envs.locomotion import HORIZON, TASKS
+from jaxprune.envs.task import Engine, Task, embody
 
 GYMNASIUM = {
     "hopper": "Hopper-v4",
     "walker2d": "Walker2d-v4",
     "halfcheetah": "HalfCheetah-v4",
     "ant": "Ant-v4",
+    "ant-contact": "Ant-v4",
     "humanoid": "Humanoid-v4",
     "inverted_pendulum": "InvertedPendulum-v4",
     "inverted_double_pendulum": "InvertedDoublePendulum-v4",
 }
+OPTIONS = {"ant-contact": {"use_contact_forces": True}}
 
 # `native` computes in float64, as Gymnasium does, so what remains is the rounding to float32. The reward of
 # the halfcheetah is a difference of two positions that may be far from 0, over 0.05 s. The PGS solver of the
@@ -85,18 +89,21 @@ def gymnasium_env(task: str) -> Iterator[gymnasium.Env]:
     """Gymnasium's environment; its notices (v4 is old) are dropped, its log with a temporary folder."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        env = gymnasium.make(GYMNASIUM[task]).unwrapped
+        env = gymnasium.make(GYMNASIUM[task], **OPTIONS.get(task, {})).unwrapped
         yield env
         env.close()
 
 
-def gymnasium_steps(task: str, count: int, seed: int = 0) -> Steps:
-    """`count` of Gymnasium's steps, each from a state met by random actions and rounded to float32."""
+def gymnasium_steps(task: str, count: int, seed: int = 0, reach: float = 1.0) -> Steps:
+    """`count` of Gymnasium's steps, each from a state met by random actions and rounded to float32.
+
+    The actions are uniform in `reach` times the range that they are clipped to.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     with gymnasium_env(task) as env:
         env.reset(seed=seed)
-        low, high = env.action_space.low, env.action_space.high
+        low, high = reach * env.action_space.low, reach * env.action_space.high
         for index in range(count):
             # the step to compare starts where the last one ended, so it is a step of the walk as well
             qpos, qvel = (array.astype(np.float32) for array in (env.data.qpos, env.data.qvel))
@@ -126,17 +133,51 @@ def round_friction() -> Iterator[None]:
         model.load = load
 
 
-def one_step(task: str, physics: str, steps: Steps) -> Transition:
-    """The same steps in our environment."""
-    env = make(task, physics)
-    engine = {"native": native, "mjx": mjx}[physics].engine(TASKS[task])
+def stepper(env: Environment, task: Task, engine: Engine) -> Callable[..., Transition]:
+    """[step] qpos, qvel, action -> what one step of `env` yields from there."""
 
     def step(qpos: jax.Array, qvel: jax.Array, action: jax.Array) -> Transition:
         motion = engine.start(qpos, qvel)
-        _, transition = env.step(begin(motion, TASKS[task].observe(motion)), action)
+        _, transition = env.step(begin(motion, task.observe(motion)), action)
         return transition
 
-    return jax.device_get(jax.jit(jax.vmap(step))(steps.qpos, steps.qvel, steps.action))
+    return jax.jit(jax.vmap(step))
+
+
+def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> Transition:
+    """The same steps in our environment."""
+    engine = {"native": native, "mjx": mjx}[physics].engine(TASKS[task])
+    step = stepper(make(task, physics, charge=charge), TASKS[task], engine)
+    return jax.device_get(step(steps.qpos, steps.qvel, steps.action))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """MJX under some limits of its solver (None: those of the file): agreement with `native`, and cost."""
+
+    iterations: int | None
+    ls_iterations: int | None
+    found: Differences
+    steps_per_second: float
+    compile_seconds: float
+
+
+def try_limits(
+    task: str, iterations: int | None, ls_iterations: int | None, steps: Steps, theirs: Transition
+) -> Tried:
+    """The same steps under these limits, compiled anew and timed once."""
+    limited = replace(TASKS[task], mjx_iterations=iterations, mjx_ls_iterations=ls_iterations)
+    engine = mjx.engine(limited)
+    step = stepper(embody(task, limited, "mjx", engine, HORIZON, "clipped"), limited, engine)
+    arguments = (steps.qpos, steps.qvel, steps.action)
+    start = perf_counter()
+    compiled = step.lower(*arguments).compile()
+    compile_seconds = perf_counter() - start
+    jax.block_until_ready(compiled(*arguments))
+    start = perf_counter()
+    ours = jax.device_get(compiled(*arguments))
+    rate = len(steps.reward) / (perf_counter() - start)
+    return Tried(iterations, ls_iterations, differences(ours, theirs), rate, compile_seconds)
 
 
 def differences(ours: Transition, theirs: Steps | Transition) -> Differences:

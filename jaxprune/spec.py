@@ -17,6 +17,7 @@ PUBLISHED_EPS = {
     "walker2d": 0.05,
     "halfcheetah": 0.15,
     "ant": 0.15,
+    "ant-contact": 0.15,
     "humanoid": 0.075,
 }
 """l_inf budgets of the published tables, in the normalised space."""
@@ -47,11 +48,15 @@ class SweepSpec:
     """
 
     env: str = "hopper"
-    """Task: hopper, walker2d, halfcheetah, ant, humanoid, inverted_pendulum, inverted_double_pendulum,
-    probe/linear, probe/categorical, probe/tabular, or brax/NAME."""
+    """Task: hopper, walker2d, halfcheetah, ant, ant-contact (with the contact forces that the published ants
+    read), humanoid, inverted_pendulum, inverted_double_pendulum, probe/linear, probe/categorical,
+    probe/tabular, probe/chain, or brax/NAME."""
     physics: str = "auto"
     """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
     mjx on an accelerator."""
+    charge: str = "clipped"
+    """Action that the reward's effort is charged for: clipped (to the task's range, as in the published
+    tables) or raw (as Gymnasium does)."""
     sparsities: str | tuple[float, ...] = "0:0.9:0.1"
     """Share of the policy's weights that is zero, per member: start:stop:step (stop included) or a
     comma list."""
@@ -143,6 +148,7 @@ class SweepSpec:
         known = envs.physics_names(self.env)
         if self.physics not in ("auto", *known):
             raise unknown_name("physics", self.physics, ("auto", *known))
+        envs.check_charge(self.env, self.charge)
         _each_once("sparsities", self.sparsities)
         _each_once("eps", self.budgets)
         _each_once("attacks", self.attacks)

@@ -20,11 +20,15 @@ __all__ = [
     "EnvState",
     "Environment",
     "Transition",
+    "check_charge",
     "make",
     "physics_names",
     "step_or_reset",
     "tasks",
 ]
+
+CHARGES = ("clipped", "raw")
+"""The actions that effort can be charged for."""
 
 _PROBES = {
     "probe/linear": probes.linear,
@@ -69,7 +73,23 @@ def physics_names(task: str) -> tuple[str, ...]:
     raise unknown_name("task", task, tasks())
 
 
-def make(task: str, physics: str = "auto", horizon: int | None = None) -> Environment:
+def check_charge(task: str, charge: str) -> None:
+    """Raise SpecError unless the effort of `task` can be charged for the actions that `charge` names.
+
+    Raw actions are for the tasks of Gymnasium that charge effort. The pendulums charge none, and the rewards
+    of Brax's tasks and of the probes are defined for clipped actions.
+    """
+    if charge not in CHARGES:
+        raise unknown_name("charge", charge, CHARGES)
+    if charge == "raw" and not (task in locomotion.TASKS and locomotion.TASKS[task].effort > 0):
+        raise SpecError(
+            f"charge: 'raw' is for Gymnasium's tasks with a cost of effort; {task} allows only 'clipped'"
+        )
+
+
+def make(
+    task: str, physics: str = "auto", horizon: int | None = None, charge: str = "clipped"
+) -> Environment:
     """The environment of `task` under `physics`. Made once: the same names give the same object.
 
     Args:
@@ -77,9 +97,13 @@ def make(task: str, physics: str = "auto", horizon: int | None = None) -> Enviro
         physics: one of `physics_names(task)`, or "auto". For the gym-MuJoCo tasks that is "native" where JAX
             computes on a CPU and "mjx" on accelerators.
         horizon: steps after which an episode is truncated; None for the task's own.
+        charge: the action that the reward's effort is charged for. "clipped": the one clipped to the task's
+            range, as in the published tables. "raw": the one before clipping, as in Gymnasium; see
+            `check_charge`. Inside the range the two agree.
 
     Raises:
-        SpecError: there is no such task, this physics cannot move it, or the horizon is not positive.
+        SpecError: there is no such task, this physics cannot move it, its effort cannot be charged so, or the
+            horizon is not positive.
     """
     known = physics_names(task)
     if physics == "auto":
@@ -89,12 +113,13 @@ def make(task: str, physics: str = "auto", horizon: int | None = None) -> Enviro
         raise unknown_name(f"physics of {task}", physics, ("auto", *known))
     if horizon is not None and horizon < 1:
         raise SpecError(f"horizon: {horizon} steps; an episode has at least 1")
-    return _build(task, physics, horizon)
+    check_charge(task, charge)
+    return _build(task, physics, horizon, charge)
 
 
 # The engines are imported here: MJX and Brax take seconds, and most programs need one engine.
 @cache
-def _build(task: str, physics: str, horizon: int | None) -> Environment:
+def _build(task: str, physics: str, horizon: int | None, charge: str) -> Environment:
     if task in _PROBES:
         return _PROBES[task](horizon=horizon or probes.HORIZON)
     if task in _BRAX:
@@ -108,4 +133,4 @@ def _build(task: str, physics: str, horizon: int | None) -> Environment:
     else:
         from jaxprune.envs.mjx import engine
     body = locomotion.TASKS[task]
-    return embody(task, body, physics, engine(body), horizon or locomotion.HORIZON)
+    return embody(task, body, physics, engine(body), horizon or locomotion.HORIZON, charge)

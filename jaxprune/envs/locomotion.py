@@ -4,6 +4,7 @@ Every task follows Gymnasium's `-v4` environment of the same name, a descendant 
 https://gymnasium.farama.org/environments/mujoco/. The episodes last at most `HORIZON` steps. Units are SI.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -33,10 +34,6 @@ def _never(after: Motion) -> Bool[Array, ""]:
     return jnp.zeros((), bool)
 
 
-def _effort(action: Float[Array, " act"]) -> Float[Array, ""]:
-    return jnp.square(action).sum()
-
-
 def _speed(before: Array, after: Array, period: float) -> Float[Array, ""]:
     """Mean forward speed in m/s over a control period of `period` seconds."""
     return (after - before) / period
@@ -49,10 +46,8 @@ def _planar_observation(motion: Motion, fastest: float = jnp.inf) -> Float[Array
     return jnp.concatenate([motion.qpos[1:], jnp.clip(motion.qvel, -fastest, fastest)])
 
 
-def _planar_reward(
-    before: Motion, action: Float[Array, " act"], after: Motion, *, period: float, effort: float, alive: float
-) -> Float[Array, ""]:
-    return _speed(before.qpos[0], after.qpos[0], period) + alive - effort * _effort(action)
+def _planar_reward(before: Motion, after: Motion, *, period: float, alive: float) -> Float[Array, ""]:
+    return _speed(before.qpos[0], after.qpos[0], period) + alive
 
 
 def _hopper_fell(after: Motion) -> Bool[Array, ""]:
@@ -73,8 +68,9 @@ hopper = Task(
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
     observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, effort=1e-3, alive=1.0),
+    reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_hopper_fell,
+    effort=1e-3,
 )
 
 walker2d = Task(
@@ -84,8 +80,9 @@ walker2d = Task(
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
     observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, effort=1e-3, alive=1.0),
+    reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_walker_fell,
+    effort=1e-3,
 )
 
 halfcheetah = Task(
@@ -95,8 +92,9 @@ halfcheetah = Task(
     position_noise=uniform(0.1),
     velocity_noise=normal(0.1),
     observe=_planar_observation,
-    reward=partial(_planar_reward, period=0.05, effort=0.1, alive=0.0),
+    reward=partial(_planar_reward, period=0.05, alive=0.0),
     terminate=_never,
+    effort=0.1,
 )
 
 
@@ -107,10 +105,10 @@ def _ant_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel])
 
 
-def _ant_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _ant_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     torso = 1
     speed = _speed(before.readings["xpos"][torso, 0], after.readings["xpos"][torso, 0], period=0.05)
-    return speed + 1.0 - 0.5 * _effort(action)
+    return speed + 1.0
 
 
 def _ant_fell(after: Motion) -> Bool[Array, ""]:
@@ -127,8 +125,30 @@ ant = Task(
     observe=_ant_observation,
     reward=_ant_reward,
     terminate=_ant_fell,
+    effort=0.5,
     readings=("xpos",),
 )
+
+
+def _contact_forces(motion: Motion) -> Float[Array, " forces"]:
+    return jnp.clip(motion.readings["cfrc_ext"], -1.0, 1.0).ravel()
+
+
+def _ant_contact_observation(motion: Motion) -> Float[Array, " obs"]:
+    return jnp.concatenate([_ant_observation(motion), _contact_forces(motion)])
+
+
+def _ant_contact_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+    return _ant_reward(before, after) - 5e-4 * jnp.square(_contact_forces(after)).sum()
+
+
+ant_contact = replace(
+    ant,
+    observe=_ant_contact_observation,
+    reward=_ant_contact_reward,
+    readings=("xpos", "cfrc_ext"),
+)
+"""Gymnasium's ant with `use_contact_forces=True`: the 111 features that the published agents read."""
 
 
 def _humanoid_observation(motion: Motion) -> Float[Array, " obs"]:
@@ -137,11 +157,11 @@ def _humanoid_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel, *(part.ravel() for part in parts)])
 
 
-def _humanoid_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _humanoid_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     world = 0  # the subtree of the world is the whole body
     centre_before, centre_after = before.readings["subtree_com"], after.readings["subtree_com"]
     speed = _speed(centre_before[world, 0], centre_after[world, 0], period=0.015)
-    return 1.25 * speed + 5.0 - 0.1 * _effort(action)
+    return 1.25 * speed + 5.0
 
 
 def _humanoid_fell(after: Motion) -> Bool[Array, ""]:
@@ -157,6 +177,7 @@ humanoid = Task(
     observe=_humanoid_observation,
     reward=_humanoid_reward,
     terminate=_humanoid_fell,
+    effort=0.1,
     readings=("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "subtree_com"),
 )
 
@@ -168,7 +189,7 @@ def _pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos, motion.qvel])
 
 
-def _pendulum_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     return jnp.ones(())
 
 
@@ -195,7 +216,7 @@ def _double_pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([cart, jnp.sin(angles), jnp.cos(angles), rates])
 
 
-def _double_pendulum_reward(before: Motion, action: Float[Array, " act"], after: Motion) -> Float[Array, ""]:
+def _double_pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
     tip_x, _, tip_height = after.readings["site_xpos"][0]
     _, first, second = after.qvel
     off_target = 0.01 * tip_x**2 + (tip_height - 2.0) ** 2
@@ -223,6 +244,7 @@ TASKS = {
     "walker2d": walker2d,
     "halfcheetah": halfcheetah,
     "ant": ant,
+    "ant-contact": ant_contact,
     "humanoid": humanoid,
     "inverted_pendulum": inverted_pendulum,
     "inverted_double_pendulum": inverted_double_pendulum,

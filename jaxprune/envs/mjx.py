@@ -25,6 +25,8 @@ def engine(task: Task) -> Engine:
     """The MJX engine for the body of `task`."""
     body = model.load(task.xml)
     body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    body.opt.iterations = task.mjx_iterations or body.opt.iterations
+    body.opt.ls_iterations = task.mjx_ls_iterations or body.opt.ls_iterations
     compiled = mjx.put_model(body)
 
     def place(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> mjx.Data:

@@ -72,6 +72,7 @@ def linear(horizon: int = HORIZON) -> Environment:
         reset=reset,
         step=step,
         reward_range=(0.0, 1.0),
+        terminates=False,
     )
 
 

@@ -114,6 +114,7 @@ def environment(task: str, mdp: MDP, horizon: int) -> Environment:
     states, actions = mdp.reward.shape
     cumulative = mdp.transition.cumsum(axis=-1)
     cumulative[np.isclose(cumulative, 1.0, rtol=0.0, atol=1e-9)] = 1.0  # rounding must not end an episode
+    ends = bool((cumulative[..., -1] < 1.0).any())
     cumulative, rewards = (jnp.asarray(table, jnp.float32) for table in (cumulative, mdp.reward))
 
     def reset(key: PRNGKeyArray) -> EnvState:
@@ -144,4 +145,5 @@ def environment(task: str, mdp: MDP, horizon: int) -> Environment:
         reset=reset,
         step=step,
         reward_range=(0.0, 1.0),
+        terminates=ends,
     )

@@ -10,8 +10,9 @@ PyTorch is not needed: `torch_files.py` reads its files.
 
 import io
 import json
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,23 @@ Arrays = dict[str, np.ndarray]
 """A network as its file names it: `{"affine_layers.0.weight": [out, in], ...}`."""
 
 SB3_ACTIVATIONS = {"Tanh": "tanh", "ReLU": "relu", "ELU": "elu", "SiLU": "swish"}
+
+READABLE = (
+    "feed-forward agents of the SA-PPO family (.npz, .model) and of Stable-Baselines3's PPO and A2C (.zip)"
+)
+
+KINDS = (
+    (r"(^|\.|_)(lstm|gru|rnn)", "a recurrent agent"),
+    (r"\.cnn\.|(^|\.)conv", "an agent that sees images"),
+    (r"^actor\.latent_pi\.", "a Stable-Baselines3 SAC or TQC agent"),
+    (r"^actor_target\.", "a Stable-Baselines3 TD3 or DDPG agent"),
+    (r"^q_net\.", "a Stable-Baselines3 DQN agent"),
+    (r"^quantile_net\.", "a Stable-Baselines3 QR-DQN agent"),
+)
+"""What an unreadable agent is, by a pattern that the name of one of its layers matches; the first that does."""
+
+NAMED = 3
+"""Layers to name of an agent of which we do not know what it is."""
 
 NPZ_COUNT = 2e6
 """Samples behind the filter of an `.npz`, which does not say: the length of the published runs."""
@@ -84,7 +102,9 @@ def _refusing(path: Path) -> Iterator[None]:
     except SpecError as error:
         raise SpecError(f"agent: {path}: {error}") from error
     except KeyError as error:
-        raise SpecError(f"agent: {path}: not an agent we know: it has no {error}") from error
+        raise SpecError(
+            f"agent: {path}: not an agent we know: it has no {error}; what can be read: {READABLE}"
+        ) from error
     except Exception as error:
         raise SpecError(f"agent: {path}: not an agent we can read: {error}") from error
 
@@ -120,7 +140,7 @@ def _network(arrays: Arrays, numbered: str, last: str) -> Params:
     names = [*sorted(hidden, key=lambda name: int(name.removeprefix(numbered))), last]
     strange = arrays.keys() - {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
     if strange:
-        raise SpecError(f"only feed-forward networks can be read; this one has {', '.join(sorted(strange))}")
+        raise SpecError(f"{_what_has(sorted(strange))}; what can be read: {READABLE}")
     network, width = {}, None
     for i, name in enumerate(names):
         weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
@@ -129,6 +149,15 @@ def _network(arrays: Arrays, numbered: str, last: str) -> Params:
         width = weight.shape[0]
         network[f"layer_{i}"] = {"kernel": _finite(name, weight.T), "bias": _finite(name, bias)}
     return network
+
+
+def _what_has(layers: Sequence[str]) -> str:
+    """What an agent with these layers, which have no place in ours, is."""
+    for pattern, kind in KINDS:
+        if any(re.search(pattern, layer) for layer in layers):
+            return kind
+    more = f" and {len(layers) - NAMED} more" if len(layers) > NAMED else ""
+    return f"an agent with unknown layers: {', '.join(layers[:NAMED])}{more}"
 
 
 def _filter(mean: np.ndarray, variance: np.ndarray, count: float, clip: object) -> Normalizer:
@@ -180,16 +209,16 @@ def _stable_baselines_agent(content: bytes) -> Agent:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         arrays = _arrays(read_torch(archive.read("policy.pth")))
         settings = json.loads(archive.read("data"))
-    # The settings hold the class both as a pickle, which we leave alone, and as readable text.
-    written = str(settings.get("policy_kwargs", {}).get("activation_fn", "torch.nn.modules.activation.Tanh"))
-    name = written.strip("<>'").rsplit(".", 1)[-1]
-    if name not in SB3_ACTIVATIONS:
-        raise SpecError(f"activation {name!r}; known: {', '.join(SB3_ACTIVATIONS)}")
     log_std = arrays.pop("log_std", None)
     value_names = {n for n in arrays if n.startswith(("mlp_extractor.value_net.", "value_net."))}
     value_arrays = {n: arrays.pop(n) for n in value_names}
     policy = _network(arrays, "mlp_extractor.policy_net.", "action_net")
     value = _network(value_arrays, "mlp_extractor.value_net.", "value_net")
+    # The settings hold the class both as a pickle, which we leave alone, and as readable text.
+    written = str(settings.get("policy_kwargs", {}).get("activation_fn", "torch.nn.modules.activation.Tanh"))
+    name = written.strip("<>'").rsplit(".", 1)[-1]
+    if name not in SB3_ACTIVATIONS:
+        raise SpecError(f"activation {name!r}; known: {', '.join(SB3_ACTIVATIONS)}")
     identity = normalizer.init(policy["layer_0"]["kernel"].shape[:1])
     return _agent(policy, log_std, value, identity, SB3_ACTIVATIONS[name])
 

@@ -95,4 +95,6 @@ def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversar
         reset=reset,
         step=step,
         reward_range=env.reward_range and (-env.reward_range[1], -env.reward_range[0]),
+        terminates=env.terminates,
+        charge=env.charge,
     )

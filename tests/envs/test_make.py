@@ -7,6 +7,7 @@ import pytest
 
 from jaxprune.envs import make, physics_names, tasks
 from jaxprune.errors import SpecError
+from jaxprune.spec import SweepSpec
 
 QUICK = [task for task in tasks() if not task.startswith("brax/")]
 
@@ -35,6 +36,59 @@ def test_a_wrong_name_is_answered_with_the_right_ones(task, physics, message):
 def test_a_horizon_is_positive():
     with pytest.raises(SpecError, match="horizon: 0 steps"):
         make("hopper", horizon=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "charge", "message"),
+    [
+        ("hopper", "row", r"charge: unknown name 'row'; did you mean 'raw'\? Known: clipped, raw$"),
+        ("probe/linear", "raw", r"charge: 'raw' is for Gymnasium's .* probe/linear allows only 'clipped'$"),
+        ("probe/chain", "raw", "allows only 'clipped'"),
+        ("brax/hopper", "raw", "brax/hopper allows only 'clipped'"),
+        ("inverted_pendulum", "raw", "inverted_pendulum allows only 'clipped'"),
+    ],
+)
+def test_a_charge_that_makes_no_sense_is_refused(task, charge, message):
+    with pytest.raises(SpecError, match=message):
+        make(task, charge=charge)
+    with pytest.raises(SpecError, match=message):
+        SweepSpec(env=task, charge=charge)
+
+
+def test_an_environment_says_its_charge():
+    assert make("hopper").charge == make("probe/linear").charge == "clipped"
+    assert make("hopper", charge="raw").charge == SweepSpec(charge="raw").charge == "raw"
+
+
+# what is known of each; physics can fail under finite actions, so every body's episode can end early
+NEVER_ENDS_EARLY = {"probe/linear", "probe/tabular"}
+
+
+@pytest.mark.parametrize("task", QUICK)
+def test_terminates_says_whether_an_episode_can_end_early(task):
+    assert make(task).terminates == (task not in NEVER_ENDS_EARLY)
+
+
+@pytest.mark.parametrize("task", [task for task in QUICK if task.startswith("probe/")])
+def test_random_actions_end_the_episodes_that_can_end(task):
+    env = make(task, horizon=8)
+    space = env.action_space
+
+    def episode(key):
+        def step(state, key):
+            action = (
+                jax.random.randint(key, (), 0, space.size)
+                if space.discrete
+                else 3.0 * jax.random.normal(key, (space.size,))
+            )
+            state, transition = env.step(state, action)
+            return state, transition.terminated
+
+        start, *keys = jax.random.split(key, 9)
+        return jax.lax.scan(step, env.reset(start), jnp.stack(keys))[1].any()
+
+    ended = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 200))
+    assert ended.any() == env.terminates
 
 
 def test_auto_is_native_on_a_cpu_and_environments_are_made_once():

@@ -43,6 +43,7 @@ def test_start_noise_has_gymnasiums_distribution(task):
         "walker2d": (("uniform", 5e-3), ("uniform", 5e-3)),
         "halfcheetah": (("uniform", 0.1), ("normal", 0.1)),
         "ant": (("uniform", 0.1), ("normal", 0.1)),
+        "ant-contact": (("uniform", 0.1), ("normal", 0.1)),
         "humanoid": (("uniform", 1e-2), ("uniform", 1e-2)),
         "inverted_pendulum": (("uniform", 0.01), ("uniform", 0.01)),
         "inverted_double_pendulum": (("uniform", 0.1), ("normal", 0.1)),
@@ -92,6 +93,15 @@ def test_actions_are_clipped_before_they_cost():
     env = make("halfcheetah", "native")
     state = env.reset(jax.random.key(0))
     assert_equal(env.step(state, jnp.full(6, 7.0)), env.step(state, jnp.ones(6)))
+
+
+def test_raw_actions_cost_what_they_are_and_move_no_more():
+    env, raw = make("halfcheetah", "native"), make("halfcheetah", "native", charge="raw")
+    state = env.reset(jax.random.key(0))
+    (clipped_state, clipped), (raw_state, beyond) = (e.step(state, jnp.full(6, 2.0)) for e in (env, raw))
+    assert_equal(clipped_state, raw_state)
+    np.testing.assert_allclose(clipped.reward - beyond.reward, 0.1 * 6 * (2.0**2 - 1.0**2), rtol=1e-5)
+    assert_equal(env.step(state, jnp.full(6, 0.7)), raw.step(state, jnp.full(6, 0.7)))
 
 
 @pytest.mark.parametrize("task", KINDS)

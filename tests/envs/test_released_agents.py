@@ -30,9 +30,9 @@ def apply(network, x):
     return weight @ x + bias
 
 
-def returns(arrays, eps):
+def returns(arrays, eps, charge="clipped"):
     """[episode] returns of the deterministic victim, its normalised observation moved by the adversary."""
-    env = make("halfcheetah", "native")
+    env = make("halfcheetah", "native", charge=charge)
     policy, adversary = layers(arrays, "policy_model"), layers(arrays, "adversary_policy_model")
 
     def step(state, _):
@@ -51,13 +51,30 @@ def returns(arrays, eps):
     return found
 
 
-@pytest.mark.skipif(not AGENTS.is_dir(), reason="the released agents are not at ../shared/released_agents")
+def read(victim):
+    with np.load(AGENTS / f"attack-{victim}-halfcheetah.npz") as file:
+        return {name: np.float32(array) for name, array in file.items()}
+
+
+needs_agents = pytest.mark.skipif(
+    not AGENTS.is_dir(), reason="the released agents are not at ../shared/released_agents"
+)
+
+
+@needs_agents
 @pytest.mark.parametrize("victim", SEEN)
 def test_returns_are_those_seen_in_gymnasium(victim, record_property):
-    with np.load(AGENTS / f"attack-{victim}-halfcheetah.npz") as file:
-        arrays = {name: np.float32(array) for name, array in file.items()}
+    arrays = read(victim)
     natural, attacked = (float(returns(arrays, eps).mean()) for eps in (0.0, EPS))
     record_property("returns", (natural, attacked))
     seen_natural, seen_attacked = SEEN[victim]
     assert natural == pytest.approx(seen_natural, rel=0.03)
     assert attacked == pytest.approx(seen_attacked, rel=0.1, abs=120)
+
+
+@needs_agents
+def test_atla_pays_for_the_actions_it_asks_for_where_raw_ones_are_charged(record_property):
+    clipped, raw = (returns(read("atla-ppo"), 0.0, charge).mean() for charge in ("clipped", "raw"))
+    record_property("returns", (float(clipped), float(raw)))
+    assert clipped == pytest.approx(5607, rel=0.015)
+    assert raw == pytest.approx(5383, rel=0.015)  # as Gymnasium's own reward adds up to

@@ -265,6 +265,74 @@ def test_stable_baselines_activation(tmp_path):
 # --- What is refused -------------------------------------------------------------------------------------
 
 
+def linear(*names):
+    return [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+
+
+def mlp(name):
+    return linear(f"{name}.0", f"{name}.2", f"{name}.4")
+
+
+LATENT = ("actor.latent_pi.0", "actor.latent_pi.2", "actor.mu", "actor.log_std")
+LSTM = [
+    f"{name}.{part}_{side}_l0"
+    for name in ("lstm_actor", "lstm_critic")
+    for part in ("weight", "bias")
+    for side in ("ih", "hh")
+]
+ACTOR_CRITIC = linear("mlp_extractor.policy_net.0", "mlp_extractor.value_net.0", "action_net", "value_net")
+
+# the names under which Stable-Baselines3 (and its contrib package) saves the layers of each kind
+OTHERS = {
+    "SAC or TQC": linear(*LATENT)
+    + [
+        name
+        for critic in ("critic", "critic_target")
+        for q in ("qf0", "qf1")
+        for name in mlp(f"{critic}.{q}")
+    ],
+    "TD3 or DDPG": [
+        name
+        for layer in ("actor.mu", "actor_target.mu", "critic.qf0", "critic.qf1", "critic_target.qf0")
+        for name in mlp(layer)
+    ],
+    "DQN": mlp("q_net.q_net") + mlp("q_net_target.q_net"),
+    "QR-DQN": mlp("quantile_net.quantile_net") + mlp("quantile_net_target.quantile_net"),
+    "recurrent": ACTOR_CRITIC + LSTM,
+    "images": linear("features_extractor.cnn.0", "features_extractor.cnn.2", "features_extractor.linear.0")
+    + ACTOR_CRITIC,
+}
+
+
+def saved_as(path, names):
+    tensors = OrderedDict(
+        (name, Tensor(draw(2, 2) if name.endswith("weight") else draw(2))) for name in names
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", json.dumps({"policy_kwargs": {"activation_fn": "torch.nn.GELU"}}))
+        archive.writestr("policy.pth", torch_zip(tensors))
+    return path
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_an_agent_of_another_kind_is_named_and_so_is_what_can_be_read(tmp_path, kind):
+    with pytest.raises(SpecError) as refused:
+        read_agent(saved_as(tmp_path / "agent.zip", OTHERS[kind]))
+    what = {"recurrent": "a recurrent agent", "images": "an agent that sees images"}
+    message = str(refused.value)
+    assert f": {what.get(kind, f'a Stable-Baselines3 {kind} agent')}; what can be read: " in message
+    assert message.endswith("the SA-PPO family (.npz, .model) and of Stable-Baselines3's PPO and A2C (.zip)")
+    assert not any(name in message for name in OTHERS[kind])
+
+
+def test_of_unknown_layers_three_are_named(tmp_path):
+    names = ACTOR_CRITIC + linear(*(f"gate.{i}" for i in range(10)))
+    with pytest.raises(
+        SpecError, match=r"unknown layers: gate.0.bias, gate.0.weight, gate.1.bias and 17 more;"
+    ):
+        read_agent(saved_as(tmp_path / "agent.zip", names))
+
+
 def test_wrong_sizes_are_both_named(tmp_path):
     agent = read_agent(npz(tmp_path / "a.npz", sa_ppo()))
     with pytest.raises(SpecError, match=r"4 features to 2 actions.*11 features and 3 actions"):
@@ -326,7 +394,12 @@ def test_numbers_that_are_not_finite(tmp_path, bad):
 @pytest.mark.parametrize(
     ("part", "changes", "message"),
     [
-        ("policy_model", {"lstm.weight_ih_l0": draw(3, 3)}, "only feed-forward.*lstm.weight_ih_l0"),
+        (
+            "policy_model",
+            {"lstm.weight_ih_l0": draw(3, 3)},
+            "a recurrent agent; what can be read: feed-forward",
+        ),
+        ("policy_model", {"skip.weight": draw(3, 3)}, "unknown layers: skip.weight; what can be read"),
         ("policy_model", {"final_mean.weight": draw(ACT, 9)}, "fit no chain"),
         ("policy_model", {"log_stdev": draw(5)}, "log-std of shape"),
         ("val_model", {"affine_layers.0.weight": draw(8, 5)}, "value network does not map"),
