@@ -93,7 +93,7 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
 
 
 def _new_folder(arguments: Arguments, spec: BatterySpec, env: Environment) -> RunFolder:
-    """A folder that knows all that is needed to go on with this attack, the physics that was chosen included."""
+    """A folder that knows all that is needed to go on with this attack, the physics included."""
     folder = arguments.victims.new_folder(arguments.out, "attacks")
     source = replace(arguments.victims, physics=env.physics)
     folder.write_json(
@@ -106,8 +106,8 @@ def _new_folder(arguments: Arguments, spec: BatterySpec, env: Environment) -> Ru
 def _interrupted(arguments: Arguments) -> Arguments:
     """What the attack in the folder `resume` was asked to do.
 
-    Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or if
-    the command line asks for something else.
+    Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or
+    if the command line asks for something else.
     """
     path = arguments.resume
     asked = RunFolder(path, "attack.json").continuable()

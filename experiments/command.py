@@ -53,6 +53,6 @@ def refuse_changes(given: object, kept: object, where: Path) -> None:
         asked, held = getattr(given, field.name), getattr(kept, field.name)
         if f"--{field.name.replace('_', '-')}" in written and asked not in (held, "auto"):
             raise SpecError(
-                f"resume: {field.name} {asked} was asked for, but {where} was begun with {held}; leave it out, "
-                "or start another run"
+                f"resume: {field.name} {asked} was asked for, but {where} was begun with {held}; leave it "
+                "out, or start another run"
             )

@@ -85,8 +85,8 @@ class Source:
             asked = getattr(self, field)
             if asked not in (None, "auto", kept):
                 raise SpecError(
-                    f"{field}: {asked} was asked for, but the members of {self.run} were trained on {kept}; leave "
-                    "it out"
+                    f"{field}: {asked} was asked for, but the members of {self.run} were trained on {kept}; "
+                    "leave it out"
                 )
         env = environment(spec)
         like = jax.eval_shape(lambda: finished(spec, start(spec, env))._asdict())

@@ -41,7 +41,7 @@ def keep_compiled() -> None:
 def precision() -> str:
     """The arithmetic of policies, attacks and bounds: the number format, and that of matrix products.
 
-    Products ask for the highest precision wherever they are made, because a bound assumes it; on a CPU there is
-    no other.
+    Products ask for the highest precision wherever they are made, because a bound assumes it; a CPU has no
+    other.
     """
     return f"{jnp.zeros(()).dtype}, products highest"

@@ -84,7 +84,7 @@ def results(
                 "attackers_tried": int(attack != "none"),
                 "selection_mean": tally.total[member, budget, spec.episodes :].mean(dtype=np.float64),
                 "policy": "mode",
-                "charge": "clipped",
+                "charge": env.charge,
                 "diverged": diverged[member],
             }
         )

@@ -42,8 +42,8 @@ DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
 class RunFolder:
     """A run's files.
 
-    about: the name of the file with everything needed to repeat the run. checkpoints/: the training, to go on from.
-    population/: the trained members. NAME.parquet and .csv: the tables.
+    about: the name of the file with everything needed to repeat the run. checkpoints/: the training, to go on
+    from. population/: the trained members. NAME.parquet and .csv: the tables.
     """
 
     path: Path
@@ -96,8 +96,8 @@ class RunFolder:
         for name in DECISIVE:
             if then[name] != now[name]:
                 raise SpecError(
-                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}, with "
-                    f"which its tables would not be what they would have been; install {name}=={then[name]}"
+                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}: the "
+                    f"tables would not be what they would have been; install {name}=={then[name]}"
                 )
         return content
 
@@ -119,7 +119,8 @@ class RunFolder:
             )
         if content["precision"] != precision():
             raise SpecError(
-                f"run: {self.path} was computed in {content['precision']}, this program computes in {precision()}"
+                f"run: {self.path} was computed in {content['precision']}, this program computes in "
+                f"{precision()}"
             )
         return content
 

@@ -1,8 +1,8 @@
 """Random streams by purpose: whatever draws from a seed says what for, and no two purposes share a key.
 
-With JAX's default generator `fold_in(key, i)` equals `split(key, n)[i]`. So a stream that is set apart by a small
-number is the very key that another stream gets by splitting. Each purpose is therefore folded in first, as a
-tag of at least 2^31, which no split reaches.
+With JAX's default generator `fold_in(key, i)` equals `split(key, n)[i]`. So a stream that is set apart by a
+small number is the very key that another stream gets by splitting. Each purpose is therefore folded in first,
+as a tag of at least 2^31, which no split reaches.
 """
 
 from zlib import crc32

@@ -76,7 +76,7 @@ class Sweep:
 
 
 class Finished(NamedTuple):
-    """A trained population, all [member]: as it acts, with its masks taken off, and which members diverged."""
+    """A trained population, all [member]: as it acts, with the masks taken off, and who diverged."""
 
     agents: Agent
     unmasked: Agent
@@ -125,7 +125,7 @@ def resume(out: Path | str, watch: Watch = lambda update: None) -> Sweep:
 
 def environment(spec: SweepSpec) -> Environment:
     """The environment of a spec. Raises SpecError if the head does not fit the task's actions."""
-    env = envs.make(spec.env, spec.physics)
+    env = envs.make(spec.env, spec.physics, charge=spec.charge)
     needed = "categorical" if env.action_space.discrete else "gaussian"
     if spec.head not in ("auto", needed):
         raise SpecError(

@@ -7,5 +7,5 @@ DEFAULT_ERROR = 0.05
 
 
 def seeds_needed(error: float) -> int:
-    """Fewest paired seeds with which a two-sided sign-flip test can reject at this error: `2 / 2^n <= error`."""
+    """Fewest paired seeds with which a two-sided sign-flip test can reject: `2 / 2^n <= error`."""
     return ceil(log2(2 / error))

@@ -48,8 +48,8 @@ def run(
     """Attack every one of `agents` (leaves [member]) in `env`.
 
     What has been learned and measured is kept in `folder`, and taken from there where the same battery was
-    stopped before its end: the tables are the same as without the stop. `diverged` marks members whose training
-    left the finite numbers; they are attacked all the same.
+    stopped before its end: the tables are the same as without the stop. `diverged` marks members whose
+    training left the finite numbers; they are attacked all the same.
 
     Raises SpecError where the budget does not fit the observations.
     """

@@ -77,7 +77,7 @@ SCHEDULES = {
         Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once),
         Schedule(
             "gradual",
-            f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta 2017)",
+            f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta)",
             _cubic,
             for_good=False,
             settles=END,
