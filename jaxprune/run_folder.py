@@ -96,8 +96,8 @@ class RunFolder:
         for name in DECISIVE:
             if then[name] != now[name]:
                 raise SpecError(
-                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}: the "
-                    f"tables would not be what they would have been; install {name}=={then[name]}"
+                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}: "
+                    f"the tables would not be what they would have been; install {name}=={then[name]}"
                 )
         return content
 
