@@ -18,7 +18,7 @@ from jaxprune.battery import Battery, BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.interrupt import deferred_interrupt
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
-from jaxprune.report.numbers import interval, number
+from jaxprune.report.numbers import low_to_high, number
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 from jaxprune.sweep import Update
 
@@ -86,8 +86,7 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     budget = regret.select("norm", "space", "eps").unique()
     certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
     title = figures.heading(kinds)
-    worst = regret.filter(pl.col("attack") == STRONGEST).rename({"attacked_return": "return_mean"})
-    figures.save(figures.returns_figure(kinds, title, worst=worst), folder.path / "returns.png")
+    figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
     figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
     print_summary(open_console(), kinds, regret, certificates)
 
@@ -160,7 +159,7 @@ def _table(found: Battery) -> Table:
             f"{row['sparsity']:.2f}",
             f"{name} ({row['found_by']})" if name == STRONGEST else name,
             number(row["return_mean"]),
-            interval(row["return_low"], row["return_high"]),
+            low_to_high(row["return_low"], row["return_high"]),
             number(as_selected),
             number(row["return_median_attacker"]),
             str(row["attackers_tried"]),

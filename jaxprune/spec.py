@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from jaxprune import attacks, envs
-from jaxprune.analysis import DEFAULT_ERROR, seeds_needed
+from jaxprune.analysis import needed_pairs
 from jaxprune.attacks import NORMS, SPACES
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.policy import ACTIVATIONS
@@ -23,6 +23,7 @@ PUBLISHED_EPS = {
 """l_inf budgets of the published tables, in the normalised space."""
 
 DEFAULT_EPS = 0.1
+DEFAULT_ERROR = 0.05
 MOST_VALUES = 10_000
 """Of one range."""
 
@@ -211,7 +212,7 @@ class SweepSpec:
             return
         if not 0 < self.verdict_error < 1:
             raise SpecError(f"verdict_error: {self.verdict_error} must lie between 0 and 1, such as 0.05")
-        needed = seeds_needed(self.verdict_error)
+        needed = needed_pairs(self.verdict_error)
         if self.seeds < needed:
             raise SpecError(
                 f"seeds: {self.seeds} can give no verdict at an error of {self.verdict_error:g}; at least "

@@ -7,13 +7,15 @@ from jaxprune.analysis.certificates import (
     distance_quantity,
     smallest_bound,
 )
-from jaxprune.analysis.error_rate import DEFAULT_ERROR, seeds_needed
-from jaxprune.analysis.frontier import SWEET, best_average_score, sweet_spots
-from jaxprune.analysis.regret import STRONGEST, decompose, strongest
+from jaxprune.analysis.diverged import without_diverged
+from jaxprune.analysis.frontier import NOT_SHOWN, SWEET, WORSE, best_average_score, sweet_spots
+from jaxprune.analysis.power import SPREADS, Spread, detectable_difference
+from jaxprune.analysis.regret import STRONGEST, best_members, decompose, strongest
+from jaxprune.analysis.signflip import FLIPS, adjusted_p, needed_pairs, sign_flips
 from jaxprune.analysis.statistics import (
-    DEFAULT_BOOTSTRAP,
-    Bootstrap,
+    DEFAULT_INTERVAL,
     Estimate,
+    Student,
     across_seeds,
     interquartile_mean,
 )
@@ -34,27 +36,36 @@ __all__ = [
     "CERTIFICATES",
     "CLEAN",
     "CURVES",
-    "DEFAULT_BOOTSTRAP",
-    "DEFAULT_ERROR",
+    "DEFAULT_INTERVAL",
     "FAMILY",
+    "FLIPS",
+    "NOT_SHOWN",
     "RESULTS",
+    "SPREADS",
     "STATES",
     "STRONGEST",
     "SWEET",
-    "Bootstrap",
+    "WORSE",
     "Estimate",
+    "Spread",
+    "Student",
     "across_seeds",
+    "adjusted_p",
     "against_dense",
     "at_the_same_states",
     "audit",
     "best_average_score",
+    "best_members",
     "decompose",
+    "detectable_difference",
     "distance_quantity",
     "family_of",
     "interquartile_mean",
-    "seeds_needed",
+    "needed_pairs",
+    "sign_flips",
     "smallest_bound",
     "strongest",
     "sweet_spots",
     "validate",
+    "without_diverged",
 ]

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from jaxprune.analysis.diverged import without_diverged
 from jaxprune.analysis.tables import BUDGET, validate
 
 _BOUND = ("bound", "quantity", "monotone", "kind", *BUDGET)
@@ -23,7 +24,9 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
         ValueError: the table is malformed, or two dense members have the same seed.
     """
     validate(certificates, "certificates")
-    twin = (*_BOUND, "seed")
+    certificates = without_diverged(certificates)
+    place = (*_BOUND, "policy")
+    twin = (*place, "seed")
     dense = certificates.filter(pl.col("sparsity_asked") == 0).select(*twin, dense="value")
     if dense.select(twin).is_duplicated().any():
         raise ValueError(
@@ -33,7 +36,7 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
     return (
         certificates.filter(pl.col("sparsity_asked") > 0)
         .join(dense, on=twin, how="left")
-        .group_by(*_BOUND, "sparsity_asked")
+        .group_by(*place, "sparsity_asked")
         .agg(
             with_unmasked=pl.count("unmasked").cast(pl.Int64),
             above_unmasked=(value > pl.col("unmasked")).sum().cast(pl.Int64),
@@ -41,7 +44,7 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
             above_dense=(value > pl.col("dense")).sum().cast(pl.Int64),
             largest_ratio=(value / pl.col("dense")).fill_nan(None).max(),
         )
-        .sort(*_BOUND, "sparsity_asked")
+        .sort(*place, "sparsity_asked")
     )
 
 

@@ -26,20 +26,21 @@ _TERMS = (
 
 
 def strongest(results: pl.DataFrame) -> pl.DataFrame:
-    """For each member and budget, the attack that left the smallest mean return.
+    """For each member and budget, the attack that left the smallest `selection_mean`.
 
     The rows keep the columns of `results`, but `attack` reads "strongest", the new column `found_by` names
     the attack, and `attackers_tried` is summed over all attacks of that budget. Ties go to the first
     name. Clean episodes are no candidate, so a gap below zero stays visible: all attacks may be weak.
 
-    The smallest of several noisy means is biased downwards; what it is biased by grows with
-    `attackers_tried` and shrinks with `episodes`, which is why both are kept.
+    The smallest of several noisy means is too small, which is why the attack is chosen on other episodes
+    than those that `return_mean` is about. So `return_mean` is unbiased for the attack chosen, and another
+    attack may happen to have a smaller one.
     """
     cell = ("member", *BUDGET)
     return (
         results.filter(pl.col("attack") != CLEAN)
         .with_columns(found_by="attack", attackers_tried=pl.col("attackers_tried").sum().over(cell))
-        .sort("return_mean", "attack")
+        .sort("selection_mean", "attack")
         .unique(cell, keep="first", maintain_order=True)
         .with_columns(attack=pl.lit(STRONGEST))
         .sort(cell)
@@ -56,17 +57,20 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
                                 + J(pi_theta) - J(pi_m)        pruning_loss
                                 + J(pi_m) - J(pi_m o nu)       robustness_gap
 
-    adds up to `total` exactly, up to rounding. `J` is the mean undiscounted return over evaluation episodes.
+    adds up to `total` exactly, up to rounding. `J` is the mean undiscounted return over evaluation episodes,
+    `return_mean`; which attack is the strongest and which policy the best is chosen on other episodes
+    (`selection_mean`), so any term may be negative.
 
     Args:
         results: a table of schema `RESULTS`.
-        best_return: `J(pi*)` of the one environment in the table, where it is known. Otherwise it is the
-            largest mean clean return of any member of the same environment (task and physics) in the table.
+        best_return: `J(pi*)` of the one environment in the table, where it is known. Otherwise it is
+            estimated, by the clean `return_mean` of the member of the same environment (task and physics)
+            with the largest clean `selection_mean`, no diverged one.
 
     Returns:
         Columns `member`, those of `FAMILY`, `seed`, `sparsity_asked`, `sparsity`, `attack` (with rows
         "strongest"), those of `BUDGET`, `episodes`, `return_std`, `attackers_tried`, `found_by`,
-        the terms above and:
+        `diverged` (the member or its dense twin has), the terms above and:
 
         - `best_return`, `clean_return`, `attacked_return`, `dense_clean_return`, `dense_attacked_return`.
           In a "strongest" row the dense twin stands under its own strongest attack.
@@ -76,8 +80,8 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
           above zero.
 
         Without a dense twin that met the same attack, `clean_regret`, `pruning_loss`, `robustness_gain` and
-        the dense returns are null; `robustness_gap` and `total` are still there. Without attacks there are
-        no rows.
+        the dense returns are null; `robustness_gap` and `total` are still there. Where all members have
+        diverged, so are `best_return` and what it is part of. Without attacks there are no rows.
 
     Raises:
         ValueError: `results` is malformed, a member has no clean row, two members share seed, family and
@@ -93,16 +97,18 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
             strongest(results),
         ]
     ).rename({"return_mean": "attacked_return"})
-    members = attacked.join(clean, on="member").join(_best(results, best_return), on=_ENVIRONMENT)
+    best = _best(results, best_return)
+    members = attacked.join(clean, on="member").join(best, on=_ENVIRONMENT, how="left")
     dense = members.filter(pl.col("sparsity_asked") == 0).select(
         *_TWIN,
         "attack",
         *BUDGET,
         dense_clean_return="clean_return",
         dense_attacked_return="attacked_return",
+        dense_diverged="diverged",
     )
     identity = ("member", *FAMILY, "seed", "sparsity_asked", "sparsity", "attack", *BUDGET)
-    counts = ("episodes", "return_std", "attackers_tried", "found_by")
+    counts = ("episodes", "return_std", "attackers_tried", "found_by", "diverged")
     return (
         members.join(dense, on=(*_TWIN, "attack", *BUDGET), how="left")
         .with_columns(
@@ -112,6 +118,7 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
             total=pl.col("best_return") - pl.col("attacked_return"),
             normalised_clean=_normalised("clean_return"),
             normalised_attacked=_normalised("attacked_return"),
+            diverged=pl.col("diverged") | pl.col("dense_diverged").fill_null(value=False),
         )
         .with_columns(
             robustness_gain=pl.col("dense_clean_return")
@@ -123,15 +130,24 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
     )
 
 
+def best_members(results: pl.DataFrame) -> pl.DataFrame:
+    """For each environment, the clean row of the best policy: the largest `selection_mean`, not diverged.
+
+    Ties go to the first member. An environment in which all have diverged has no row.
+    """
+    return (
+        results.filter(pl.col("attack") == CLEAN, ~pl.col("diverged"))
+        .sort("selection_mean", "member", descending=[True, False])
+        .unique(_ENVIRONMENT, keep="first", maintain_order=True)
+        .sort(_ENVIRONMENT)
+    )
+
+
 def _best(results: pl.DataFrame, best_return: float | None) -> pl.DataFrame:
     """`J(pi*)` of each environment."""
-    best = (
-        results.filter(pl.col("attack") == CLEAN)
-        .group_by(_ENVIRONMENT)
-        .agg(best_return=pl.col("return_mean").max())
-    )
     if best_return is None:
-        return best
+        return best_members(results).select(*_ENVIRONMENT, best_return="return_mean")
+    best = results.select(_ENVIRONMENT).unique()
     if best.height > 1:
         raise ValueError(
             f"best_return={best_return}: one number for {best.height} environments; "

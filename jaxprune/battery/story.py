@@ -28,7 +28,7 @@ class Battery(NamedTuple):
     """What came out, as tables.
 
     results: a row per member x attack x episode set ("selection", "fresh"), "none" and "strongest" included:
-    raw undiscounted returns under the chosen attacker, with a bootstrap interval of their mean over episodes.
+    raw undiscounted returns under the chosen attacker, with a Student interval of their mean over episodes.
     `return_median_attacker` is the median over the attackers of that kind (selection episodes).
     tried: a row per member x attack x attacker in the order tried, with the best of the first k.
     """

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool
 
-from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Bootstrap, decompose, validate
+from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Student, decompose, validate
 from jaxprune.battery.spec import BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Tally
@@ -31,17 +31,17 @@ def results_table(
     sparsity = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
     tried = {name: 0 if name == CLEAN else spec.attackers(name) for name in names}
     eps = max(spec.radii(env))
-    bootstrap = Bootstrap()
+    interval = Student()
     rows = []
     for member, share in enumerate(sparsity.tolist()):
         means = [tally.total[member].mean(-1, dtype=np.float64) for tally in selection]
-        hardest = 1 + int(np.argmin([mean.min() for mean in means[1:]]))
+        hardest = min(range(1, len(names)), key=lambda place: (means[place].min(), names[place]))
         kinds = [(name, place, tried[name]) for place, name in enumerate(names)]
         for name, place, attackers in [*kinds, (STRONGEST, hardest, sum(tried.values()))]:
             where = {"selection": (selection[place], means[place].argmin()), "fresh": (fresh, place)}
             for episode_set, (tally, column) in where.items():
                 total = tally.total[member, column]
-                mean, low, high = bootstrap.mean(total)
+                mean, low, high = interval.mean(total)
                 rows.append(
                     {
                         "member": member,
@@ -78,8 +78,7 @@ def of_a_run(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What the battery did to the members of a run, as the tables a sweep has: results, and their regret.
 
-    Of the fresh episodes. The regret is under the attack that selection called strongest: the smallest of
-    several means on the same episodes would be too small.
+    Of the fresh episodes. What is strongest was chosen by selection, as everywhere.
     """
     everyone = members(trained)
     who = {
@@ -98,11 +97,8 @@ def of_a_run(
     fresh = results.filter(pl.col("episode_set") == "fresh").join(pl.DataFrame(who), on="member")
     fresh = fresh.with_columns(**{name: pl.lit(value) for name, value in recipe.items()})
     kinds = fresh.filter(pl.col("attack") != STRONGEST)
-    chosen = fresh.filter(pl.col("attack").is_in([CLEAN, STRONGEST])).with_columns(attack="found_by")
-    of_kinds, of_chosen = (
-        validate(rows.select(RESULTS.names()).cast(RESULTS), "results") for rows in (kinds, chosen)
-    )
-    return of_kinds, decompose(of_chosen)
+    table = validate(kinds.select(RESULTS.names()).cast(RESULTS), "results")
+    return table, decompose(table)
 
 
 def tried_table(names: list[str], selection: list[Tally]) -> pl.DataFrame:

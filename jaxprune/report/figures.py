@@ -12,13 +12,14 @@ from matplotlib.ticker import EngFormatter
 
 from jaxprune.analysis import (
     CLEAN,
-    DEFAULT_BOOTSTRAP,
+    DEFAULT_INTERVAL,
     STRONGEST,
-    Bootstrap,
+    Student,
     across_seeds,
     distance_quantity,
     family_of,
     strongest,
+    without_diverged,
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.style import (
@@ -53,18 +54,24 @@ _TERMS = {  # from the bottom of the stack to its top
     "robustness_gap": ("robustness gap: pruned - pruned under attack", VERMILLION),
 }
 
+_OF_A_POLICY = ("tv", "return")  # quantities that are means over the episodes of a policy
+_ROOM = 0.5  # of the height that the values take, on either side, for intervals
+_CUT = ", cut at the edge"
+
 
 def heading(results: pl.DataFrame) -> str:
-    """What a table of results is about, in one line: task, physics, arm, pruning and number of seeds.
+    """What a table of results is about, in one line: task, physics, arm, pruning, seeds, and who diverged.
 
     Raises:
         ValueError: the table is empty or holds several families of members.
     """
     family = family_of(results)
     scope = {"layer": "per layer", "global": "over all layers"}.get(family["scope"], family["scope"])
+    lost = results.filter("diverged")["member"].n_unique()
+    diverged = f", {lost} of {results['member'].n_unique()} members diverged" if lost else ""
     return (
         f"{family['task']} on {family['physics']}, {family['arm']}, "
-        f"{family['schedule']} {family['score']} pruning {scope}, {_seeds(results)}"
+        f"{family['schedule']} {family['score']} pruning {scope}, {_seeds(results)}{diverged}"
     )
 
 
@@ -79,34 +86,33 @@ def save(figure: Figure, path: Path, dpi: int = 200) -> Path:
 def returns_figure(
     results: pl.DataFrame,
     title: str,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    interval: Student = DEFAULT_INTERVAL,
     panel: tuple[float, float] = (6.6, 4.6),
-    worst: pl.DataFrame | None = None,
 ) -> Figure:
     """Clean and attacked return against sparsity, one panel of `panel` inches per budget.
 
-    `worst` are the rows of the strongest attack, where it was chosen on other episodes than these; otherwise
-    it is the attack that left the smallest mean here.
-
-    Lines are means over seeds. The clean line and the strongest attack's carry the bootstrap interval as a
-    band; where there is one seed, a standard deviation of the episodes as thin bars instead.
+    The strongest attack of each member is the one that `strongest` chose, on other episodes than those shown.
+    Lines are means over seeds. The clean line and the strongest attack's carry Student's interval as a band,
+    cut where it would leave too little room for the returns; where there is one seed, a standard deviation of
+    the episodes as thin bars instead. Diverged members are left out.
 
     Raises:
         ValueError: the table has no row with an attack, or holds several families.
     """
     family_of(results)
+    results = without_diverged(results)
     clean = results.filter(pl.col("attack") == CLEAN)
     attacked = results.filter(pl.col("attack") != CLEAN)
-    worst = strongest(results) if worst is None else worst
+    worst = strongest(results)
     attacks, hues = attacked["attack"].unique().sort(), (*HUES, *MORE_HUES)
     figure, panels = panel_grid(
-        "Return against sparsity", title, _spread_note(results, bootstrap), budgets(attacked), panel
+        "Return against sparsity", title, _spread_note(results, interval), budgets(attacked), panel
     )
-    ends = []
+    ends, bands = [], _Bands()
     for axes, budget in panels:
         labels = [
-            _return_line(axes, "clean", clean, bootstrap, BLACK),
-            _return_line(axes, "strongest attack", worst.filter(budget), bootstrap, VERMILLION),
+            _return_line(axes, "clean", clean, interval, BLACK, bands),
+            _return_line(axes, "strongest attack", worst.filter(budget), interval, VERMILLION, bands),
         ]
         for index, attack in enumerate(attacks):
             rows = attacked.filter(budget, pl.col("attack") == attack)
@@ -116,9 +122,10 @@ def returns_figure(
                     "marker": MARKERS[index % len(MARKERS)],
                     "zorder": 3,
                 }
-                labels.append(_mean_line(axes, attack, _line(rows, "return_mean", bootstrap), **style))
+                labels.append(_mean_line(axes, attack, _line(rows, "return_mean", interval), **style))
         axes.set(xlabel=_SPARSITY, ylabel="mean return per episode")
         ends.append((axes, labels))
+    bands.draw(figure)
     _label_all(ends)
     return figure
 
@@ -128,43 +135,50 @@ def bounds_figure(
     certificates: pl.DataFrame,
     title: str,
     quantity: str | None = None,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    interval: Student = DEFAULT_INTERVAL,
     panel: tuple[float, float] = (6.6, 4.6),
 ) -> Figure:
     """Every bound on `quantity` (default: the policies' distance) against sparsity, on a log scale.
 
     Monotone bounds are solid, the others dashed, estimates (such as the largest value an attack found, below
     which no sound bound may lie) dotted with markers. Lines are means over seeds; zero and infinite values
-    have no place on the scale and are left out. There is one panel of `panel` inches per budget.
+    have no place on the scale and are left out, and so are diverged members. Bands are Student's intervals
+    over seeds, cut where they would leave too little room for the values. There is one panel of `panel`
+    inches per budget.
 
     Raises:
         ValueError: there is no certificate on `quantity`.
     """
     quantity = quantity or distance_quantity(certificates)
+    certificates = without_diverged(certificates)
     about = certificates.filter(pl.col("quantity") == quantity)
     if about.is_empty():
         raise ValueError(f"quantity={quantity!r}: no such rows; there are {_names(certificates, 'quantity')}")
     drawn = about.filter(pl.col("value").is_finite(), pl.col("value") > 0)
     note = "solid: monotone under pruning; dashed: not monotone; dotted: estimate, no bound"
     if about["seed"].n_unique() > 1:
-        note += f"\nbands: {bootstrap.confidence:.0%} bootstrap interval over {_seeds(about)}"
+        note += f"\nbands: {_interval_note(interval, about)}"
     figure, panels = panel_grid("Bounds against sparsity", title, note, budgets(about), panel)
     colors = {}  # no two lines of one style share one
     for of_style in (pl.col("monotone"), ~pl.col("monotone")):
         bounds = _names(about.filter(pl.col("kind") == "bound", of_style), "bound")
         colors |= dict(zip(bounds, cycle((VERMILLION, *HUES, *MORE_HUES)), strict=False))
-    ends = []
+    ends, bands = [], _Bands()
+    label = _QUANTITIES.get(quantity, quantity)
+    if quantity in _OF_A_POLICY:
+        label += f"\n(clean episodes of {' and '.join(_names(about, 'policy'))} actions)"
     for axes, budget in panels:
-        axes.set(yscale="log", xlabel=_SPARSITY, ylabel=_QUANTITIES.get(quantity, quantity))
+        axes.set(yscale="log", xlabel=_SPARSITY, ylabel=label)
         labels = []
         for (bound, monotone, kind), rows in drawn.filter(budget).group_by("bound", "monotone", "kind"):
             style = {"color": BLACK, "linestyle": ":", "marker": "o"}
             if kind == "bound":
                 style = {"color": colors[bound], "linestyle": "-" if monotone else "--"}
-            line = _line(rows, "value", bootstrap)
+            line = _line(rows, "value", interval)
             labels.append(_mean_line(axes, bound, line, **style))
-            _band(axes, line, style["color"])
+            bands.add(axes, line, rows["value"], style["color"])
         ends.append((axes, labels))
+    bands.draw(figure)
     _label_all(ends)
     return figure
 
@@ -173,29 +187,33 @@ def bounds_figure(
 def regret_figure(
     regret: pl.DataFrame,
     title: str,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    interval: Student = DEFAULT_INTERVAL,
     panel: tuple[float, float] = (6.6, 4.6),
 ) -> Figure:
     """The terms of the regret under the strongest attack, stacked; one panel of `panel` inches per budget.
 
     Positive terms are stacked upwards from zero and negative ones downwards. The marker is their sum, with
-    its bootstrap interval over seeds.
+    Student's interval over seeds, cut where it would leave too little room for the terms. Diverged members,
+    and those whose dense twin has diverged, are left out.
 
     Raises:
         ValueError: there are no rows of the strongest attack, or a member without a dense twin.
     """
-    rows = regret.filter(pl.col("attack") == STRONGEST)
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
     if rows.is_empty() or rows["pruning_loss"].has_nulls():
         raise ValueError(
             "regret: needs rows of the strongest attack, all with a dense twin (sparsity 0) of their seed"
         )
     note = "strongest attack of each member; terms below zero are stacked downwards"
     if rows["seed"].n_unique() > 1:
-        note += f"\nbars of the total: {bootstrap.confidence:.0%} bootstrap interval over {_seeds(rows)}"
+        note += f"\nbars of the total: {_interval_note(interval, rows)}"
     figure, panels = panel_grid("Where the return is lost", title, "", budgets(rows), panel)
+    bars = _Bands()
     for axes, budget in panels:
-        _stack(axes, rows.filter(budget), bootstrap)
+        _stack(axes, rows.filter(budget), interval, bars)
         axes.set(xlabel=_SPARSITY, ylabel="regret (return per episode)")
+    if bars.draw(figure):
+        note += _CUT
     legend = figure.legend(
         *panels[0][0].get_legend_handles_labels(),
         title=note,
@@ -255,36 +273,36 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
     return figure
 
 
-def _stack(axes: Axes, rows: pl.DataFrame, bootstrap: Bootstrap) -> None:
-    total = _line(rows, "total", bootstrap)
+def _stack(axes: Axes, rows: pl.DataFrame, interval: Student, bars: "_Bands") -> None:
+    total = _line(rows, "total", interval)
     places = np.arange(total.height)
     above, below = np.zeros(total.height), np.zeros(total.height)
     for term, (name, color) in _TERMS.items():
-        height = _line(rows, term, bootstrap)["mean"].to_numpy()
+        height = _line(rows, term, interval)["mean"].to_numpy()
         foot = np.where(height >= 0, above, below)
         axes.bar(places, height, 0.72, foot, color=color, label=name, edgecolor="white", linewidth=0.6)
         above += np.maximum(height, 0)
         below += np.minimum(height, 0)
-    axes.errorbar(
+    axes.plot(
         places,
-        total["mean"].to_numpy(),
-        yerr=None if total["low"].has_nulls() else _distances(total),
-        fmt="D",
+        total["mean"],
+        "D",
         color=BLACK,
         markerfacecolor="white",
-        capsize=3,
-        linewidth=1.2,
         label="total: best known - pruned under attack",
     )
+    bars.add(axes, total.with_columns(place=places), rows["total"], BLACK)
     axes.axhline(0, color=BLACK, linewidth=0.8)
     axes.set_xticks(places, [f"{sparsity:.2f}" for sparsity in total["sparsity"]])
     axes.grid(visible=False, axis="x")
 
 
-def _return_line(axes: Axes, name: str, rows: pl.DataFrame, bootstrap: Bootstrap, color: str) -> Label:
+def _return_line(
+    axes: Axes, name: str, rows: pl.DataFrame, interval: Student, color: str, bands: "_Bands"
+) -> Label:
     """A thick line of returns with what is known about its spread."""
-    line = _line(rows, "return_mean", bootstrap)
-    _band(axes, line, color)
+    line = _line(rows, "return_mean", interval)
+    bands.add(axes, line, rows["return_mean"], color)
     if rows["seed"].n_unique() == 1:
         episodes = rows.sort("sparsity")["return_std"]
         axes.errorbar(
@@ -298,15 +316,60 @@ def _mean_line(axes: Axes, name: str, line: pl.DataFrame, **style: object) -> La
     return Label(name, *line.select("sparsity", "mean").row(-1), style["color"])
 
 
-def _band(axes: Axes, line: pl.DataFrame, color: str) -> None:
-    known = line.drop_nulls("low")
-    axes.fill_between(known["sparsity"], known["low"], known["high"], color=color, alpha=0.15, linewidth=0)
+class _Bands:
+    """Intervals over seeds, drawn once the lines are, so that they do not decide the limits of the axes.
+
+    With two seeds an interval reaches nine standard deviations to either side. Limits are those of every
+    seed's value, and wider by at most `_ROOM` of that on either side where an interval needs it.
+    """
+
+    def __init__(self) -> None:
+        self._bands: list[tuple[Axes, pl.DataFrame, str]] = []
+        self._values: list[float] = []
+
+    def add(self, axes: Axes, line: pl.DataFrame, values: pl.Series, color: str) -> None:
+        """The interval of a `line` that is the mean of `values`; error bars where it has a column `place`."""
+        self._values += values.drop_nulls().to_list()
+        self._bands.append((axes, line.drop_nulls("low"), color))
+
+    def draw(self, figure: Figure) -> bool:
+        """Draw all intervals. Returns whether one is cut, and says so in the footnote if there is one."""
+        shown = [(axes, line, color) for axes, line, color in self._bands if not line.is_empty()]
+        if not shown:
+            return False
+        axes = shown[0][0]
+        ends = pl.concat([line.select("low", "high") for _, line, _ in shown])
+        scale = axes.yaxis.get_transform()
+        limits = scale.transform(np.array([*axes.get_ylim(), min(self._values), max(self._values)]))
+        bottom, top = limits.min(), limits.max()
+        room = _ROOM * (top - bottom)
+        with np.errstate(divide="ignore", invalid="ignore"):  # an interval below zero on a log scale is cut
+            low, high = scale.transform(ends["low"].to_numpy()), scale.transform(ends["high"].to_numpy())
+        low = np.nan_to_num(low, nan=-np.inf)
+        least, most = max(bottom - room, min(bottom, low.min())), min(top + room, max(top, high.max()))
+        limits = scale.inverted().transform(np.array([least, most]))
+        for axes, line, color in shown:
+            inside = line.with_columns(pl.col("low", "high").clip(*limits))
+            _interval(axes, inside, color)
+        axes.set_ylim(*limits)
+        cut = bool(low.min() < least or high.max() > most)
+        if cut and figure.get_supxlabel():
+            figure.supxlabel(figure.get_supxlabel() + _CUT)
+        return cut
 
 
-def _line(rows: pl.DataFrame, column: str, bootstrap: Bootstrap) -> pl.DataFrame:
+def _interval(axes: Axes, line: pl.DataFrame, color: str) -> None:
+    if "place" in line.columns:
+        reach = _distances(line)
+        axes.errorbar(line["place"], line["mean"], reach, fmt="none", ecolor=color, capsize=3, elinewidth=1.2)
+    else:
+        axes.fill_between(line["sparsity"], line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
+
+
+def _line(rows: pl.DataFrame, column: str, interval: Student) -> pl.DataFrame:
     """`column` over seeds, one row per sparsity asked, from the lowest `sparsity` achieved (its mean) up."""
     achieved = rows.group_by("sparsity_asked").agg(pl.col("sparsity").mean())
-    estimates = across_seeds(rows, ["sparsity_asked"], column, bootstrap)
+    estimates = across_seeds(rows, ["sparsity_asked"], column, interval)
     return estimates.join(achieved, on="sparsity_asked").sort("sparsity")
 
 
@@ -325,7 +388,7 @@ def _distances(line: pl.DataFrame) -> np.ndarray:
     """Lengths of the interval below and above the mean, `[2, sparsity]`, as error bars want them."""
     below = (line["mean"] - line["low"]).to_numpy()
     above = (line["high"] - line["mean"]).to_numpy()
-    # A percentile interval holds the mean up to rounding only, and a bar's length may not be negative.
+    # A bar's length may not be negative, not even by rounding.
     return np.maximum(np.stack([below, above]), 0.0)
 
 
@@ -335,13 +398,16 @@ def _label_all(ends: list[tuple[Axes, list[Label]]]) -> None:
         label_line_ends(axes, labels)
 
 
-def _spread_note(results: pl.DataFrame, bootstrap: Bootstrap) -> str:
+def _spread_note(results: pl.DataFrame, interval: Student) -> str:
     fewest, most = results["episodes"].min(), results["episodes"].max()
     episodes = f"{most}" if fewest == most else f"{fewest} to {most}"
     if results["seed"].n_unique() == 1:
         return f"bars: one standard deviation of the {episodes} episodes, not an interval: there is one seed"
-    interval = f"{bootstrap.confidence:.0%} bootstrap interval over {_seeds(results)}"
-    return f"bands: {interval}, each the mean of {episodes} episodes"
+    return f"bands: {_interval_note(interval, results)}, each the mean of {episodes} episodes"
+
+
+def _interval_note(interval: Student, table: pl.DataFrame) -> str:
+    return f"{interval.confidence:.0%} Student t interval over {_seeds(table)}"
 
 
 def _seeds(table: pl.DataFrame) -> str:

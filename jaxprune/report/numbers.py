@@ -19,6 +19,6 @@ def signed(value: float | None) -> str:
     return f"+{number(value)}" if value is not None and value > 0 else number(value)
 
 
-def interval(low: float | None, high: float | None) -> str:
+def low_to_high(low: float | None, high: float | None) -> str:
     """`low..high`, or nothing where there is no interval."""
     return "" if low is None or high is None else f"{number(low)}..{number(high)}"

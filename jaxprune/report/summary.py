@@ -8,19 +8,20 @@ from rich.text import Text
 from jaxprune.analysis import (
     BUDGET,
     CLEAN,
-    DEFAULT_BOOTSTRAP,
+    DEFAULT_INTERVAL,
     STRONGEST,
-    Bootstrap,
+    Student,
     across_seeds,
     distance_quantity,
     smallest_bound,
     validate,
+    without_diverged,
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.console import WIDTH, plain_table
 from jaxprune.report.figures import heading
-from jaxprune.report.numbers import interval, number
-from jaxprune.report.verdict import verdicts
+from jaxprune.report.numbers import low_to_high, number
+from jaxprune.report.verdict import alarms, verdicts
 
 _VALUE_GAP = "horizon_gap"  # of the bounds on return, the one on the undiscounted return that the tables show
 _SPARSITIES_PER_TABLE = 8  # so many columns of returns fit beside the attack and its budget
@@ -31,12 +32,13 @@ def print_summary(
     results: pl.DataFrame,
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    interval: Student = DEFAULT_INTERVAL,
 ) -> None:
-    """Print what was found of a population: returns by attack, one table per budget, and the verdicts.
+    """Print what was found of a population: alarms, returns by attack, one table per budget, the verdicts.
 
-    Means are over seeds, with the bootstrap interval below them when there are several. All tables fit into
-    100 columns. `regret` is of the members in `results`; `certificates` may be empty.
+    Means are over seeds, with Student's interval below them when there are several; members that have
+    diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns. `regret` is of
+    the members in `results`; `certificates` may be empty.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
@@ -44,18 +46,21 @@ def print_summary(
     validate(results, "results")
     validate(certificates, "certificates")
     console.print(f"[bold]{heading(results)}")
+    for line in alarms(results, certificates):
+        console.print(Text(line, style="bold"), width=WIDTH)
     for table in attack_tables(results):
         console.print("", table, width=WIDTH)
-    for table in budget_tables(regret, certificates, bootstrap):
+    for table in budget_tables(regret, certificates, interval):
         console.print("", table, width=WIDTH)
     bullets = Table.grid(padding=(0, 1))
-    for line in verdicts(results, regret, certificates, bootstrap):
+    for line in verdicts(results, regret, certificates, interval):
         bullets.add_row("-", Text(line))
     console.print("", bullets, width=WIDTH)
 
 
 def attack_tables(results: pl.DataFrame) -> list[Table]:
     """Mean return over seeds for every attack and budget (rows) at every sparsity achieved (columns)."""
+    results = without_diverged(results)
     place = ("attack", *BUDGET, "sparsity_asked")
     means = {
         tuple(key): mean for *key, mean in results.group_by(place).agg(pl.mean("return_mean")).iter_rows()
@@ -81,33 +86,35 @@ def attack_tables(results: pl.DataFrame) -> list[Table]:
 
 
 def budget_tables(
-    regret: pl.DataFrame, certificates: pl.DataFrame, bootstrap: Bootstrap = DEFAULT_BOOTSTRAP
+    regret: pl.DataFrame, certificates: pl.DataFrame, interval: Student = DEFAULT_INTERVAL
 ) -> list[Table]:
     """For each budget, a row per sparsity: what the strongest attack did, and the best bounds.
 
     "by" names the attack, "gap" is the robustness gap and "gain" the dense twin's gap minus it. "tight" is
     the smallest sound bound on the policies' distance and "monotone" the smallest monotone one, with their
-    names; "value gap" bounds the loss of return. It is called vacuous where it exceeds all that can be lost,
-    and an estimate where the task does not bound its reward.
+    names; "value gap" bounds the loss of return of the policy named below it (`sampled` or `mode` actions).
+    It is called vacuous where it exceeds all that can be lost, and an estimate where the task does not bound
+    its reward.
     """
-    rows = regret.filter(pl.col("attack") == STRONGEST)
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
+    certificates = without_diverged(certificates)
     return [
-        _budget_table(name, rows.filter(budget), certificates.filter(budget), bootstrap)
+        _budget_table(name, rows.filter(budget), certificates.filter(budget), interval)
         for name, budget in budgets(rows).items()
     ]
 
 
-def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, bootstrap: Bootstrap) -> Table:
+def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, interval: Student) -> Table:
     distance = distance_quantity(certificates)
     tight = _bounds(smallest_bound(certificates, distance))
     monotone = _bounds(smallest_bound(certificates.filter("monotone"), distance))
     gaps = _value_gaps(certificates.filter(pl.col("bound") == _VALUE_GAP))
     columns = {
-        "clean": _estimates(regret, "clean_return", bootstrap),
-        "attacked": _estimates(regret, "attacked_return", bootstrap),
+        "clean": _estimates(regret, "clean_return", interval),
+        "attacked": _estimates(regret, "attacked_return", interval),
         "by": _joined(regret, "found_by"),
-        "gap": _estimates(regret, "robustness_gap", bootstrap),
-        "gain": _estimates(regret, "robustness_gain", bootstrap),
+        "gap": _estimates(regret, "robustness_gap", interval),
+        "gain": _estimates(regret, "robustness_gain", interval),
         **_headed(f"tight\n{distance}", tight),
         **_headed(f"monotone\n{distance}", monotone),
         **_headed("value\ngap", gaps),
@@ -135,11 +142,11 @@ def _achieved(table: pl.DataFrame) -> dict[float, float]:
     return dict(table.group_by("sparsity_asked").agg(pl.mean("sparsity")).sort("sparsity_asked").iter_rows())
 
 
-def _estimates(rows: pl.DataFrame, column: str, bootstrap: Bootstrap) -> dict[float, str]:
+def _estimates(rows: pl.DataFrame, column: str, interval: Student) -> dict[float, str]:
     """The text of each sparsity's cell: the mean over seeds, and its interval on the next line."""
-    estimates = across_seeds(rows, ["sparsity_asked"], column, bootstrap)
+    estimates = across_seeds(rows, ["sparsity_asked"], column, interval)
     return {
-        row["sparsity_asked"]: f"{number(row['mean'])}\n{interval(row['low'], row['high'])}".rstrip()
+        row["sparsity_asked"]: f"{number(row['mean'])}\n{low_to_high(row['low'], row['high'])}".rstrip()
         for row in estimates.iter_rows(named=True)
     }
 
@@ -158,13 +165,17 @@ def _bounds(rows: pl.DataFrame) -> dict[float, str]:
 
 
 def _value_gaps(rows: pl.DataFrame) -> dict[float, str]:
-    """The mean over seeds, and on the next lines what is wrong with it."""
+    """The mean over seeds, and on the next lines whose it is and what is wrong with it."""
     gaps = rows.group_by("sparsity_asked").agg(
-        pl.mean("value"), pl.sum("vacuous"), (pl.col("kind") == "bound").all(), pl.len()
+        pl.mean("value"),
+        pl.col("policy").unique().sort(),
+        pl.sum("vacuous"),
+        (pl.col("kind") == "bound").all(),
+        pl.len(),
     )
     return {
-        asked: "\n".join([number(mean), *_caveats(vacuous, sound, seeds)])
-        for asked, mean, vacuous, sound, seeds in gaps.iter_rows()
+        asked: "\n".join([number(mean), *policies, *_caveats(vacuous, sound, seeds)])
+        for asked, mean, policies, vacuous, sound, seeds in gaps.iter_rows()
     }
 
 

@@ -3,85 +3,165 @@
 import polars as pl
 
 from jaxprune.analysis import (
-    CLEAN,
-    DEFAULT_BOOTSTRAP,
+    DEFAULT_INTERVAL,
     SWEET,
-    Bootstrap,
+    WORSE,
+    Student,
     audit,
     best_average_score,
+    best_members,
     distance_quantity,
     sweet_spots,
 )
 from jaxprune.report.budgets import budgets
-from jaxprune.report.numbers import interval, number, signed
+from jaxprune.report.numbers import low_to_high, number, signed
+
+ALPHA = 0.05
+"""The family-wise error of the verdicts."""
 
 
 def verdicts(
     results: pl.DataFrame,
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
-    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    interval: Student = DEFAULT_INTERVAL,
 ) -> list[str]:
-    """The sentences below the final tables: sweet spots, the paper's choice, the audit, and what to distrust.
+    """The sentences below the final tables: alarms, sweet spots, the paper's choice, audit, what to distrust.
 
     Args:
         results: of one family of members.
         regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
-        bootstrap: gives the intervals.
+        interval: gives the intervals.
     """
     return [
-        *_sweet_spot_lines(sweet_spots(regret, bootstrap)),
+        *alarms(results, certificates),
+        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=ALPHA)),
         *_paper_lines(best_average_score(regret)),
         *_audit_lines(certificates),
         *_trust_lines(results),
     ]
 
 
+def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
+    """What must be known before anything else: which members diverged, and which numbers are wrong."""
+    lines = [
+        f"DIVERGED: member {member} (seed {seed}, sparsity {sparsity:.2f}), left out of means and verdicts"
+        + (", with all members of its seed, which have lost their dense twin" if asked == 0 else "")
+        for member, seed, sparsity, asked in results.filter("diverged")
+        .select("member", "seed", "sparsity", "sparsity_asked")
+        .unique()
+        .sort("member")
+        .iter_rows()
+    ]
+    violated = certificates.filter(pl.col("violated") > 0)
+    if not violated.is_empty():
+        names = ", ".join(violated["bound"].unique().sort())
+        members = ", ".join(str(member) for member in violated["member"].unique().sort())
+        lines.append(
+            f"WRONG: at {violated['violated'].sum()} states an attack found more than a bound allows "
+            f"({names}; members {members}), so these bounds do not count"
+        )
+    outside = results["outside_ball"].sum()
+    if outside:
+        lines.append(
+            f"WRONG: {outside} perturbations lie outside their ball, so the attacked returns do not count"
+        )
+    return lines
+
+
 def _sweet_spot_lines(spots: pl.DataFrame) -> list[str]:
-    return [f"{name}: {_sweet_spot_line(spots.filter(budget))}" for name, budget in budgets(spots).items()]
+    lines = []
+    for name, budget in budgets(spots).items():
+        of_budget = spots.filter(budget)
+        lines.append(f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots))}")
+        lines += [
+            f"{name}: placebo, {_placebo_line(row)}"
+            for row in of_budget.filter("placebo", pl.col("seeds") > 0).iter_rows(named=True)
+        ]
+    return lines
 
 
-def _sweet_spot_line(spots: pl.DataFrame) -> str:
+def _error(spots: pl.DataFrame) -> str:
+    """The error rate of all verdicts on these sparsities and budgets."""
+    decided = spots.filter(~pl.col("placebo"), pl.col("attacked_p").is_not_null())
+    sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
+    over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
+    return f"family-wise error {ALPHA:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
+
+
+def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
     """The verdict on one budget."""
-    sweet = spots.filter(pl.col("verdict") == SWEET)
-    candidates = spots if sweet.is_empty() else sweet
-    best = candidates.sort("attacked_difference", descending=True, nulls_last=True).row(0, named=True)
-    if not sweet.is_empty():
-        places = ", ".join(f"{sparsity:.2f}" for sparsity in sweet["sparsity"])
-        return f"sweet spots ({best['seeds']} seeds) at sparsity {places}; {_evidence(best)}"
-    if best["seeds"] == 0:
-        return f"{best['verdict']}: train a dense policy (sparsity 0) of each seed to compare with"
-    if spots["verdict"].str.starts_with("undecided").all():
-        return f"{best['verdict']}, so no interval; {_evidence(best)}"
+    undecided = spots.filter(pl.col("verdict").str.starts_with("undecided"))
+    best = spots.sort("attacked_difference", descending=True, nulls_last=True).row(0, named=True)
+    if undecided.height == spots.height:
+        if best["seeds"] == 0:
+            return f"{best['verdict']}: train a dense policy (sparsity 0) of each seed to compare with"
+        return f"{best['verdict']}; {_largest(best)}"
+    found = []
+    for verdict, words in ((SWEET, "sweet spot"), (WORSE, "worse than dense under attack")):
+        rows = spots.filter(pl.col("verdict") == verdict)
+        if not rows.is_empty():
+            order = rows.sort("attacked_difference", descending=verdict == SWEET)
+            evidence = "; ".join(_evidence(row) for row in order.iter_rows(named=True))
+            found.append(f"{words} {evidence}")
+    shown = ". ".join(found) or f"no effect of pruning shown; {_largest(best)}"
+    left = f"; {undecided.height} of {spots.height} sparsities undecided" if undecided.height else ""
+    return f"{shown} ({_seeds(spots)}, {error}{left})"
+
+
+def _placebo_line(row: dict) -> str:
+    """What the same comparison says of dense policies of different seeds."""
+    verdict = f"; {row['verdict']}" if row["attacked_p"] is None else f", {_p(row, 'attacked')}"
     return (
-        "pruning did not help here: at no sparsity is the attacked return reliably higher and the clean one "
-        f"kept ({best['seeds']} seeds); {_evidence(best)}"
+        f"dense against dense in {_pairs(row['seeds'], 'pair')} of seeds: attacked "
+        f"{_difference(row, 'attacked')}, clean {_difference(row, 'clean')}{verdict}"
     )
+
+
+def _largest(row: dict) -> str:
+    return f"largest attacked difference {_evidence(row)}"
 
 
 def _evidence(row: dict) -> str:
     """The differences to the dense policy at one sparsity."""
-    attacked = _difference(row["attacked_difference"], row["attacked_low"], row["attacked_high"])
-    clean = _difference(row["clean_difference"], row["clean_low"], row["clean_high"])
+    attacked, clean = (_difference(row, about) + _p(row, about, ", ") for about in ("attacked", "clean"))
     return (
-        f"best at sparsity {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
+        f"at sparsity {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
         f"(clean may lose {number(-row['clean_margin'])})"
     )
 
 
-def _difference(mean: float, low: float | None, high: float | None) -> str:
-    bounds = interval(low, high)
+def _difference(row: dict, about: str) -> str:
+    mean, low, high = (row[f"{about}_{name}"] for name in ("difference", "low", "high"))
+    bounds = low_to_high(low, high)
     return f"{signed(mean)} [{bounds}]" if bounds else signed(mean)
+
+
+def _p(row: dict, about: str, before: str = "") -> str:
+    p = row[f"{about}_p"]
+    return "" if p is None else f"{before}adjusted p {number(p)}"
+
+
+def _seeds(spots: pl.DataFrame) -> str:
+    fewest, most = spots["seeds"].min(), spots["seeds"].max()
+    return _pairs(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+
+
+def _pairs(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _paper_lines(choices: pl.DataFrame) -> list[str]:
     lines = []
     for name, budget in budgets(choices).items():
         row = choices.filter(budget).row(0, named=True)
+        again = row["chosen_again"]
+        left_out = "" if again is None else f", chosen again without one seed in {again:.0%} of cases"
         lines.append(
-            f"{name}: highest mean of normalised clean and attacked return at sparsity {row['sparsity']:.2f} "
-            f"(score {number(row['average_score'])}, dense {number(row['dense_average_score'])})"
+            f"{name}: estimate, the highest mean of normalised clean and attacked return is at sparsity "
+            f"{row['sparsity']:.2f} (score {number(row['average_score'])}, dense "
+            f"{number(row['dense_average_score'])}; {_pairs(row['seeds'], 'seed')}{left_out})"
         )
     return lines
 
@@ -112,18 +192,14 @@ def _mask_verdict(row: dict) -> str:
 
 def _trust_lines(results: pl.DataFrame) -> list[str]:
     """What the reader must know before believing the numbers."""
-    best = results.filter(pl.col("attack") == CLEAN).sort("return_mean").row(-1, named=True)
     lines = [
-        f"J(pi*) is {number(best['return_mean'])}, the best mean clean return here: member {best['member']}, "
-        f"sparsity {best['sparsity']:.2f}"
+        f"J(pi*) is an estimate, {number(best['return_mean'])}: the clean return of member {best['member']} "
+        f"(sparsity {best['sparsity']:.2f}), the best of {results['member'].n_unique()} on other episodes"
+        for best in best_members(results).iter_rows(named=True)
     ]
-    failed, outside = results["failed"].sum(), results["outside_ball"].sum()
+    failed = results["failed"].sum()
     if failed:
         lines.append(
             f"{failed} of {results['episodes'].sum()} evaluation episodes ended on non-finite physics"
-        )
-    if outside:
-        lines.append(
-            f"WRONG: {outside} perturbations lie outside their ball, so the attacked returns do not count"
         )
     return lines

@@ -30,11 +30,15 @@ def _states():
     return states
 
 
-def results(members, eps=0.1, **family):
-    """A table from `[(seed, sparsity, clean return, {attack: return}), ...]`, members numbered in order."""
+def results(members, eps=0.1, diverged=(), **family):
+    """A table from `[(seed, sparsity, clean return, {attack: return}), ...]`, members numbered in order.
+
+    A return may be a pair: measured, and on the episodes of selection, which are the same otherwise.
+    """
     rows = []
     for member, (seed, sparsity, clean, attacked) in enumerate(members):
-        for attack, mean in {"none": clean, **attacked}.items():
+        for attack, value in {"none": clean, **attacked}.items():
+            mean, selected = value if isinstance(value, tuple) else (value, value)
             rows.append(
                 {
                     **FAMILY,
@@ -56,6 +60,10 @@ def results(members, eps=0.1, **family):
                     "failed": 0,
                     "outside_ball": 0,
                     "attackers_tried": 0 if attack == "none" else 2,
+                    "selection_mean": float(selected),
+                    "policy": "mode",
+                    "charge": "clipped",
+                    "diverged": member in diverged,
                 }
             )
     return pl.DataFrame(rows, schema=RESULTS)
@@ -85,6 +93,10 @@ def certificates(rows):
                 "value": value,
                 "unmasked": 25.0,
                 "vacuous": None,
+                "policy": "mode",
+                "confidence": None,
+                "violated": 0,
+                "diverged": False,
             }
             for seed, sparsity, bound, monotone, value in rows
         ],
@@ -117,6 +129,8 @@ def states(rows):
                 "tightness": None,
                 "dense": dense[seed, bound][0][state] if (seed, bound) in dense else None,
                 "dense_found": dense[seed, bound][1][state] if (seed, bound) in dense else None,
+                "ball": "own",
+                "diverged": False,
             }
             for seed, sparsity, bound, values, found in rows
             for state in range(len(values))

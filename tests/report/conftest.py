@@ -36,8 +36,8 @@ def results(seeds, budgets=(0.025, 0.075), attacks=ATTACKS, schedule="posthoc"):
 
         def row(attack, eps, mean, tried, place=(member, *family)):
             spread = 0.08 * mean
-            numbers = (mean, spread, mean - 2 * spread, mean, mean / 3, 0, 0, tried)
-            return (*place, attack, "linf", "normalised", eps, 100, *numbers)
+            numbers = (mean, spread, mean - 2 * spread, mean, mean / 3, 0, 0, tried, mean)
+            return (*place, attack, "linf", "normalised", eps, 100, *numbers, "mode", "clipped", False)
 
         rows.append(row("none", 0.0, clean, 0))
         for eps in budgets:
@@ -58,8 +58,24 @@ def certificates(seeds, budgets=(0.025, 0.075)):
                 wobble = 1.0 if monotone else np.exp(rng.normal(0, 0.15))
                 value = scale * dense * eps / 0.075 * (1 - sparsity) ** (fall / 2) * wobble
                 unmasked = scale * dense * eps / 0.075 if kind == "bound" else None
-                rows.append((*place, bound, "delta", monotone, kind, "float32", value, unmasked, None))
-            loss = ("return", False, "bound", "float32", 2.3e6, None, True)
+                rows.append(
+                    (
+                        *place,
+                        bound,
+                        "delta",
+                        monotone,
+                        kind,
+                        "float32",
+                        value,
+                        unmasked,
+                        None,
+                        "mode",
+                        None,
+                        0,
+                        False,
+                    )
+                )
+            loss = ("return", False, "bound", "float32", 2.3e6, None, True, "sampled", 0.95, None, False)
             rows += [(*place, bound, *loss) for bound in ("value_gap", "horizon_gap")]
     return pl.DataFrame(rows, schema=CERTIFICATES, orient="row")
 
@@ -74,7 +90,7 @@ def curves(seeds, iterations=120):
             phase = float(np.clip((progress - 0.2) / 0.6, 0, 1))
             mean = top * (1 - np.exp(-4 * progress)) + rng.normal(0, 60) if iteration else float("nan")
             sparsity = asked * (1 - (1 - phase) ** 3)
-            losses = (0.01, 30.0, 3.0, 0.005, 0.1, 0)
+            losses = (0.01, 30.0, 3.0, 0.005, 0.1, 0, False)
             rows.append(
                 (member, seed, asked, iteration, 16384 * (iteration + 1), mean, mean / 3, sparsity, *losses)
             )

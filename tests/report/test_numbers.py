@@ -1,6 +1,6 @@
 import pytest
 
-from jaxprune.report.numbers import interval, number, signed
+from jaxprune.report.numbers import low_to_high, number, signed
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ def test_numbers_have_the_digits_worth_reading(value, text):
 
 def test_signs_and_intervals():
     assert [signed(value) for value in (3.0, -3.0, 0.0, None)] == ["+3.00", "-3.00", "0", "-"]
-    assert interval(-10.0, 120.0) == "-10.0..120"
-    assert interval(None, None) == ""
+    assert low_to_high(-10.0, 120.0) == "-10.0..120"
+    assert low_to_high(None, None) == ""
