@@ -5,8 +5,11 @@
 >>> result.results
 """
 
+from jaxprune import fusions
 from jaxprune.errors import SpecError
 from jaxprune.spec import SweepSpec
 from jaxprune.sweep import Sweep, resume, sweep
+
+fusions.warn_if_unsafe()
 
 __all__ = ["SpecError", "Sweep", "SweepSpec", "resume", "sweep"]

@@ -21,6 +21,8 @@ import tests.shapes  # noqa: E402, F401  the hook looks its checker up by name
 
 install_import_hook(["jaxprune"], "tests.shapes.check")
 
+import experiments  # noqa: E402, F401  as the commands do, it switches off what reads unwritten memory
+
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The process that made the cache removes it."""
