@@ -21,7 +21,7 @@ def push(victim: Victim, centre: Float[Array, " obs"], direction: Float[Array, "
     else:
         act = victim.output
     clean = act(centre)
-    return lambda point: jnp.dot(act(point) - clean, direction)
+    return lambda point: jnp.sum((act(point) - clean) * direction)
 
 
 @struct.dataclass

@@ -5,7 +5,7 @@ import pytest
 
 from jaxprune.analysis import CERTIFICATES, decompose
 from jaxprune.report import open_console, print_summary, verdicts
-from jaxprune.report.numbers import low_to_high, number
+from jaxprune.report.numbers import number
 
 
 def printed(results, certificates):
