@@ -21,7 +21,7 @@ def action_loss(victim: Victim, centre: Float[Array, " obs"], critic: Params, ac
     truth = victim.view(centre)
     if isinstance(victim.distribution(centre), Categorical):
         q = networks.apply(critic, truth, activation)
-        return lambda point: -jnp.dot(jax.nn.softmax(victim.output(point)), q)
+        return lambda point: -jnp.sum(jax.nn.softmax(victim.output(point)) * q)
     return lambda point: (
         -networks.apply(critic, jnp.concatenate([truth, victim.output(point)]), activation)[0]
     )
