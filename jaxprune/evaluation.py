@@ -16,10 +16,14 @@ from jaxprune.envs import Environment, EnvState, Transition
 
 
 class Condition(NamedTuple):
-    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]."""
+    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs].
+
+    policy: whether the victim takes the `mode` of what it is shown, or an action `sampled` from it.
+    """
 
     attack: Attack
     balls: Ball
+    policy: str = "mode"
 
 
 @struct.dataclass
@@ -98,7 +102,7 @@ def advance(
     steps: int,
     record: int,
 ) -> tuple[Evaluation, Visits]:
-    """Play on for `steps` steps with the deterministic policy; episodes that have ended count no more.
+    """Play on for `steps` steps, each condition with its policy; episodes that have ended count no more.
 
     Returns also the states visited in the first `record` episodes of the first condition and budget.
     """
@@ -133,8 +137,12 @@ def _perturbed_actions(
 ) -> tuple[Array, Memory, Bool[Array, "budget episode"]]:
     def one(ball: Ball, key: PRNGKeyArray, seen: Array, memory: Memory) -> tuple[Array, Memory, Array]:
         point = victim.point(seen)
+        if condition.policy == "sampled":
+            key, action_key = jax.random.split(key)
         shown, memory = condition.attack.perturb(key, victim, point, ball, memory)
-        return victim.distribution(shown).mode(), memory, ball.contains(point, shown)
+        distribution = victim.distribution(shown)
+        action = distribution.sample(action_key) if condition.policy == "sampled" else distribution.mode()
+        return action, memory, ball.contains(point, shown)
 
     per_episode = jax.vmap(one, in_axes=(None, 0, 0, 0))
     return jax.vmap(per_episode, in_axes=(0, None, 0, 0))(condition.balls, keys, observation, memory)
