@@ -85,6 +85,8 @@ def certificates(rows):
                 "value": value,
                 "unmasked": 25.0,
                 "vacuous": None,
+                "policy": "sampled",
+                "diverged": False,
             }
             for seed, sparsity, bound, monotone, value in rows
         ],
@@ -117,6 +119,8 @@ def states(rows):
                 "tightness": None,
                 "dense": dense[seed, bound][0][state] if (seed, bound) in dense else None,
                 "dense_found": dense[seed, bound][1][state] if (seed, bound) in dense else None,
+                "ball": "own",
+                "diverged": False,
             }
             for seed, sparsity, bound, values, found in rows
             for state in range(len(values))
