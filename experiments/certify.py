@@ -37,8 +37,12 @@ def main(arguments: Arguments) -> None:
     """Print the plan, certify, print the verdicts and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
-    arguments.smoothing.check(arguments.audit.confidence)
     population = _population(arguments)
+    arguments.smoothing.check(
+        arguments.audit.confidence,
+        members=len(population.diverged),
+        votes_for=population.env.action_space.size if population.agents.log_std is None else None,
+    )
     console = open_console()
     folder = arguments.victims.new_folder(arguments.out, "certificates")
     console.print(plan(_plan(arguments.audit, arguments.smoothing, population)))
@@ -59,7 +63,7 @@ def main(arguments: Arguments) -> None:
         {
             "audit": arguments.audit.to_dict(),
             "smoothing": vars(arguments.smoothing),
-            "population": population.spec.to_dict(),
+            "population": population.to_dict(),
             "victims": arguments.victims.to_dict(),
             **provenance(),
         },
@@ -67,19 +71,24 @@ def main(arguments: Arguments) -> None:
     for name, table in found._asdict().items():
         if table is not None:
             folder.write_table(name, table)
-    title = f"{population.env.task} on {population.env.physics}, at the same states for all members of a seed"
-    drawn = found.members.filter(pl.col("bound") != TIGHTEST)  # it lies on one of the others
-    figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
-    figures.save(figure, folder.path / "bounds.png")
+    where = f"{population.env.task} on {population.env.physics}"
+    # The tightest lies on one of the others.
+    drawn = found.members.filter(pl.col("bound") != TIGHTEST, ~pl.col("diverged"), ball="own")
+    if drawn.height:
+        title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
+        figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
+        figures.save(figure, folder.path / "bounds.png")
     print_audit(
         console,
-        found.members,
-        found.audit,
-        found.certificates,
-        found.returns,
-        found.smoothing,
-        found.votes,
-        arguments.audit.confidence,
+        states=found.states,
+        members=found.members,
+        above=found.audit,
+        certificates=found.certificates,
+        returns=found.returns,
+        smoothing=found.smoothing,
+        votes=found.votes,
+        confidence=arguments.audit.confidence,
+        post_hoc=population.pruned_post_hoc,
     )
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
 
@@ -105,13 +114,13 @@ def _plan(spec: AuditSpec, smoothing: SmoothingSpec, population: Population) -> 
         "budget": f"eps {asked.budgets[0]:g} ({asked.norm}, {asked.space})",
         "bounds": f"{', '.join(bounds)} at {spec.states} states",
         "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",
-        "episodes": f"{spec.episodes} clean ones per member",
+        "episodes": f"{spec.episodes} clean ones per member, {spec.policy} policy",
     }
     if smoothing.smoothing_sigma is not None:
         votes = f", {smoothing.smoothing_votes} votes per state" if population.agents.log_std is None else ""
         lines["smoothing"] = (
-            f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g}, "
-            f"{smoothing.smoothing_episodes} episodes per member{votes}"
+            f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g} per "
+            f"episode, {smoothing.smoothing_episodes} episodes per member{votes}"
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""Whole episodes of a population under one attack, in one compiled program."""
+"""Whole episodes of a population under one condition (attack, ball, policy), in one compiled program."""
 
 import jax
 import jax.numpy as jnp

@@ -266,3 +266,40 @@ def test_showing_nan_is_outside_the_ball_and_fails_the_episode_at_once(best):
     np.testing.assert_array_equal(found.outside, 1)
     np.testing.assert_array_equal(found.length, 1)
     np.testing.assert_array_equal(found.total, 0.0)
+
+
+def first_actions(agent, policy, episodes):
+    """Episodes of `probe/categorical` under one policy of an agent: the lengths."""
+    condition = (CLEAN._replace(policy=policy),)
+    victim = Victim(agent)
+    now = evaluation.begin(CATEGORICAL, victim, condition, KEY, episodes)
+    now, _ = jax.jit(lambda now: evaluation.advance(CATEGORICAL, victim, condition, now, STEPS, 0))(now)
+    return np.asarray(now.tally.length[0])
+
+
+def test_sampled_actions_are_draws_and_modes_are_not(clumsy):
+    blind = clumsy.replace(policy=jax.tree.map(jnp.zeros_like, clumsy.policy))
+    # One in three random actions is right: P(length > n) = 3^-n up to the horizon.
+    lengths = first_actions(blind, "sampled", 4000)
+    np.testing.assert_allclose((lengths > 1).mean(), 1 / 3, atol=0.03)
+    np.testing.assert_allclose((lengths > 2).mean(), 1 / 9, atol=0.02)
+    # The mode is always the first action, which is right again after the numbers have come round once.
+    assert set(first_actions(blind, "mode", 200)) <= {1, 2}
+
+
+def test_without_a_spread_the_sampled_actions_are_the_modes(best):
+    still = best.replace(log_std=jnp.full(1, -200.0))
+    victim = Victim(still)
+    both = (CLEAN, CLEAN._replace(policy="sampled"))
+
+    def run():
+        now = evaluation.begin(LINEAR, victim, both, KEY, EPISODES)
+        return evaluation.advance(LINEAR, victim, both, now, STEPS, 0)[0].tally.total
+
+    mode, sampled = jax.jit(run)()
+    np.testing.assert_array_equal(mode, sampled)
+    loud = Victim(best.replace(log_std=jnp.zeros(1)))
+    now = evaluation.begin(LINEAR, loud, both, KEY, EPISODES)
+    total = evaluation.advance(LINEAR, loud, both, now, STEPS, 0)[0].tally.total
+    np.testing.assert_array_equal(total[0], mode)
+    assert np.all(total[1] < mode)

@@ -3,6 +3,7 @@
 import polars as pl
 
 from jaxprune.analysis.diverged import without_diverged
+from jaxprune.analysis.statistics import across_seeds
 from jaxprune.analysis.tables import BUDGET, validate
 
 _BOUND = ("bound", "quantity", "monotone", "kind", *BUDGET)
@@ -49,14 +50,19 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
 
 
 def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
-    """The mean over the states of every value: one row per member x bound.
+    """The mean over the states of every value: one row per ball x member x bound.
 
-    `tightness` is the ratio of the means, of bound and found, null where nothing was found.
+    `tightness` is the ratio of the means, of bound and found, null where nothing was found. `violated` is the
+    number of states at which an attack found more than a bound allows, in the same ball: anything but 0 is a
+    defect. Null for an estimate.
     """
     validate(states, "states")
-    means = states.group_by(
-        "member", "seed", "sparsity_asked", "sparsity", *_BOUND, "arithmetic", maintain_order=True
-    ).agg(pl.len().cast(pl.Int64).alias("states"), pl.mean("value", "tv", "kl", "found", "dense"))
+    who = ("ball", "member", "seed", "sparsity_asked", "sparsity", "diverged")
+    means = states.group_by(*who, *_BOUND, "arithmetic", maintain_order=True).agg(
+        pl.mean("value", "tv", "kl", "found", "dense"),
+        states=_count(),
+        violated=pl.when(pl.col("kind").first() == "bound").then(_sum(pl.col("found") > pl.col("value"))),
+    )
     ratio = pl.when(pl.col("found") > 0).then(pl.col("value") / pl.col("found"))
     return means.with_columns(tightness=ratio)
 
@@ -64,41 +70,74 @@ def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
 def against_dense(states: pl.DataFrame) -> pl.DataFrame:
     """How often a bound, or what an attack found, is larger after pruning, and how often smaller.
 
+    States of one policy are visited one after the other and depend on each other, so shares are taken per
+    member first. Members that diverged, or whose dense twin did, are left out.
+
     Returns:
-        One row per bound x sparsity above 0, over the members that have a dense twin: `states_above` and
-        `states_below` of `states` (member x state), `members_above` and `members_below` of `members` (by the
-        mean over states); `mean_ratio` of the means and `largest_ratio` over the states, pruned over dense,
-        null where dense is 0 throughout.
+        One row per ball x bound x sparsity above 0, over the `members` of `seeds` that have a dense twin.
+        `share_above` and `share_below`: the share of a member's states, mean over the members, with the
+        interval over seeds from `..._low` to `..._high` (null for one seed); `members_above` and
+        `members_below`: members by their mean over states. `mean_ratio` of the means and `largest_ratio` over
+        the states, pruned over dense, null where dense is 0 throughout.
+        `states`, `states_above`, `states_below`: counts of states, no independent cases.
         `proven_above`: at how many states an attack on the pruned policy found more than the dense policy's
-        *bound* allows, so that the true distance rose there; `proven_below`: at how many the pruned policy's
-        bound is below what an attack found on the dense one, so that it fell. Null for an estimate, which
-        proves nothing.
+        *bound* allows, so that it can be moved further there; `proven_below`: at how many the pruned policy's
+        bound is below what an attack found on the dense one; `members_proven_above` and
+        `members_proven_below`: in how many members there is such a state. Null for an estimate, which proves
+        nothing.
     """
     validate(states, "states")
-    pruned = states.filter(pl.col("sparsity_asked") > 0, pl.col("dense").is_not_null())
-    value, dense = pl.col("value"), pl.col("dense")
-    place = (*_BOUND, "sparsity_asked")
-    of_members = (
-        at_the_same_states(pruned)
-        .group_by(place)
-        .agg(members=_count(), members_above=_sum(value > dense), members_below=_sum(value < dense))
+    fallen = states.filter("diverged", pl.col("sparsity_asked") == 0)["seed"].unique()
+    pruned = states.filter(
+        pl.col("sparsity_asked") > 0,
+        pl.col("dense").is_not_null(),
+        ~pl.col("diverged"),
+        ~pl.col("seed").is_in(fallen.implode()),
     )
+    value, dense = pl.col("value"), pl.col("dense")
     ratio = pl.when(dense > 0).then(value / dense)
-    proven = pl.col("proven_above", "proven_below")
+    place = ("ball", *_BOUND, "sparsity_asked")
+    per_member = pruned.group_by(*place, "member", "seed").agg(
+        states=_count(),
+        states_above=_sum(value > dense),
+        states_below=_sum(value < dense),
+        proven_above=_sum(pl.col("found") > dense),
+        proven_below=_sum(value < pl.col("dense_found")),
+        mean=value.mean(),
+        dense_mean=dense.mean(),
+        largest_ratio=ratio.fill_nan(None).max(),
+    )
+    counts = pl.col("states", "states_above", "states_below", "proven_above", "proven_below")
+    proven = pl.col("^(members_)?proven_.*$")
+    above, below = (_share(per_member, place, side) for side in ("above", "below"))
     return (
-        pruned.group_by(place)
+        per_member.group_by(place)
         .agg(
-            states=_count(),
-            states_above=_sum(value > dense),
-            states_below=_sum(value < dense),
-            proven_above=_sum(pl.col("found") > dense),
-            proven_below=_sum(value < pl.col("dense_found")),
-            mean_ratio=pl.when(dense.mean() > 0).then(value.mean() / dense.mean()),
-            largest_ratio=ratio.fill_nan(None).max(),
+            counts.sum(),
+            members=_count(),
+            members_above=_sum(pl.col("mean") > pl.col("dense_mean")),
+            members_below=_sum(pl.col("mean") < pl.col("dense_mean")),
+            members_proven_above=_sum(pl.col("proven_above") > 0),
+            members_proven_below=_sum(pl.col("proven_below") > 0),
+            mean_ratio=pl.when(pl.mean("dense_mean") > 0).then(pl.mean("mean") / pl.mean("dense_mean")),
+            largest_ratio=pl.max("largest_ratio"),
         )
         .with_columns(pl.when(pl.col("kind") == "bound").then(proven))
-        .join(of_members, on=place)
+        .join(above, on=place)
+        .join(below.drop("seeds"), on=place)
         .sort(place)
+    )
+
+
+def _share(per_member: pl.DataFrame, place: tuple[str, ...], side: str) -> pl.DataFrame:
+    """The mean over members of their share of states on one side, and its interval over seeds in [0, 1]."""
+    share = pl.col(f"states_{side}") / pl.col("states")
+    return across_seeds(per_member.with_columns(share=share), place, "share").select(
+        *place,
+        "seeds",
+        pl.col("mean").alias(f"share_{side}"),
+        pl.col("low").clip(0, 1).alias(f"share_{side}_low"),
+        pl.col("high").clip(0, 1).alias(f"share_{side}_high"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxprune import attacks
 from jaxprune.audit.spec import UNITS, AuditSpec
@@ -25,24 +25,56 @@ from jaxprune.sweep import members
 class Population(NamedTuple):
     """Agents to audit, leaves [member]; `spec` says who they are and in which ball they are certified.
 
-    unmasked: the same weights without their mask.
+    unmasked: the same weights without their mask. diverged: [member], whose training left the finite numbers.
     """
 
     spec: SweepSpec
     env: Environment
     agents: Agent
     unmasked: Agent
+    diverged: Bool[np.ndarray, " member"]
+
+    @property
+    def pruned_post_hoc(self) -> bool:
+        """Whether the members of a seed are one policy, pruned and not trained again."""
+        return self.spec.schedule == "posthoc"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was certified and in which ball, as plain JSON values.
+
+        Of `spec` only what is true of these agents: an agent read from a file was not trained by it.
+        """
+        everyone = members(self.spec)
+        return {
+            "task": self.env.task,
+            "physics": self.env.physics,
+            "members": len(everyone.seed),
+            "seeds": sorted(set(everyone.seed.tolist())),
+            "sparsities": list(self.spec.sparsities),
+            "pruned_post_hoc": self.pruned_post_hoc,
+            "diverged": np.flatnonzero(self.diverged).tolist(),
+            "activation": self.agents.activation,
+            "eps": self.spec.budgets[0],
+            "norm": self.spec.norm,
+            "space": self.spec.space,
+            "discount": self.spec.discount,
+        }
 
 
 def of_run(
-    spec: AuditSpec, trained: SweepSpec, env: Environment, agents: Agent, unmasked: Agent
+    spec: AuditSpec,
+    trained: SweepSpec,
+    env: Environment,
+    agents: Agent,
+    unmasked: Agent,
+    diverged: Bool[np.ndarray, " member"] | None = None,
 ) -> Population:
-    """The members of a sweep as they were trained."""
+    """The members of a sweep as they were trained, those marked whose training left the finite numbers."""
     if spec.eps == "published":
         ball = {"eps": (max(trained.budgets),), "norm": trained.norm, "space": trained.space}
     else:
         ball = {"eps": (spec.eps,), "norm": spec.norm, "space": spec.space}
-    return _population(spec, asdict(trained) | ball, env, agents, unmasked)
+    return _population(spec, asdict(trained) | ball, env, agents, unmasked, diverged)
 
 
 def of_agent(spec: AuditSpec, env: Environment, agent: Agent, sparsities: str) -> Population:
@@ -95,7 +127,12 @@ def in_units(units: str, agents: Agent, everyone: Members) -> tuple[str, Agent]:
 
 
 def _population(
-    spec: AuditSpec, settings: dict[str, Any], env: Environment, agents: Agent, unmasked: Agent
+    spec: AuditSpec,
+    settings: dict[str, Any],
+    env: Environment,
+    agents: Agent,
+    unmasked: Agent,
+    diverged: Bool[np.ndarray, " member"] | None = None,
 ) -> Population:
     """The population certified over `spec.episodes` clean episodes, if its weights and its ball can be."""
     asked = SweepSpec(**settings | {"episodes": spec.episodes, "certify_episodes": spec.episodes})
@@ -107,4 +144,6 @@ def _population(
         except SpecError as error:
             raise SpecError(f"member {member}: {error}") from None
     in_units(spec.units, agents, members(asked))  # refuses a deterministic policy
-    return Population(asked, env, agents, unmasked)
+    if diverged is None:
+        diverged = np.zeros(len(members(asked).seed), bool)
+    return Population(asked, env, agents, unmasked, diverged)

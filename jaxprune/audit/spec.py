@@ -15,6 +15,9 @@ UNITS = {"own": "delta", "dense": "delta_dense", "action": "delta_action"}
 BOUNDS: Bounds = LOCAL_BOUNDS | {"alpha-crown": alpha_crown_bound, "branching": branching_bound}
 """All bounds at one state, by name."""
 
+POLICIES = ("sampled", "mode")
+"""How the actions of the clean episodes are taken from the policy."""
+
 
 @dataclass(frozen=True)
 class AuditSpec:
@@ -46,6 +49,9 @@ class AuditSpec:
     """Steps of Adam in alpha-crown."""
     nodes: int = 32
     """Parts that branching splits the ball into."""
+    policy: str = "sampled"
+    """Whose clean episodes are visited: sampled (the stochastic policy, which F and the value gaps are about)
+    or mode (the deterministic one; then there is no F and no value gap)."""
     episodes: int = 10
     """Clean episodes of every member, behind F and the value gaps."""
     confidence: float = 0.95
@@ -59,7 +65,8 @@ class AuditSpec:
         for name in self.bounds:
             if name not in BOUNDS:
                 raise unknown_name("bounds", name, BOUNDS)
-        for field, known in (("norm", NORMS), ("space", SPACES), ("units", UNITS)):
+        known_names = {"norm": NORMS, "space": SPACES, "units": UNITS, "policy": POLICIES}
+        for field, known in known_names.items():
             if getattr(self, field) not in known:
                 raise unknown_name(field, getattr(self, field), known)
         for field, least in {

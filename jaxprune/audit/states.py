@@ -2,6 +2,10 @@
 
 The states are those that the dense member of each seed visits in clean episodes, in raw units, so pruned and
 dense are compared where both can be shown the same.
+
+Every member has a filter of its own, so one eps is another ball of raw observations for each. All is
+therefore computed in two balls: `own`, eps in the member's normalised units, and `dense`, the raw ball of the
+dense twin. A raw budget is the same ball for all, and there is only `own` then.
 """
 
 from collections.abc import Callable
@@ -12,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from jaxprune import outcome
 from jaxprune.analysis import STATES, validate
 from jaxprune.attacks import Ball, Mad, Victim
 from jaxprune.audit.population import Population, in_units
-from jaxprune.audit.spec import UNITS, AuditSpec
+from jaxprune.audit.spec import AuditSpec
 from jaxprune.certification import largest_distance
 from jaxprune.certify.policy import (
     ARITHMETIC,
@@ -30,27 +34,50 @@ from jaxprune.certify.policy import (
 )
 from jaxprune.evaluation import Visits
 from jaxprune.outcome import Members
-from jaxprune.policy import Agent
+from jaxprune.policy.agent import Agent, in_filter
 from jaxprune.pruning import masks
 from jaxprune.sweep import members
 
 FOUND = "mad"
 """The name of what the attack found, in the column of the bounds."""
 
+OWN, DENSE = "own", "dense"
+"""The balls: of the member's own filter, and of its dense twin's."""
 
-def same_states(visits: Visits, everyone: Members, count: int) -> Float[np.ndarray, "member state obs"]:
-    """At most `count` of the clean states of each member's dense twin, evenly spread over its episodes."""
-    count = min(count, int(visits.alive.sum((1, 2)).min()))
-    per_member = [visits.observation[twin][visits.alive[twin]] for twin in everyone.dense_twin()]
+REREAD = f"{ARITHMETIC}, weights in the twin's filter"
+"""Arithmetic of a bound on a member re-expressed in its twin's filter, where its weights are rounded anew."""
+
+
+def same_states(
+    visits: Visits, everyone: Members, count: int, diverged: Bool[np.ndarray, " member"] | None = None
+) -> Float[np.ndarray, "member state obs"]:
+    """At most `count` of the clean states of each member's dense twin, evenly spread over its episodes.
+
+    As many as the twin with the fewest has visited; a twin that diverged does not count, and its states
+    repeat where it has fewer.
+    """
+    twin = everyone.dense_twin()
+    counted = np.unique(twin)
+    if diverged is not None and not diverged[counted].all():
+        counted = counted[~diverged[counted]]
+    count = min(count, int(visits.alive[counted].sum((1, 2)).min()))
+    per_member = [visits.observation[i][visits.alive[i]] for i in twin]
     return np.stack([seen[np.linspace(0, len(seen) - 1, count).astype(int)] for seen in per_member])
 
 
 class Looked(NamedTuple):
-    """One value per member and state, [member, state], and the quantity that the values are."""
+    """One value per member and state, [member, state], in one ball, and the quantity that the values are.
+
+    known: [member], whether this ball was looked at for the member. own_spread: [member], whether the
+    distances are in the policy's own standard deviations. arithmetic: [member], of its bounds.
+    """
 
     quantity: str
     bounds: dict[str, Float[np.ndarray, "member state"]]
     found: Float[np.ndarray, "member state"]
+    known: Bool[np.ndarray, " member"]
+    own_spread: Bool[np.ndarray, " member"]
+    arithmetic: list[str]
 
 
 def look_at_all(
@@ -59,18 +86,48 @@ def look_at_all(
     observation: Float[np.ndarray, "member state obs"],
     keys: Key[Array, " member"],
     watch: Callable[[str], None] = lambda phase: None,
-) -> Looked:
-    """All bounds and the attack, one member after the other in one compiled program."""
-    (eps,) = population.spec.budgets
-    quantity, agents = in_units(spec.units, population.agents, members(population.spec))
-    one = jax.jit(partial(look, spec, population.spec.norm, population.spec.space))
-    seen = []
-    for member in range(len(observation)):
-        watch(f"bounds and attack on member {member + 1} of {len(observation)}")
-        agent = jax.tree.map(lambda leaf, member=member: leaf[member], agents)
-        seen.append(jax.device_get(one(agent, observation[member], jnp.float32(eps), keys[member])))
-    bounds, found = jax.tree.map(lambda *values: np.stack(values), *seen)
-    return Looked(quantity, bounds, found)
+) -> dict[str, Looked]:
+    """All bounds and the attack by ball, one member after the other in one compiled program."""
+    (eps,), everyone, space = population.spec.budgets, members(population.spec), population.spec.space
+    quantity, agents = in_units(spec.units, population.agents, everyone)
+    twin, count = everyone.dense_twin(), len(observation)
+    one = jax.jit(partial(look, spec, population.spec.norm, space))
+    reread = np.array([not _same_filter(agents, member, twin[member]) for member in range(count)])
+    seen: dict[str, list] = {OWN: [], DENSE: []}
+    for member in range(count):
+        watch(f"bounds and attack on member {member + 1} of {count}")
+        agent = _member(agents, member)
+        rest = (observation[member], jnp.float32(eps), keys[member])
+        seen[OWN].append(jax.device_get(one(agent, *rest)))
+        if space == "raw" or not reread[member]:
+            seen[DENSE].append(seen[OWN][-1])
+        else:
+            agent = in_filter(agent, _member(agents, twin[member]).normalizer)
+            seen[DENSE].append(jax.device_get(one(agent, *rest)))
+    log_std = population.agents.log_std
+    own_spread = np.ones(count, bool) if log_std is None else np.all(agents.log_std == log_std, axis=1)
+    known = {OWN: np.ones(count, bool), DENSE: everyone.has_dense_twin()}
+    arithmetic = {OWN: [ARITHMETIC] * count, DENSE: [REREAD if other else ARITHMETIC for other in reread]}
+    return {
+        ball: Looked(
+            quantity,
+            *jax.tree.map(lambda *values: np.stack(values), *seen[ball]),
+            known=known[ball],
+            own_spread=own_spread,
+            arithmetic=arithmetic[ball],
+        )
+        for ball in ((OWN,) if space == "raw" else (OWN, DENSE))
+    }
+
+
+def _member(agents: Agent, member: int) -> Agent:
+    return jax.tree.map(lambda leaf: leaf[member], agents)
+
+
+def _same_filter(agents: Agent, member: int, other: int) -> bool:
+    """Whether two members read observations through the same filter, bit for bit."""
+    mean, variance = agents.normalizer.mean, agents.normalizer.variance
+    return all(np.array_equal(leaf[member], leaf[other]) for leaf in (mean, variance))
 
 
 def look(
@@ -97,8 +154,16 @@ def look(
     return bounds | {TIGHTEST: far.tightest()[:, 0]}, found
 
 
-def state_rows(population: Population, looked: Looked) -> pl.DataFrame:
-    """One row per member x state x bound, with what the attack found and the value of the dense twin."""
+def state_rows(population: Population, looked: dict[str, Looked]) -> pl.DataFrame:
+    """One row per ball x member x state x bound, with what the attack found and the value of the dense twin.
+
+    The twin's value is in its own ball, which is the ball `dense` of all members of the seed.
+    """
+    tables = [_rows_in(ball, population, seen) for ball, seen in looked.items()]
+    return validate(pl.concat(tables).select(STATES.names()), "states")
+
+
+def _rows_in(ball: str, population: Population, looked: Looked) -> pl.DataFrame:
     everyone, (eps,) = members(population.spec), population.spec.budgets
     count, states = looked.found.shape
     twin, has_twin = everyone.dense_twin(), everyone.has_dense_twin()
@@ -110,28 +175,29 @@ def state_rows(population: Population, looked: Looked) -> pl.DataFrame:
         "sparsity_asked": everyone.sparsity[member],
         "sparsity": achieved[member].astype(float),
         "state": np.tile(np.arange(states), count),
+        "diverged": population.diverged[member],
     }
 
     def rows(name: str, values: Float[np.ndarray, "member state"], kind: str) -> pl.DataFrame:
         values = outcome.or_infinite(values)
-        tv, kl = apart(looked.quantity, kind, values)
+        tv, kl = apart(looked.quantity, kind, values, looked.own_spread)
+        arithmetic = [looked.arithmetic[i] if kind == "bound" else "float32" for i in member]
         return pl.DataFrame(place).with_columns(
             eps=pl.lit(eps),
             norm=pl.lit(population.spec.norm),
             space=pl.lit(population.spec.space),
+            ball=pl.lit(ball),
             bound=pl.lit(name),
             quantity=pl.lit(looked.quantity),
             monotone=pl.lit(name in MONOTONE),
             kind=pl.lit(kind),
-            arithmetic=pl.lit(ARITHMETIC if kind == "bound" else "float32"),
+            arithmetic=pl.Series(arithmetic, dtype=pl.String),
             value=pl.Series(values.ravel(), dtype=pl.Float64),
             tv=pl.Series(tv.ravel(), dtype=pl.Float64),
             kl=pl.Series(kl.ravel(), dtype=pl.Float64),
             found=pl.Series(looked.found.ravel(), dtype=pl.Float64),
             dense=of_twin(values),
             dense_found=of_twin(looked.found),
-            ball=pl.lit("own"),
-            diverged=pl.lit(False),
         )
 
     def of_twin(values: Float[np.ndarray, "member state"]) -> pl.Series:
@@ -139,21 +205,25 @@ def state_rows(population: Population, looked: Looked) -> pl.DataFrame:
 
     tables = [rows(name, values, "bound") for name, values in looked.bounds.items()]
     table = pl.concat([*tables, rows(FOUND, looked.found, "estimate")])
+    table = table.filter(pl.Series(np.tile(looked.known[member], len(tables) + 1)))
     ratio = pl.when(pl.col("found") > 0).then(pl.col("value") / pl.col("found"))
-    table = table.with_columns(pl.col("dense", "dense_found", "tv", "kl").fill_nan(None), tightness=ratio)
-    return validate(table.select(STATES.names()), "states")
+    return table.with_columns(pl.col("dense", "dense_found", "tv", "kl").fill_nan(None), tightness=ratio)
 
 
 def apart(
-    quantity: str, kind: str, values: Float[np.ndarray, "member state"]
+    quantity: str,
+    kind: str,
+    values: Float[np.ndarray, "member state"],
+    own_spread: Bool[np.ndarray, " member"],
 ) -> tuple[Float[np.ndarray, "member state"], Float[np.ndarray, "member state"]]:
     """TV and KL divergence of policies at this distance; NaN where the distance does not decide them.
 
-    A shift in units of the action says nothing of the spread, and a span of logits found by an attack bounds
-    the distance from neither side.
+    A shift in other standard deviations than the policy's own says nothing of its distributions, and a span
+    of logits found by an attack bounds the distance from neither side.
     """
-    if quantity == UNITS["action"] or (quantity == "range" and kind == "estimate"):
-        return np.full_like(values, np.nan), np.full_like(values, np.nan)
     distance, categorical = jnp.asarray(values, jnp.float32), quantity == "range"
-    tv, kl = (of(distance, categorical=categorical) for of in (total_variation, divergence))
-    return np.float64(tv), np.float64(kl)
+    decided = own_spread[:, None] & ~(categorical and kind == "estimate")
+    return tuple(
+        np.where(decided, np.float64(of(distance, categorical=categorical)), np.nan)
+        for of in (total_variation, divergence)
+    )

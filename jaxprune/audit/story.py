@@ -17,8 +17,8 @@ from jaxprune import outcome
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Ball, Nothing, Victim
 from jaxprune.audit.population import Population
-from jaxprune.audit.smoothing import SmoothingSpec, certify_returns
-from jaxprune.audit.spec import AuditSpec
+from jaxprune.audit.smoothing import SmoothingSpec, certify_returns, episode_budget
+from jaxprune.audit.spec import UNITS, AuditSpec
 from jaxprune.audit.states import look_at_all, same_states, state_rows
 from jaxprune.audit.voting import certify_votes
 from jaxprune.evaluation import Condition, Tally
@@ -26,15 +26,18 @@ from jaxprune.outcome import Members
 from jaxprune.play import play
 from jaxprune.sweep import certify, members
 
+DISTANCES = ("range", *UNITS.values())
+"""Quantities that are distances between a policy and itself: they hold at a state, whoever visited it."""
+
 
 class Audit(NamedTuple):
     """What came out, as tables.
 
-    states: a row per member x state x bound, the attack's among them. members: their means.
-    audit: a row per sparsity x bound, how often pruned is above dense. certificates: as a sweep's, on every
-    member's own clean states: global bounds, F, value gaps. returns: a row per member, its clean episodes.
-    smoothing: a row per member, None if not asked. votes: a row per member x state, for smoothed categorical
-    policies.
+    states: a row per ball x member x state x bound, the attack's among them. members: their means.
+    audit: a row per ball x sparsity x bound, how often pruned is above dense. certificates: as a sweep's, on
+    every member's own clean states: global bounds, F, value gaps. returns: a row per member, its clean
+    episodes. smoothing: a row per member, None if not asked. votes: a row per member x state, for smoothed
+    categorical policies.
     """
 
     states: pl.DataFrame
@@ -62,7 +65,7 @@ def run(
         keys
     )
     watch("clean episodes of every member")
-    nothing = Condition(Nothing(), Ball(jnp.zeros(1), population.spec.norm))
+    nothing = Condition(Nothing(), Ball(jnp.zeros(1), population.spec.norm), spec.policy)
     tally, visits = play(population.env, victims, nothing, clean_keys, spec.episodes, spec.episodes)
     watch("certificates at all states visited")
     certified = certify(population.spec, population.agents, population.unmasked, visits)
@@ -76,14 +79,21 @@ def run(
         tally,
         spec.confidence,
     )
-    observation = same_states(visits, everyone, spec.states)
+    observation = same_states(visits, everyone, spec.states, population.diverged)
     states = state_rows(population, look_at_all(spec, population, observation, search_keys, watch))
     smooth = votes = None
     if smoothing.smoothing_sigma is not None:
         watch("smoothed episodes of every member")
         half_of_dense = tally.total[everyone.dense_twin(), 0].mean(-1, dtype=np.float64) / 2
         smooth = certify_returns(
-            smoothing, population.env, victims, everyone, smooth_keys, half_of_dense, spec.confidence
+            smoothing,
+            population.env,
+            victims,
+            everyone,
+            smooth_keys,
+            half_of_dense,
+            spec.confidence,
+            episode_budget(population.spec.budgets[0], population.spec.norm, population.env),
         )
         if population.agents.log_std is None:
             watch("votes of every member")
@@ -92,14 +102,30 @@ def run(
         states=states,
         members=at_the_same_states(states),
         audit=against_dense(states),
-        certificates=certificates,
-        returns=clean_returns(everyone, tally),
-        smoothing=smooth,
-        votes=votes,
+        certificates=_marked(of_policy(certificates, spec.policy), population),
+        returns=_marked(clean_returns(everyone, tally, spec.policy), population),
+        smoothing=None if smooth is None else _marked(smooth, population),
+        votes=None if votes is None else _marked(votes, population),
     )
 
 
-def clean_returns(everyone: Members, tally: Tally) -> pl.DataFrame:
+def of_policy(certificates: pl.DataFrame, policy: str) -> pl.DataFrame:
+    """The certificates that hold of episodes of this policy, `sampled` or `mode`.
+
+    F and the value gaps are about the visits of the stochastic policy; of the deterministic one only the
+    distances are left.
+    """
+    if policy == "mode":
+        certificates = certificates.filter(pl.col("quantity").is_in(DISTANCES))
+    return certificates.with_columns(policy=pl.lit(policy))
+
+
+def _marked(table: pl.DataFrame, population: Population) -> pl.DataFrame:
+    """The table with the rows of diverged members marked."""
+    return table.with_columns(diverged=pl.Series(population.diverged[table["member"].to_numpy()]))
+
+
+def clean_returns(everyone: Members, tally: Tally, policy: str) -> pl.DataFrame:
     """One row per member: raw undiscounted returns and lengths of its clean episodes.
 
     They stand beside F, which is small also for a policy that falls at once and so has few states.
@@ -110,6 +136,7 @@ def clean_returns(everyone: Members, tally: Tally) -> pl.DataFrame:
             "member": np.arange(len(total)),
             "seed": everyone.seed,
             "sparsity_asked": everyone.sparsity,
+            "policy": [policy] * len(total),
             "episodes": np.full(len(total), total.shape[1]),
             "return_mean": total.mean(1),
             "return_std": total.std(1),

@@ -62,3 +62,24 @@ def init(
         normalizer=normalizer.init((observation_size,)),
         activation=activation,
     )
+
+
+def in_filter(agent: Agent, other: Normalizer) -> Agent:
+    """The same function of raw observations, read through another filter.
+
+    With own mean and deviation (m, d) and the other filter's (m', d'), `x = (d' / d) x' + (m' - m) / d`. So
+    `W x + b` is `W' x' + b'` with `W' = W diag(d' / d)` and `b' = b + W (m' - m) / d`, in the first layer of
+    both networks. A ball around x' is then the ball of the other filter's owner, in raw units.
+
+    The two agree up to rounding where neither filter clips; beyond, each keeps its own clip. An agent put
+    in its own filter does not change by a bit.
+    """
+    own = normalizer.std(agent.normalizer)
+    scale, shift = normalizer.std(other) / own, (other.mean - agent.normalizer.mean) / own
+
+    def read_through(params: Params) -> Params:
+        kernel, bias = params["layer_0"]["kernel"], params["layer_0"]["bias"]
+        moved = bias + jnp.matmul(shift, kernel, precision=jax.lax.Precision.HIGHEST)
+        return params | {"layer_0": {"kernel": kernel * scale[:, None], "bias": moved}}
+
+    return agent.replace(policy=read_through(agent.policy), value=read_through(agent.value), normalizer=other)

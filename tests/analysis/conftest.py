@@ -93,7 +93,7 @@ def certificates(rows):
                 "value": value,
                 "unmasked": 25.0,
                 "vacuous": None,
-                "policy": "mode",
+                "policy": "sampled",
                 "confidence": None,
                 "violated": 0,
                 "diverged": False,

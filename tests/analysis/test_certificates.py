@@ -1,7 +1,14 @@
 import polars as pl
 import pytest
 
-from jaxprune.analysis import against_dense, at_the_same_states, audit, distance_quantity, smallest_bound
+from jaxprune.analysis import (
+    across_seeds,
+    against_dense,
+    at_the_same_states,
+    audit,
+    distance_quantity,
+    smallest_bound,
+)
 
 
 def test_the_audit_counts_members_above_their_own_twin(certificates):
@@ -77,8 +84,71 @@ def test_rises_and_falls_are_counted_at_states_and_at_members(states):
     # less is possible than was found on the dense one.
     assert (row["proven_above"], row["proven_below"]) == (1, 1)
     assert (row["members"], row["members_above"], row["members_below"]) == (2, 1, 1)
+    assert (row["members_proven_above"], row["members_proven_below"]) == (1, 1)
     assert row["largest_ratio"] == 3.0
     assert row["mean_ratio"] == pytest.approx(8 / 7)
+
+
+def test_shares_are_taken_per_member_and_then_over_members(states):
+    up, level = (2.0, 2.0, 2.0, 2.0), (1.0, 1.0, 1.0, 1.0)
+    table = states(
+        [
+            *((seed, 0.0, "crown", level, level) for seed in (0, 1, 2)),
+            (0, 0.5, "crown", up, level),
+            (1, 0.5, "crown", (2.0, 1.0, 0.5, 0.5), level),
+            # Of this member one state alone is known: it counts as much as the four of the others.
+            (2, 0.5, "crown", level, level),
+        ]
+    ).filter((pl.col("seed") < 2) | (pl.col("state") == 0))
+    row = against_dense(table).row(0, named=True)
+    assert (row["states"], row["states_above"], row["states_below"]) == (9, 5, 2)
+    assert row["share_above"] == pytest.approx((1 + 0.25 + 0) / 3)
+    assert row["share_below"] == pytest.approx((0 + 0.5 + 0) / 3)
+    shares = pl.DataFrame({"group": ["all"] * 3, "share": [1.0, 0.25, 0.0]})
+    over_seeds = across_seeds(shares, ["group"], "share").row(0, named=True)
+    assert row["seeds"] == over_seeds["seeds"] == 3
+    assert row["share_above_low"] == pytest.approx(max(0, over_seeds["low"]))
+    assert row["share_above_high"] == pytest.approx(min(1, over_seeds["high"]))
+
+
+def test_one_seed_has_no_interval(states):
+    rows = [(0, 0.0, "crown", (1.0,), (1.0,)), (0, 0.5, "crown", (2.0,), (1.0,))]
+    row = against_dense(states(rows)).row(0, named=True)
+    assert (row["share_above"], row["share_above_low"], row["share_above_high"]) == (1.0, None, None)
+
+
+def test_the_balls_are_compared_each_by_itself(states):
+    rows = [(0, 0.0, "crown", (1.0, 1.0), (0.5, 0.5)), (0, 0.5, "crown", (2.0, 2.0), (1.5, 0.5))]
+    own = states(rows)
+    smaller = pl.when(pl.col("sparsity_asked") > 0).then(0.4 * pl.col("value")).otherwise("value")
+    dense = own.with_columns(ball=pl.lit("dense"), value=smaller, found=pl.lit(0.1))
+    both = pl.concat([own, dense])
+    table = {row["ball"]: row for row in against_dense(both).iter_rows(named=True)}
+    assert (table["own"]["share_above"], table["own"]["proven_above"]) == (1.0, 1)
+    assert (table["dense"]["share_above"], table["dense"]["proven_above"]) == (0.0, 0)
+    means = at_the_same_states(both).filter(pl.col("sparsity_asked") > 0)
+    assert dict(means.select("ball", "value").iter_rows()) == {"own": 2.0, "dense": 0.8}
+
+
+@pytest.mark.parametrize(("gone", "left"), [((0, 0.5), {0.9: 2, 0.5: 1}), ((0, 0.0), {0.9: 1, 0.5: 1})])
+def test_who_diverged_counts_in_no_pair(states, gone, left):
+    rows = [
+        (seed, sparsity, "crown", (1.0 + sparsity,), (1.0,)) for seed in (0, 1) for sparsity in (0.0, 0.5, 0.9)
+    ]
+    seed, sparsity = gone
+    fallen = (pl.col("seed") == seed) & (pl.col("sparsity_asked") == sparsity)
+    table = states(rows).with_columns(diverged=fallen)
+    assert dict(against_dense(table).select("sparsity_asked", "members").iter_rows()) == left
+    assert at_the_same_states(table)["diverged"].sum() == 1
+
+
+def test_a_bound_below_what_was_found_at_one_state_is_counted_though_the_means_hide_it(states):
+    table = states([(0, 0.0, "crown", (1.0, 9.0, 9.0), (1.1, 1.0, 9.0))])
+    means = at_the_same_states(table)
+    assert means["value"][0] > means["found"][0]
+    assert means["violated"].to_list() == [1]
+    estimates = at_the_same_states(table.with_columns(kind=pl.lit("estimate")))
+    assert estimates["violated"].to_list() == [None]
 
 
 def test_a_member_without_a_dense_twin_is_not_audited(states):

@@ -82,3 +82,40 @@ def test_a_member_of_a_population_starts_as_it_would_alone():
     alone = jax.jit(init)(keys[7])
     for stacked, leaf in zip(jax.tree.leaves(population), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(stacked[7], leaf, atol=1e-6)
+
+
+def deep_agent():
+    agent = agents.init(jax.random.key(1), OBS, ACT, hidden=(5, 4))
+    seen = Normalizer(jnp.asarray([1.0, -1.0]), jnp.asarray([4.0, 9.0]), jnp.float32(10.0))
+    policy = jax.tree.map(lambda leaf: 2.0 * leaf + 0.1, agent.policy)
+    return agent.replace(policy=policy, normalizer=seen)
+
+
+def test_the_weights_in_another_filter_are_scaled_and_shifted(agent):
+    other = Normalizer(jnp.asarray([3.0, 2.0]), jnp.asarray([16.0, 1.0]), jnp.float32(5.0))
+    first = agents.in_filter(agent, other).policy["layer_0"]
+    # (d' / d) = (2, 1/3) and (m' - m) / d = (1, 1).
+    np.testing.assert_allclose(first["kernel"], [[4.0], [-1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(first["bias"], [2.0 - 1.0], rtol=1e-6)
+
+
+def test_an_agent_in_another_filter_is_the_same_function_of_raw_observations():
+    agent = deep_agent()
+    other = Normalizer(jnp.asarray([2.0, -3.0]), jnp.asarray([1.0, 25.0]), jnp.float32(7.0))
+    moved = agents.in_filter(agent, other)
+    raw = np.random.default_rng(0).uniform([-5, -20], [8, 10], size=(50, OBS)).astype(np.float32)
+
+    def seen_by(one):
+        x = jax.vmap(one.normalise)(jnp.asarray(raw))
+        assert np.abs(x).max() < 10  # inside the clip of both
+        return jax.vmap(one.output)(x), jax.vmap(one.state_value)(x)
+
+    for own, elsewhere in zip(seen_by(agent), seen_by(moved), strict=True):
+        np.testing.assert_allclose(own, elsewhere, rtol=1e-5, atol=1e-5)
+
+
+def test_an_agent_in_its_own_filter_does_not_change_by_a_bit():
+    agent = deep_agent()
+    moved = agents.in_filter(agent, agent.normalizer)
+    for one, other in zip(jax.tree.leaves(agent), jax.tree.leaves(moved), strict=True):
+        np.testing.assert_array_equal(one, other)

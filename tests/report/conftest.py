@@ -58,23 +58,8 @@ def certificates(seeds, budgets=(0.025, 0.075)):
                 wobble = 1.0 if monotone else np.exp(rng.normal(0, 0.15))
                 value = scale * dense * eps / 0.075 * (1 - sparsity) ** (fall / 2) * wobble
                 unmasked = scale * dense * eps / 0.075 if kind == "bound" else None
-                rows.append(
-                    (
-                        *place,
-                        bound,
-                        "delta",
-                        monotone,
-                        kind,
-                        "float32",
-                        value,
-                        unmasked,
-                        None,
-                        "mode",
-                        None,
-                        0,
-                        False,
-                    )
-                )
+                rest = (value, unmasked, None, "sampled", None, 0, False)
+                rows.append((*place, bound, "delta", monotone, kind, "float32", *rest))
             loss = ("return", False, "bound", "float32", 2.3e6, None, True, "sampled", 0.95, None, False)
             rows += [(*place, bound, *loss) for bound in ("value_gap", "horizon_gap")]
     return pl.DataFrame(rows, schema=CERTIFICATES, orient="row")
