@@ -95,12 +95,15 @@ def main(arguments: Arguments) -> None:
 
 def _population(arguments: Arguments) -> Population:
     """The members to certify, pruned and unpruned. Raises SpecError for whatever cannot be certified."""
-    env, agents, trained = arguments.victims.load()
-    if trained is None:
-        return audit.of_agent(arguments.audit, env, agents, arguments.sparsities or "0:0.9:0.1")
+    victims = arguments.victims.load()
+    if victims.trained is None:
+        sparsities = arguments.sparsities or "0:0.9:0.1"
+        return audit.of_agent(arguments.audit, victims.env, victims.agents, sparsities)
     if arguments.sparsities is not None:
         raise SpecError("sparsities: the members of a run have theirs; leave it out, or give --agent FILE")
-    return audit.of_run(arguments.audit, trained, env, agents, arguments.victims.unmasked())
+    return audit.of_run(
+        arguments.audit, victims.trained, victims.env, victims.agents, victims.unmasked, victims.diverged
+    )
 
 
 def _plan(spec: AuditSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:

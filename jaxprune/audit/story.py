@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from jaxprune import outcome
+from jaxprune import outcome, streams
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Ball, Nothing, Victim
 from jaxprune.audit.population import Population
@@ -58,9 +58,8 @@ def run(
     """Visit, bound, attack and compare. `watch` hears what is being done."""
     everyone = members(population.spec)
     victims = Victim(population.agents, population.spec.space)
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(spec.seed), seed))(
-        jnp.asarray(everyone.seed)
-    )
+    root = streams.key(spec.seed, "audit")
+    keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(everyone.seed))
     clean_keys, search_keys, smooth_keys, vote_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(
         keys
     )
@@ -77,6 +76,7 @@ def run(
         certified,
         visits,
         tally,
+        population.diverged,
         spec.confidence,
     )
     observation = same_states(visits, everyone, spec.states, population.diverged)
