@@ -9,14 +9,16 @@ from scipy.special import erf
 
 import jaxprune as jp
 from jaxprune import audit, envs
-from jaxprune.analysis import against_dense
+from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.audit import AuditSpec, states
 from jaxprune.audit.population import in_units
 from jaxprune.audit.spec import BOUNDS, UNITS
+from jaxprune.certify import crown_bound
 from jaxprune.certify.policy import GLOBAL_BOUNDS
 from jaxprune.evaluation import Visits
 from jaxprune.outcome import Members
 from jaxprune.policy import agent as agents
+from jaxprune.report.audit import alarm_lines
 
 QUICK = {"nodes": 3, "alpha_steps": 2, "starts": 3, "search_steps": 5, "episodes": 2}
 
@@ -166,6 +168,20 @@ def test_the_dense_ball_is_the_raw_ball_of_the_twin(norm):
     assert [who for who, name in reread.items() if name == states.REREAD] == [(1, "dense")]
     above = against_dense(table).filter(bound="tightest")
     assert dict(above.select("ball", "proven_above").iter_rows()) == {"own": 6, "dense": 0}
+
+
+def test_a_planted_unsound_bound_is_alarmed_at_every_state(monkeypatch):
+    def half(*layers, **kind):
+        return jax.tree.map(lambda size: size / 2, crown_bound(*layers, **kind))
+
+    monkeypatch.setitem(BOUNDS, "crown", half)
+    table = states_of(two_filters())
+    (line,) = alarm_lines(table)
+    # crown and with it the tightest, of 2 members in 2 balls at 6 states.
+    assert line.startswith(f"WRONG: {2 * 2 * 2 * 6} bounds")
+    violated = at_the_same_states(table).filter(pl.col("violated") > 0)
+    assert sorted(violated["bound"].unique()) == ["crown", "tightest"]
+    assert violated["violated"].unique().to_list() == [6]
 
 
 def test_a_raw_budget_is_one_ball_for_all():
