@@ -114,7 +114,7 @@ def test_both_balls_stand_side_by_side_in_a_row_per_sparsity():
 def test_the_widest_numbers_fit():
     wide = pl.concat(
         [above((20, 20), (20, 20), 4000, 1e-9 * scale, ball) for ball, scale in (("own", 1), ("dense", 2))]
-    ).with_columns(monotone=pl.col("bound") == "mad", share_below=pl.lit(1.0))
+    ).with_columns(monotone=pl.col("bound") == "mad", share_below=pl.lit(0.0))
     long = wide.with_columns(bound=pl.when("monotone").then(pl.lit("absolute_spectral")).otherwise("bound"))
     same = {"value": 1.2345e-9, "found": 1e5, "member": 1}
     members = long.with_columns(**{name: pl.lit(value) for name, value in same.items()})
