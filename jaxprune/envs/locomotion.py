@@ -85,6 +85,8 @@ walker2d = Task(
     reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_walker_fell,
     effort=1e-3,
+    mjx_iterations=8,
+    mjx_ls_iterations=4,
 )
 
 halfcheetah = Task(
