@@ -133,7 +133,9 @@ def test_the_balls_are_compared_each_by_itself(states):
 @pytest.mark.parametrize(("gone", "left"), [((0, 0.5), {0.9: 2, 0.5: 1}), ((0, 0.0), {0.9: 1, 0.5: 1})])
 def test_who_diverged_counts_in_no_pair(states, gone, left):
     rows = [
-        (seed, sparsity, "crown", (1.0 + sparsity,), (1.0,)) for seed in (0, 1) for sparsity in (0.0, 0.5, 0.9)
+        (seed, sparsity, "crown", (1.0 + sparsity,), (1.0,))
+        for seed in (0, 1)
+        for sparsity in (0.0, 0.5, 0.9)
     ]
     seed, sparsity = gone
     fallen = (pl.col("seed") == seed) & (pl.col("sparsity_asked") == sparsity)
