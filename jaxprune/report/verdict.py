@@ -99,13 +99,16 @@ def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
             return f"{best['verdict']}: train a dense policy (sparsity 0) of each seed to compare with"
         return f"{best['verdict']}; {_largest(best)}"
     found = []
-    for verdict, words in ((SWEET, "sweet spot"), (WORSE, "worse than dense under attack")):
-        rows = spots.filter(pl.col("verdict") == verdict)
+    for verdict, words in (
+        (SWEET, "sweet at sparsity"),
+        (WORSE, "worse than dense under attack at sparsity"),
+    ):
+        rows = spots.filter(pl.col("verdict") == verdict).sort("sparsity_asked")
         if not rows.is_empty():
-            order = rows.sort("attacked_difference", descending=verdict == SWEET)
-            evidence = "; ".join(_evidence(row) for row in order.iter_rows(named=True))
-            found.append(f"{words} {evidence}")
-    shown = ". ".join(found) or f"no effect of pruning shown; {_largest(best)}"
+            places = ", ".join(f"{sparsity:.2f}" for sparsity in rows["sparsity"])
+            clearest = rows.sort(pl.col("attacked_difference").abs()).row(-1, named=True)
+            found.append(f"{words} {places}; {_largest(clearest)}")
+    shown = "; ".join(found) or f"no effect of pruning shown; {_largest(best)}"
     left = f"; {undecided.height} of {spots.height} sparsities undecided" if undecided.height else ""
     return f"{shown} ({_seeds(spots)}, {error}{left})"
 
@@ -120,14 +123,10 @@ def _placebo_line(row: dict) -> str:
 
 
 def _largest(row: dict) -> str:
-    return f"largest attacked difference {_evidence(row)}"
-
-
-def _evidence(row: dict) -> str:
-    """The differences to the dense policy at one sparsity."""
+    """The differences to the dense policy at the sparsity where the attacked one is largest."""
     attacked, clean = (_difference(row, about) + _p(row, about, ", ") for about in ("attacked", "clean"))
     return (
-        f"at sparsity {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
+        f"largest difference at {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
         f"(clean may lose {number(-row['clean_margin'])})"
     )
 
@@ -157,7 +156,7 @@ def _paper_lines(choices: pl.DataFrame) -> list[str]:
     for name, budget in budgets(choices).items():
         row = choices.filter(budget).row(0, named=True)
         again = row["chosen_again"]
-        left_out = "" if again is None else f", chosen again without one seed in {again:.0%} of cases"
+        left_out = "" if again is None else f", the same with one of them left out in {again:.0%} of cases"
         lines.append(
             f"{name}: estimate, the highest mean of normalised clean and attacked return is at sparsity "
             f"{row['sparsity']:.2f} (score {number(row['average_score'])}, dense "
