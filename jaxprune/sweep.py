@@ -19,7 +19,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome, streams
-from jaxprune.analysis import decompose
+from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Ball, Victim
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
@@ -56,7 +56,9 @@ Watch = Callable[[Update], None]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What came out. `regret` is derived from `results`; see `jaxprune.analysis` for the columns.
+    """What came out; see `jaxprune.analysis` for the columns.
+
+    `regret` is derived from `results`, and `verdicts`, the sweet spots, from `regret`.
 
     sampled: the clean episodes of the stochastic policies, which the certificates are about.
     diverged: [member], whose training left the finite numbers.
@@ -68,6 +70,7 @@ class Sweep:
     certificates: pl.DataFrame
     curves: pl.DataFrame
     regret: pl.DataFrame
+    verdicts: pl.DataFrame
     episodes: pl.DataFrame
     sampled: pl.DataFrame
     agents: Agent
@@ -172,13 +175,15 @@ def _run(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wat
     sampled, visits = visit(spec, env, done.agents, watch)
     certified = certify(spec, done.agents, done.unmasked, visits)
     results = outcome.results(spec, env, everyone, done.agents, evaluated, diverged)
+    regret = decompose(results)
     tables = {
         "results": results,
         "certificates": outcome.certificates(
             spec, env, everyone, done.agents, certified, visits, sampled, diverged
         ),
         "curves": outcome.curves(spec, _trained(spec), training.history),
-        "regret": decompose(results),
+        "regret": regret,
+        "verdicts": sweet_spots(regret, alpha=spec.error),
         "episodes": outcome.episodes(spec, everyone, evaluated),
         "sampled": outcome.returns(everyone, sampled, "sampled", diverged),
     }
