@@ -74,9 +74,9 @@ def smallest_difference(spec: SweepSpec) -> str:
     if pruned == 0 or 0 not in spec.sparsities:
         return "no difference: a verdict compares pruned members with dense ones (sparsity 0) of their seed"
     seeds = f"{spec.seeds} seed{'s' if spec.seeds > 1 else ''}"
-    least = detectable_difference(spec.seeds, pruned, len(spec.budgets))
+    least = detectable_difference(spec.seeds, pruned, len(spec.budgets), alpha=spec.error)
     if least is None:
-        return f"none: {seeds} give no verdict, {needed_pairs()} are needed"
+        return f"none: {seeds} give no verdict, {needed_pairs(spec.error)} are needed"
     spread = SPREADS.get(spec.env)
     returns = "" if spread is None else f", about {least * spread.attacked:.0f} of return ({spread.source})"
     return (

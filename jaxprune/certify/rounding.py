@@ -38,7 +38,7 @@ def smallest(dtype: jnp.dtype) -> float:
 
 
 def exponent(size: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal numbers; the least for 0."""
+    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal; the least for 0."""
     info = jnp.finfo(size.dtype)
     found = jnp.frexp(jax.lax.stop_gradient(size))[1]
     return jnp.where(size == 0, info.minexp, jnp.clip(found, info.minexp, -info.minexp))

@@ -34,12 +34,14 @@ def print_summary(
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    alpha: float = ALPHA,
 ) -> None:
     """Print what was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
 
     Means are over seeds, with Student's interval below them when there are several; members that have
     diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns. `regret` is of
-    the members in `results`; `certificates` may be empty.
+    the members in `results`; `certificates` may be empty; `alpha` is the
+    family-wise error of the verdicts.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
@@ -53,10 +55,10 @@ def print_summary(
         console.print("", table, width=WIDTH)
     for table in budget_tables(regret, certificates, interval):
         console.print("", table, width=WIDTH)
-    for table in difference_tables(sweet_spots(regret, interval, alpha=ALPHA)):
+    for table in difference_tables(sweet_spots(regret, interval, alpha=alpha)):
         console.print("", table, width=WIDTH)
     bullets = Table.grid(padding=(0, 1))
-    for line in verdicts(results, regret, certificates, interval):
+    for line in verdicts(results, regret, certificates, interval, alpha):
         bullets.add_row("-", Text(line))
     console.print("", bullets, width=WIDTH)
 

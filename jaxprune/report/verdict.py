@@ -25,6 +25,7 @@ def verdicts(
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    alpha: float = ALPHA,
 ) -> list[str]:
     """The sentences below the final tables: alarms, sweet spots, the paper's choice, audit, what to distrust.
 
@@ -33,10 +34,11 @@ def verdicts(
         regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
         interval: gives the intervals.
+        alpha: the family-wise error of the verdicts.
     """
     return [
         *alarms(results, certificates),
-        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=ALPHA)),
+        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=alpha), alpha),
         *_paper_lines(best_average_score(regret)),
         *_audit_lines(certificates),
         *_trust_lines(results),
@@ -70,11 +72,13 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _sweet_spot_lines(spots: pl.DataFrame) -> list[str]:
+def _sweet_spot_lines(spots: pl.DataFrame, alpha: float) -> list[str]:
     lines = []
     for name, budget in budgets(spots).items():
         of_budget = spots.filter(budget)
-        lines.append(f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots))}")
+        lines.append(
+            f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots, alpha))}"
+        )
         lines += [
             f"{name}: placebo, {_placebo_line(row)}"
             for row in of_budget.filter("placebo", pl.col("seeds") > 0).iter_rows(named=True)
@@ -82,12 +86,12 @@ def _sweet_spot_lines(spots: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _error(spots: pl.DataFrame) -> str:
+def _error(spots: pl.DataFrame, alpha: float) -> str:
     """The error rate of all verdicts on these sparsities and budgets."""
     decided = spots.filter(~pl.col("placebo"), pl.col("attacked_p").is_not_null())
     sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
     over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
-    return f"family-wise error {ALPHA:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
+    return f"family-wise error {alpha:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
 
 
 def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
