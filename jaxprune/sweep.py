@@ -353,14 +353,16 @@ def evaluate(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> 
 
     The last `selection_episodes` episodes are those on which attacks and policies are chosen.
     """
-    episodes = spec.episodes + spec.selection_episodes
-    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, watch)[0]
+    episodes, trained = spec.episodes + spec.selection_episodes, total_steps(spec, env)[0]
+    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, trained, watch)[0]
 
 
 def visit(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> tuple[Tally, evaluation.Visits]:
     """Clean episodes of every stochastic member, [member, 1, episode], and the states visited in them."""
     clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm), "sampled")
-    return _play(spec, env, agents, (clean,), "visits", spec.certify_episodes, spec.certify_episodes, watch)
+    episodes = spec.certify_episodes
+    before = sum(total_steps(spec, env)) - len(members(spec).seed) * episodes * env.horizon
+    return _play(spec, env, agents, (clean,), "visits", episodes, episodes, before, watch)
 
 
 def _play(
@@ -371,9 +373,10 @@ def _play(
     domain: str,
     episodes: int,
     record: int,
+    before: int,
     watch: Watch,
 ) -> tuple[Tally, evaluation.Visits]:
-    """Every member until its last episode has ended.
+    """Every member until its last episode has ended; `before` are the steps that the sweep has taken so far.
 
     The random streams come from the member's seed alone, so members of one seed meet the same starts.
     """
@@ -387,7 +390,7 @@ def _play(
 
     now = jax.jit(jax.vmap(begin))(agents, seeds)
     run = jax.jit(jax.vmap(advance), donate_argnums=1)
-    visits, clock, before = [], _Clock(), total_steps(spec, env)[0]
+    visits, clock = [], _Clock()
     with deferred_interrupt() as interrupt:
         while now.tally.alive.any():
             now, seen = jax.block_until_ready(run(agents, now))
