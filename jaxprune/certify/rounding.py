@@ -19,12 +19,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxprune.precision import PRECISION
+
 ACTIVATION_ULPS = 8
 
 
 def product(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """`a @ b` at the highest precision of the device: TF32 would break the rounding model."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    """`a @ b` at full precision: TF32 would break the rounding model."""
+    return jnp.matmul(a, b, precision=PRECISION)
 
 
 def unit(dtype: jnp.dtype) -> float:
@@ -38,7 +40,7 @@ def smallest(dtype: jnp.dtype) -> float:
 
 
 def exponent(size: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal numbers; the least for 0."""
+    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal; the least for 0."""
     info = jnp.finfo(size.dtype)
     found = jnp.frexp(jax.lax.stop_gradient(size))[1]
     return jnp.where(size == 0, info.minexp, jnp.clip(found, info.minexp, -info.minexp))

@@ -61,6 +61,8 @@ class Environment:
     step: (EnvState, action) -> (EnvState, Transition). No reset inside: see `step_or_reset`.
     horizon: steps after which an episode is truncated.
     reward_range: (lowest, highest) reward of one step where the task bounds it, else None.
+    terminates: whether an episode can end before its horizon, by the task's rule or by failing physics; then
+        0 belongs to the range of rewards.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Environment:
     reset: Callable[[PRNGKeyArray], EnvState]
     step: Callable[[EnvState, Action], tuple[EnvState, Transition]]
     reward_range: tuple[float, float] | None = None
+    terminates: bool = True
 
 
 def step_or_reset(

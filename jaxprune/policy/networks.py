@@ -1,12 +1,15 @@
 """Fully connected networks, their initialisation without LAPACK, and their layers as plain matrices."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.precision import PRECISION
 
 Params = dict[str, Any]
 """`{"layer_0": {"kernel": [in, out], "bias": [out]}, "layer_1": ...}`, the last layer being the output."""
@@ -35,7 +38,8 @@ def orthogonal(scale: float) -> Callable[..., Array]:
         x = jax.random.normal(key, shape, dtype)
         x = x if rows >= columns else x.T
         x = x / jnp.linalg.norm(x)
-        step = lambda _, x: 1.5 * x - 0.5 * x @ (x.T @ x)  # noqa: E731
+        product = partial(jnp.matmul, precision=PRECISION)
+        step = lambda _, x: 1.5 * x - 0.5 * product(x, product(x.T, x))  # noqa: E731
         # A singular value grows by 1.5 a step until it is near 1: 60 steps lift 1e-9 of the norm.
         x = jax.lax.fori_loop(0, 60, step, x)
         return scale * (x if rows >= columns else x.T)
@@ -59,7 +63,8 @@ class MLP(nn.Module):
         for i, width in enumerate(self.features):
             last = i == len(self.features) - 1
             scale = self.output_scale if last else 2**0.5
-            x = nn.Dense(width, kernel_init=orthogonal(scale), name=f"layer_{i}")(x)
+            layer = nn.Dense(width, kernel_init=orthogonal(scale), precision=PRECISION, name=f"layer_{i}")
+            x = layer(x)
             x = x if last else ACTIVATIONS[self.activation](x)
         return x
 
