@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxprune.attacks import Ball, Mad, Victim
 from jaxprune.certify.policy import TIGHTEST, Distances, discounted_mean, distances, total_variation
@@ -25,9 +25,11 @@ class Certified:
     without their mask.
     in_action_units, in_dense_units: with ones and with the dense twin's standard deviations in place of the
     policy's own; equal to `distance` for a categorical one.
-    tv: [time, episode], bound on TV at each state from the tightest bound there.
-    expected_tv: `F` by bound, "tightest" included; expected_dense_tv: the tightest, in dense units.
+    tv: [time, episode], bound on TV at each state from the tightest bound there. most_tv: at any state.
+    expected_tv: the mean over the episodes of what bounds `F`, by bound, "tightest" included, an estimate;
+    expected_dense_tv: the tightest, in dense units.
     found: mean over the searched states of the largest distance MAD found there (an estimate, from below).
+    violated: by bound, at how many of the searched states it is above the bound: 0, or a bound is wrong.
     """
 
     distance: dict[str, Float[Array, "..."]]
@@ -38,7 +40,9 @@ class Certified:
     expected_tv: dict[str, Float[Array, "..."]]
     expected_dense_tv: Float[Array, "..."]
     tv: Float[Array, "..."]
+    most_tv: Float[Array, "..."]
     found: Float[Array, "..."]
+    violated: dict[str, Int[Array, "..."]]
 
 
 def certify(
@@ -51,7 +55,11 @@ def certify(
     space: str,
     discount: float,
 ) -> Certified:
-    """All certificates of one agent. `visits` are its own clean states, [time, episode, obs]."""
+    """All certificates of one agent.
+
+    visits: its own clean states, [time, episode, obs], under sampled actions if F and the value gaps, which
+    are about the stochastic policy, are to hold.
+    """
     categorical = agent.log_std is None
     units = (
         jnp.zeros((3, 1))  # a categorical policy has no standard deviations
@@ -75,6 +83,7 @@ def certify(
     expected = {
         name: total_variation(bound, categorical=categorical) for name, bound in own.at_states().items()
     } | {TIGHTEST: tv}
+    alive, found = _searched(visits.alive), _found(Victim(agent, space), visits, key, ball)
     return Certified(
         distance=_over_visits(own, visits),
         unmasked=_over_visits(whole, visits),
@@ -84,8 +93,21 @@ def certify(
         expected_tv={name: discounted_mean(v, visits.alive, discount) for name, v in expected.items()},
         expected_dense_tv=discounted_mean(dense_tv, visits.alive, discount),
         tv=tv,
-        found=_found(Victim(agent, space), visits, key, ball),
+        most_tv=total_variation(own.anywhere, categorical=categorical),
+        found=_mean(found, alive),
+        violated={
+            name: violations(_searched(bound), found, alive) for name, bound in own.at_states().items()
+        },
     )
+
+
+def violations(
+    bound: Float[Array, "state episode"],
+    found: Float[Array, "state episode"],
+    alive: Bool[Array, "state episode"],
+) -> Int[Array, ""]:
+    """At how many states an attack found more than the bound allows; one that is NaN allows anything."""
+    return jnp.sum(alive & (found > bound), dtype=jnp.int32)
 
 
 def largest_distance(
@@ -124,12 +146,12 @@ def _mean(values: Array, alive: Array) -> Array:
     return jnp.sum(jnp.where(alive, values, 0.0)) / jnp.sum(alive)
 
 
-def _found(victim: Victim, visits: Visits, key: PRNGKeyArray, ball: Ball) -> Float[Array, ""]:
-    """Mean over the searched states of the largest distance found."""
-    observation, alive = _searched(visits.observation), _searched(visits.alive)
+def _found(victim: Victim, visits: Visits, key: PRNGKeyArray, ball: Ball) -> Float[Array, "state episode"]:
+    """The largest distance found at each of the searched states."""
+    observation = _searched(visits.observation)
 
     def found(observation: Array, key: PRNGKeyArray) -> Array:
         return largest_distance(victim, observation, key, ball, Mad(), SEARCH_STARTS)
 
-    keys = jax.random.split(key, alive.shape)
-    return _mean(jax.vmap(jax.vmap(found))(observation, keys), alive)
+    keys = jax.random.split(key, observation.shape[:-1])
+    return jax.vmap(jax.vmap(found))(observation, keys)

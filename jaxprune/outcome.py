@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from jaxprune.analysis import CERTIFICATES, CURVES, RESULTS, validate
 from jaxprune.certification import Certified
-from jaxprune.certify import discounted_value_gap, horizon_value_gap
+from jaxprune.certify import discounted_value_gap, expected_tv_limit, horizon_value_gap
 from jaxprune.certify.policy import ARITHMETIC, MONOTONE, TIGHTEST
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Tally, Visits
@@ -181,9 +181,13 @@ def certificates(
 
     quantity: `delta` (standard deviations) or, for categorical policies, `range` (logits); `delta_action`
     (the same in action units), `delta_dense` (in the dense twin's standard deviations), `tv` (the expectation
-    F; "tightest": from the smallest bound at each state), `tv_dense`, `return`. Local bounds and the attack's
-    "mad" are means over the same states, F and return are about all states visited. unmasked: the bound of
-    the same weights without their mask, for the audit.
+    F, estimated by the mean over the episodes of each bound; "tightest": of the smallest bound at each
+    state), `tv_dense` (likewise), `tv_limit` (the upper confidence limit on F), `return` (likewise, on what
+    an adversary can cost). Local bounds and the attack's "mad" are means over the same states, F and return
+    are about all states visited. unmasked: the bound of the same weights without their mask, for the audit.
+
+    All are about the stochastic policy: visits and the first condition of `tally` are clean episodes of its
+    sampled actions.
     """
     achieved = np.asarray(jax.vmap(lambda agent: masks.achieved(agent.policy))(agents))
     distance = "range" if agents.log_std is None else "delta"
@@ -254,7 +258,12 @@ def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, s
 
 def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Iterator[dict[str, Any]]:
     def row(
-        bound: str, quantity: str, value: Any, unmasked: Any = None, kind: str = "bound"
+        bound: str,
+        quantity: str,
+        value: Any,
+        unmasked: Any = None,
+        kind: str = "bound",
+        violated: Any = None,
     ) -> dict[str, Any]:
         return {
             "bound": bound,
@@ -266,19 +275,21 @@ def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Itera
             "value": or_infinite(value),
             "unmasked": None if unmasked is None else or_infinite(unmasked),
             "vacuous": None,
+            "violated": violated,
         }
 
     for bound, value in certified.distance.items():
-        yield row(bound, distance, value, certified.unmasked[bound])
+        violated = int(certified.violated[bound])
+        yield row(bound, distance, value, certified.unmasked[bound], violated=violated)
         if distance == "delta":
             whole = certified.unmasked_in_action_units[bound]
             yield row(bound, "delta_action", certified.in_action_units[bound], whole)
             if has_twin:
                 yield row(bound, "delta_dense", certified.in_dense_units[bound])
     for bound, value in certified.expected_tv.items():
-        yield row(bound, "tv", value)
+        yield row(bound, "tv", value, kind="estimate")
     if has_twin:
-        yield row(TIGHTEST, "tv_dense", certified.expected_dense_tv)
+        yield row(TIGHTEST, "tv_dense", certified.expected_dense_tv, kind="estimate")
     yield row("mad", distance, certified.found, kind="estimate")
 
 
@@ -290,29 +301,39 @@ def _return_rows(
     tally: Tally,
     confidence: float,
 ) -> Iterator[dict[str, Any]]:
-    """What the adversary can cost at most, from the tightest bound on TV at each state.
+    """Limits on F and on what the adversary can cost, from the tightest bound on TV at each state.
 
-    Sound where the task bounds its reward; where it does not, the range is the one observed, and the number
-    an estimate.
+    The latter are sound where the task bounds its reward; where it does not, the range is the one observed,
+    and the number an estimate.
     """
     low, high = env.reward_range or (float(tally.reward_low.min()), float(tally.reward_high.max()))
-    recorded = visits.alive.shape[1]
-    tv = jnp.asarray(certified.tv).T[:, : env.horizon]
-    length = jnp.asarray(visits.alive.sum(0))
-    terminated = jnp.asarray(tally.terminated[0, :recorded])
-    common = {"reward_low": low, "reward_high": max(high, low + 1e-6), "confidence": confidence}
-    discounted = discounted_value_gap(tv, length, discount=spec.discount, terminated=terminated, **common)
-    horizon = horizon_value_gap(tv, length, **common)
-    for bound, gap in (("value_gap", discounted), ("horizon_gap", horizon)):
+    tv, length = jnp.asarray(certified.tv).T, jnp.asarray(visits.alive.sum(0))
+    common = {
+        "horizon": env.horizon,
+        "terminates": env.terminates,
+        "most": jnp.asarray(certified.most_tv),
+        "confidence": confidence,
+    }
+    rewards = {"reward_low": low, "reward_high": max(high, low + 1e-6)}
+    expected = expected_tv_limit(tv, length, discount=spec.discount, **common)
+    discounted = discounted_value_gap(tv, length, discount=spec.discount, **rewards, **common)
+    horizon = horizon_value_gap(tv, length, **rewards, **common)
+    of_return = "bound" if env.reward_range else "estimate"
+    for bound, quantity, kind, value, vacuous in (
+        (TIGHTEST, "tv_limit", "bound", expected, expected >= 1),
+        ("value_gap", "return", of_return, *discounted),
+        ("horizon_gap", "return", of_return, *horizon),
+    ):
         yield {
             "bound": bound,
-            "quantity": "return",
+            "quantity": quantity,
             "monotone": False,
-            "kind": "bound" if env.reward_range else "estimate",
+            "kind": kind,
             "arithmetic": ARITHMETIC,
-            "value": or_infinite(gap.bound),
+            "value": or_infinite(value),
             "unmasked": None,
-            "vacuous": bool(gap.vacuous),
+            "vacuous": bool(vacuous),
+            "confidence": confidence,
         }
 
 

@@ -55,6 +55,22 @@ def test_every_cheap_bound_is_there_and_above_what_the_attack_found(gaussian):
     assert set(gaussian.distance) == {*GLOBAL_BOUNDS, *LOCAL_BOUNDS}
     for bound in gaussian.distance.values():
         assert bound >= gaussian.found > 0
+    assert set(gaussian.violated) == set(gaussian.distance)
+    assert not any(gaussian.violated.values())
+
+
+def test_a_violation_is_counted_state_by_state_where_the_episode_lives():
+    """The bound's mean is above the mean found; at two states that count it is below, at one it is NaN."""
+    bound = jnp.array([[9.0, 1.0], [0.5, 1.0], [0.5, jnp.nan]])
+    found = jnp.array([[1.0, 1.1], [0.6, 0.9], [0.6, 2.0]])
+    alive = jnp.array([[True, True], [True, True], [False, True]])
+    assert certification.violations(bound, found, alive) == 2
+
+
+def test_no_state_is_further_apart_than_the_bound_that_holds_everywhere(gaussian):
+    assert np.max(gaussian.tv) <= gaussian.most_tv < 1
+    smallest = min(gaussian.distance[name] for name in GLOBAL_BOUNDS)
+    np.testing.assert_allclose(gaussian.most_tv, total_variation(smallest, categorical=False), rtol=1e-3)
 
 
 def test_a_local_bound_is_the_mean_over_the_searched_states(gaussian):

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
 from jaxprune.attacks.ascent import Gain, ascend
 from jaxprune.policy import Categorical, Params, networks
+from jaxprune.precision import PRECISION
 
 
 def push(victim: Victim, centre: Float[Array, " obs"], direction: Float[Array, " act"]) -> Gain:
@@ -21,7 +22,7 @@ def push(victim: Victim, centre: Float[Array, " obs"], direction: Float[Array, "
     else:
         act = victim.output
     clean = act(centre)
-    return lambda point: jnp.sum((act(point) - clean) * direction)
+    return lambda point: jnp.dot(act(point) - clean, direction, precision=PRECISION)
 
 
 @struct.dataclass

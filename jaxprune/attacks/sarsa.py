@@ -9,6 +9,7 @@ from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
 from jaxprune.attacks.ascent import Gain, ascend
 from jaxprune.attacks.mad import action_difference
 from jaxprune.policy import Categorical, Params, networks
+from jaxprune.precision import PRECISION
 
 
 def action_loss(victim: Victim, centre: Float[Array, " obs"], critic: Params, activation: str) -> Gain:
@@ -21,7 +22,7 @@ def action_loss(victim: Victim, centre: Float[Array, " obs"], critic: Params, ac
     truth = victim.view(centre)
     if isinstance(victim.distribution(centre), Categorical):
         q = networks.apply(critic, truth, activation)
-        return lambda point: -jnp.sum(jax.nn.softmax(victim.output(point)) * q)
+        return lambda point: -jnp.dot(jax.nn.softmax(victim.output(point)), q, precision=PRECISION)
     return lambda point: (
         -networks.apply(critic, jnp.concatenate([truth, victim.output(point)]), activation)[0]
     )

@@ -43,6 +43,7 @@ from jaxprune.certify.value import (
     ValueGap,
     discounted_value_gap,
     episodes_for_a_limit,
+    expected_tv_limit,
     horizon_value_gap,
     mean_upper_limit,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "episodes_for_a_limit",
     "episodes_needed",
     "evaluation_error",
+    "expected_tv_limit",
     "forward",
     "frobenius_product",
     "gaussian_kl",

@@ -73,11 +73,13 @@ class Distances:
     of the logits.
     everywhere: one number per global bound, of the exact network. visited: [time, episode], each local bound
     at each state, of the network as computed. error: [time, episode], what computing adds to a global bound.
+    anywhere: one number, the smallest bound that holds for the network as computed at every state there is.
     """
 
     everywhere: dict[str, Float[Array, "..."]]
     visited: dict[str, Float[Array, "..."]]
     error: Float[Array, "..."]
+    anywhere: Float[Array, "..."]
 
     def at_states(self) -> dict[str, Float[Array, "*batch time episode"]]:
         """Every bound at each state, all of the network as computed."""
@@ -111,13 +113,22 @@ def distances(
     if std is not None:
         layers = in_std_units(layers, std)
     states = jax.vmap(jax.vmap(agent.normalise))(observation)
-    filtering = None
+    farthest = jnp.maximum(jnp.max(jnp.abs(states), axis=(0, 1)), normalizer.CLIP)
+    filtering = farthest_filtering = None
     if space == "raw":
-        layers, states = _in_raw_units(layers, states, normalizer.std(agent.normalizer))
-        filtering = _raw_rounding(observation, agent.normalizer.mean)
+        mean, std = agent.normalizer.mean, normalizer.std(agent.normalizer)
+        layers, states = _in_raw_units(layers, states, std)
+        filtering = _raw_rounding(observation, mean)
+        # Farther out, the filter's clip hides both what is true and what is shown.
+        farthest = farthest * std
+        farthest_filtering = _raw_rounding(2 * (jnp.abs(mean) + farthest + eps), mean)
 
     def size(change: Change) -> Float[Array, ""]:
         return change.span if std is None else change.euclidean
+
+    def filtered(blur: Float[Array, " obs"] | None) -> Float[Array, ""] | float:
+        # No array of zeros where the filter adds nothing: some CPU compilers read it before it is written.
+        return 0.0 if blur is None else size(path_bound(layers, blur, activation=agent.activation))
 
     kind = {"norm": norm, "activation": agent.activation}
 
@@ -125,8 +136,7 @@ def distances(
         seen: tuple[Float[Array, " obs"], Float[Array, " obs"] | None],
     ) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
         state, blur = seen
-        # No array of zeros where the filter adds nothing: some CPU compilers read it before it is written.
-        extra = 0.0 if blur is None else size(path_bound(layers, blur, activation=agent.activation))
+        extra = filtered(blur)
         bounds = {name: size(bound(layers, state, eps, **kind)) + extra for name, bound in local.items()}
         return bounds, size(evaluation_error(layers, state, eps, **kind)) + extra
 
@@ -135,7 +145,8 @@ def distances(
     everywhere = {
         name: size(bound(layers, eps, **kind)) for name, bound in global_bounds(agent.activation).items()
     }
-    return Distances(everywhere, visited, error)
+    most_error = size(evaluation_error(layers, farthest, eps, **kind)) + filtered(farthest_filtering)
+    return Distances(everywhere, visited, error, reduce(jnp.fmin, everywhere.values()) + most_error)
 
 
 def global_bounds(activation: str) -> Bounds:

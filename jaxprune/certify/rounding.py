@@ -19,12 +19,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxprune.precision import PRECISION
+
 ACTIVATION_ULPS = 8
 
 
 def product(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """`a @ b` at the highest precision of the device: TF32 would break the rounding model."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    """`a @ b` at full precision: TF32 would break the rounding model."""
+    return jnp.matmul(a, b, precision=PRECISION)
 
 
 def unit(dtype: jnp.dtype) -> float:

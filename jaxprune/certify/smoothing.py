@@ -63,15 +63,21 @@ def certified_mean_return(
     sigma: float,
     confidence: float = 0.95,
 ) -> float:
-    """Lower bound on the mean return under the same adversaries.
+    """Lower bound on `E[max(return, lowest)]` under the same adversaries.
+
+    That is the mean return itself where no episode can return less than `lowest`; otherwise it is the mean of
+    returns that are cut from below at `lowest`, which is larger than the mean return.
 
     `lowest + int_lowest^inf Phi(Phi^{-1}(P[return >= t] - e) - budget / sigma) dt` over the empirical
     distribution, with `e = sqrt(log(1 / (1 - confidence)) / 2n)`, the one-sided band of Dvoretzky, Kiefer and
-    Wolfowitz with Massart's constant. `lowest` is a return that no episode can fall below, attacked or not.
+    Wolfowitz with Massart's constant, and with returns below `lowest` counted as `lowest`.
+
+    Of m policies the one with the largest limit is one of several chances to be wrong: for a statement about
+    all of them at once, and so about the best, ask for the confidence `1 - (1 - confidence) / m` of each.
 
     Raises:
-        SpecError: as `certified_return_probability`; a return below `lowest`; a confidence below one half;
-            too few episodes for a band, naming how many are needed.
+        SpecError: as `certified_return_probability`; a confidence below one half; too few episodes for a
+            band, naming how many are needed.
     """
     if confidence < 0.5:
         raise SpecError(f"confidence: got {confidence}, the one-sided band needs at least 0.5")
@@ -81,12 +87,8 @@ def certified_mean_return(
         raise SpecError(
             f"returns: got {returns.size} episodes, a band of this confidence needs over {needed}"
         )
-    if returns.min() < lowest:
-        raise SpecError(
-            f"lowest: got {lowest}, but an episode returned {returns.min()}; name a true lower limit"
-        )
     band = sqrt(log(1 / (1 - confidence)) / (2 * returns.size))
-    steps = np.diff(np.sort(returns), prepend=lowest)
+    steps = np.diff(np.sort(np.maximum(returns, lowest)), prepend=lowest)
     at_least = 1 - np.arange(returns.size) / returns.size
     return float(lowest + np.sum(steps * _attacked(np.maximum(at_least - band, 0), budget, sigma)))
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxprune.precision import PRECISION
+
 Params = dict[str, Any]
 """`{"layer_0": {"kernel": [in, out], "bias": [out]}, "layer_1": ...}`, the last layer being the output."""
 
