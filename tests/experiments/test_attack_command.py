@@ -116,7 +116,7 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
     fresh = results.filter(attack="strongest", episode_set="fresh").sort("member")
     assert regret["attacked_return"].to_list() == fresh["return_mean"].to_list()
     assert regret["attackers_tried"].to_list() == [3, 3]
-    assert "undecided (1 seed)" in capsys.readouterr().out
+    assert "undecided (1 seed, 6" in capsys.readouterr().out
     assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
 
 
