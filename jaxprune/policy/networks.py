@@ -17,10 +17,6 @@ Params = dict[str, Any]
 Layers = tuple[tuple[Float[Array, "out in"], Float[Array, " out"]], ...]
 """The same network as the verification literature writes it: `W_l [out, in]` and `b_l [out]`."""
 
-PRECISION = jax.lax.Precision.HIGHEST
-"""Of every matrix product of a network, forwards and backwards: what the bounds assume of the policy and of
-the attacks on it. Accelerators would otherwise round the factors to fewer bits."""
-
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,

@@ -364,7 +364,8 @@ class _Bands:
 def _interval(axes: Axes, line: pl.DataFrame, color: str) -> None:
     if "place" in line.columns:
         reach = _distances(line)
-        axes.errorbar(line["place"], line["mean"], reach, fmt="none", ecolor=color, capsize=3, elinewidth=1.2)
+        style = {"fmt": "none", "ecolor": color, "capsize": 3, "elinewidth": 1.2, "zorder": 1.5}
+        axes.errorbar(line["place"], line["mean"], reach, **style)
     else:
         axes.fill_between(line["sparsity"], line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
 

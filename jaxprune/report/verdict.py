@@ -4,6 +4,7 @@ import polars as pl
 
 from jaxprune.analysis import (
     DEFAULT_INTERVAL,
+    NOT_SHOWN,
     SWEET,
     WORSE,
     Student,
@@ -100,14 +101,20 @@ def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
     best = spots.sort("attacked_difference", descending=True, nulls_last=True).row(0, named=True)
     if undecided.height == spots.height:
         if best["seeds"] == 0:
-            return f"{best['verdict']}: train a dense policy (sparsity 0) of each seed to compare with"
+            advice = ": train a dense policy (sparsity 0) of each seed to compare with"
+            return best["verdict"] + (advice if "no dense twin" in best["verdict"] else "")
         return f"{best['verdict']}; {_largest(best)}"
+    verdict, higher = pl.col("verdict"), pl.col("attacked_difference") > 0
     found = []
-    for verdict, words in (
-        (SWEET, "sweet at sparsity"),
-        (WORSE, "worse than dense under attack at sparsity"),
+    for condition, words in (
+        (verdict == SWEET, "sweet at sparsity"),
+        (
+            (verdict == NOT_SHOWN) & (pl.col("attacked_p") <= ALPHA) & higher,
+            "better than dense under attack, but the clean return is not shown to be kept, at sparsity",
+        ),
+        (verdict == WORSE, "worse than dense under attack at sparsity"),
     ):
-        rows = spots.filter(pl.col("verdict") == verdict).sort("sparsity_asked")
+        rows = spots.filter(condition).sort("sparsity_asked")
         if not rows.is_empty():
             places = ", ".join(f"{sparsity:.2f}" for sparsity in rows["sparsity"])
             clearest = rows.sort(pl.col("attacked_difference").abs()).row(-1, named=True)

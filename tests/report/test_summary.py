@@ -122,6 +122,22 @@ def test_sweet_spots_are_named_with_their_evidence(synthetic):
     assert "placebo, dense against dense in 6 pairs of seeds: attacked" in placebo and "adjusted p" in placebo
 
 
+def test_a_gain_at_the_price_of_the_clean_return_is_no_sweet_spot(synthetic):
+    text = said(synthetic.results(10, budgets=(0.075,)).filter(pl.col("sparsity_asked").is_in([0.0, 0.7])))
+    assert (
+        "better than dense under attack, but the clean return is not shown to be kept, at sparsity 0.70"
+        in text
+    )
+    assert "no effect" not in text and "sweet" not in text
+
+
+def test_where_all_pairs_are_lost_nothing_is_decided(synthetic):
+    results = synthetic.results(1, budgets=(0.075,)).with_columns(diverged=pl.col("member") == 0)
+    text = said(results)
+    assert "normalised observations): undecided (0 seeds, 6 needed)\n" in text
+    assert "train a dense policy" not in text
+
+
 def test_nothing_shown_is_said(synthetic):
     results = synthetic.results(7)
     dense = results.filter(sparsity_asked=0.0).select("seed", "attack", "eps", same="return_mean")
