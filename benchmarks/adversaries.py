@@ -144,11 +144,12 @@ ones; intervals are 95 % intervals (Student's t) of the mean over those.
 
 
 def _summary(tables: dict[str, pl.DataFrame]) -> str:
-    """Mean returns on fresh episodes: a row per victim, a column per attack, and the strongest by selection."""
+    """Mean returns on fresh episodes, a row per victim and a column per attack, the one selected last."""
     fresh = {name: table.filter(pl.col("episode_set") == "fresh") for name, table in tables.items()}
     attacks = next(iter(fresh.values()))["attack"].to_list()
     lines = [
-        f"| {name} | {' | '.join(f'{mean:.0f}' for mean in table['return_mean'])} | {table['released'][0]:.0f} |"
+        f"| {name} | {' | '.join(f'{mean:.0f}' for mean in table['return_mean'])} "
+        f"| {table['released'][0]:.0f} |"
         for name, table in fresh.items()
     ]
     return f"""| victim | {" | ".join(attacks)} | released adversary |

@@ -49,7 +49,7 @@ def print_audit(
     if balls_coincide(members):
         members, above = members.filter(ball="own"), above.filter(ball="own")
     for line in alarm:
-        console.print("", Text(line, style="bold"), width=WIDTH)
+        console.print("", Text(line, style="bold"), sep="\n", width=WIDTH)
     if members.is_empty():
         return
     tables = [sparsity_table(members, certificates, returns)]
