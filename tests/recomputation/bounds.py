@@ -9,7 +9,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-BISECTIONS = 60
+BISECTIONS = 30
 NARROW = 1e-3  # on intervals below this width the tangent in the middle stands for the chord
 
 
@@ -146,14 +146,13 @@ def crown(layers, state, eps, norm):
     last, bias = layers[-1]
     clean = forward(layers, state)
     lower, upper = lower - clean, upper - clean
-    squares = []
-    for signs in product((-1, 1), repeat=len(clean)):
-        low = np.where(np.array(signs) > 0, np.maximum(lower, np.minimum(upper, 0)), lower)
-        high = np.where(np.array(signs) < 0, np.minimum(upper, np.maximum(lower, 0)), upper)
-        row, offset = (low + high) @ last, (low + high) @ (bias - clean)
-        limit = _upper_limits(row[None], np.array([offset]), hidden[:-1], state, eps, norm)[0]
-        squares.append(min(limit - low @ high, farthest_corner(low, high) ** 2))
-    return min(sqrt(max(squares)), farthest_corner(lower, upper))
+    signs = np.array(list(product((-1, 1), repeat=len(clean))))
+    low = np.where(signs > 0, np.maximum(lower, np.minimum(upper, 0)), lower)
+    high = np.where(signs < 0, np.minimum(upper, np.maximum(lower, 0)), upper)
+    rows, offsets = (low + high) @ last, (low + high) @ (bias - clean)
+    limits = _upper_limits(rows, offsets, hidden[:-1], state, eps, norm) - np.sum(low * high, axis=1)
+    corners = np.sum(np.maximum(np.abs(low), np.abs(high)) ** 2, axis=1)
+    return min(sqrt(np.minimum(limits, corners).max()), farthest_corner(lower, upper))
 
 
 def _upper_limits(rows, offsets, hidden, state, eps, norm):
@@ -173,7 +172,7 @@ def _lines(lower, upper):
     tangent = 1 - np.tanh(middle) ** 2
     rise = np.tanh(upper) - np.tanh(lower)
     chord = np.where(width > NARROW, rise / np.maximum(width, NARROW), tangent)
-    slopes = np.array([tangent, chord, _touching(lower), _touching(-upper)])
+    slopes = np.array([tangent, chord, *_touching(np.array([lower, -upper]))])
     candidates = np.array([lower + 0 * slopes, upper + 0 * slopes])
     # tanh(z) - a z has its extremes at the ends or where the slope of tanh is a
     flat = np.arctanh(np.sqrt(np.clip(1 - slopes, 0, 1 - 1e-15)))
@@ -183,11 +182,14 @@ def _lines(lower, upper):
     below, above = gaps.min(axis=0), gaps.max(axis=0)
     best = np.argmax(below + slopes * middle, axis=0), np.argmin(above + slopes * middle, axis=0)
     neuron = np.arange(len(lower))
-    return (slopes[best[0], neuron], below[best[0], neuron]), (slopes[best[1], neuron], above[best[1], neuron])
+    return (slopes[best[0], neuron], below[best[0], neuron]), (
+        slopes[best[1], neuron],
+        above[best[1], neuron],
+    )
 
 
 def _touching(end):
-    """The slope of the line through tanh at `end` that touches it beyond zero; 1 for an end not below zero."""
+    """Slope of the line through tanh at `end` that touches it beyond zero; 1 for an end not below zero."""
     end = np.minimum(end, 0)
     low, high = np.zeros_like(end), -end / 2
     for _ in range(BISECTIONS):

@@ -9,8 +9,8 @@ Every key comes from a seed by these steps (`split(k, n)[i]` is the i-th of n ke
 - Reset of episode e: `split(resets, episodes)[e]`, split in two: positions and velocities, each uniform in
   +-0.005 around rest.
 - Steps come in chunks of 50: `split(steps)` gives the key of the chunks after, and of this one;
-  `split(this, 50)[t]` is the key of step t, `split(., episodes)[e]` that of its episode e, and this is split in
-  two: for the attack and for the action. All budgets and attacks share them.
+  `split(this, 50)[t]` is the key of step t, `split(., episodes)[e]` that of its episode e, and this is split
+  in two: for the attack and for the action. All budgets and attacks share them.
 - "random", l_inf: eps times uniform in [-1, 1], drawn from the key of the attack. l2: it is split in two, for
   a direction (normal, brought to length 1) and a radius (uniform, to the power 1 / features).
 - "mad" starts at a tenth of what "random" would draw, from the same key.
@@ -45,9 +45,7 @@ def draws(seed: int, purpose: str, episodes: int, norm: str, sizes: tuple[int, i
     positions, velocities, observations, actions = sizes
     resets, _, steps = jax.random.split(_key(seed, purpose), 3)
     position, velocity = _resets(resets, episodes, positions, velocities)
-    return Draws(
-        np.array(position), np.array(velocity), _steps(steps, episodes, norm, observations, actions)
-    )
+    return Draws(np.array(position), np.array(velocity), _steps(steps, episodes, norm, observations, actions))
 
 
 def search_starts(seed: int, states: int, episodes: int, starts: int, norm: str, size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ SIZES = (BODY.nq, BODY.nv, FEATURES, ACTIONS)
 
 
 class Episode(NamedTuple):
-    """total: undiscounted return. seen: [length, obs], the observations before each step. rewards: [length]."""
+    """total: undiscounted return. seen: [length, obs], observed before each step. rewards: [length]."""
 
     total: float
     terminated: bool
