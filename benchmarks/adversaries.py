@@ -135,11 +135,27 @@ def report(tables: dict[str, pl.DataFrame], speeds: dict[str, dict[str, list[flo
 HalfCheetah, native physics, l_inf eps 0.15 in the normalised space, deterministic victims. Search \
 "{SPEC.search}", {SPEC.iterations * RECIPE.steps:,} steps per adversary (published: 216 settings, 1,000,000 \
 steps). The attacker is chosen on {SPEC.selection_episodes} episodes and measured on {SPEC.episodes} fresh \
-ones; intervals are 95 % bootstrap intervals of the mean over those.
+ones; intervals are 95 % intervals (Student's t) of the mean over those.
 
+{_summary(tables)}
 {chr(10).join(blocks)}
 {_order(tables)}
 {_speed(speeds) if speeds else ""}"""
+
+
+def _summary(tables: dict[str, pl.DataFrame]) -> str:
+    """Mean returns on fresh episodes, a row per victim and a column per attack, the one selected last."""
+    fresh = {name: table.filter(pl.col("episode_set") == "fresh") for name, table in tables.items()}
+    attacks = next(iter(fresh.values()))["attack"].to_list()
+    lines = [
+        f"| {name} | {' | '.join(f'{mean:.0f}' for mean in table['return_mean'])} "
+        f"| {table['released'][0]:.0f} |"
+        for name, table in fresh.items()
+    ]
+    return f"""| victim | {" | ".join(attacks)} | released adversary |
+{"|---" * (len(attacks) + 2)}|
+{chr(10).join(lines)}
+"""
 
 
 def _victim(name: str, table: pl.DataFrame) -> str:

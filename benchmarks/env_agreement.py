@@ -4,25 +4,29 @@ From the same float32 state and action, one step of `native` is compared with Gy
 and one step of `mjx` with `native`. The states are met by random actions in Gymnasium. Differences are
 |ours - theirs| / (1 + |theirs|): absolute for small numbers, relative for large ones (contact forces).
 
-    python -m benchmarks.env_agreement
+    python -m benchmarks.env_agreement [PART ...]
+
+A part is a section of the table: native, mjx, limits-hopper, ...; without any, all are measured.
 """
 
-import os
-import platform
+import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from benchmarks.machine import machine_line
 from jaxprune.envs import Environment, Transition, make, mjx, model, native
 from jaxprune.envs.episode import begin
 from jaxprune.envs.locomotion import HORIZON, TASKS
@@ -50,6 +54,16 @@ NATIVE_TOLERANCE = dict.fromkeys(GYMNASIUM, 1e-5) | {"halfcheetah": 1e-4, "human
 # and the ant's friction cone is a pyramid over them. With a round cone, which has no such directions, the two
 # agree but for a rare step that float32 solves less well.
 MJX_TOLERANCE = 1e-2
+
+LIMITS, LS_LIMITS = (100, 1, 2, 3, 4, 6, 8, 16), (50, 4, 8)
+"""Limits to try: of the solver's iterations and of the line search's. 100 and 50 are MuJoCo's own."""
+
+ABOUT = __doc__.split("\n\n")[1].replace("\n", " ")
+HEAD = (
+    "| task | ours / theirs | steps | observation, largest | reward, largest | unequal ends "
+    "| tolerance | within it |",
+    "|---|---|---|---|---|---|---|---|",
+)
 
 TABLE = Path(__file__).parent / "results" / "env_agreement.md"
 
@@ -151,33 +165,66 @@ def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> 
     return jax.device_get(step(steps.qpos, steps.qvel, steps.action))
 
 
+class TracedLimit:
+    """Stands where MJX keeps its number of iterations, so that one compiled program serves them all."""
+
+    value: jax.Array
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # MJX asks whether it is 1, to leave its loop out
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __le__(self, count: jax.Array) -> jax.Array:
+        return count >= self.value
+
+
 @dataclass(frozen=True)
 class Tried:
-    """MJX under some limits of its solver (None: those of the file): agreement with `native`, and cost."""
+    """MJX under limits of its solver and line search: agreement with `native`, cost in processor seconds."""
 
-    iterations: int | None
-    ls_iterations: int | None
+    iterations: int
+    ls_iterations: int
     found: Differences
     steps_per_second: float
     compile_seconds: float
 
 
 def try_limits(
-    task: str, iterations: int | None, ls_iterations: int | None, steps: Steps, theirs: Transition
-) -> Tried:
-    """The same steps under these limits, compiled anew and timed once."""
-    limited = replace(TASKS[task], mjx_iterations=iterations, mjx_ls_iterations=ls_iterations)
-    engine = mjx.engine(limited)
-    step = stepper(embody(task, limited, "mjx", engine, HORIZON, "clipped"), limited, engine)
+    task: str, ls_iterations: int, limits: Sequence[int], steps: Steps, theirs: Transition
+) -> Iterator[Tried]:
+    """The same steps under one limit of the line search and several of the solver, compiled once."""
+    put_model, limit = mjx.mjx.put_model, TracedLimit()
+
+    def put_limited(body: mujoco.MjModel) -> mjx.mjx.Model:
+        put = put_model(body)
+        return put.replace(opt=put.opt.replace(iterations=limit))
+
+    limited = replace(TASKS[task], mjx_ls_iterations=ls_iterations)
+    mjx.mjx.put_model = put_limited
+    try:
+        engine = mjx.engine(limited)
+    finally:
+        mjx.mjx.put_model = put_model
+    plain = stepper(embody(task, limited, "mjx", engine, HORIZON, "clipped"), limited, engine)
+
+    def step(iterations: jax.Array, *arguments: jax.Array) -> Transition:
+        limit.value = iterations
+        return plain(*arguments)
+
     arguments = (steps.qpos, steps.qvel, steps.action)
-    start = perf_counter()
-    compiled = step.lower(*arguments).compile()
-    compile_seconds = perf_counter() - start
-    jax.block_until_ready(compiled(*arguments))
-    start = perf_counter()
-    ours = jax.device_get(compiled(*arguments))
-    rate = len(steps.reward) / (perf_counter() - start)
-    return Tried(iterations, ls_iterations, differences(ours, theirs), rate, compile_seconds)
+    start = process_time()
+    compiled = jax.jit(step).lower(jnp.int32(0), *arguments).compile()
+    compile_seconds = process_time() - start
+    for iterations in limits:
+        seconds = []
+        for _ in range(3):
+            start = process_time()
+            ours = jax.device_get(compiled(jnp.int32(iterations), *arguments))
+            seconds.append(process_time() - start)
+        rate = len(steps.reward) / min(seconds)
+        yield Tried(iterations, ls_iterations, differences(ours, theirs), rate, compile_seconds)
 
 
 def differences(ours: Transition, theirs: Steps | Transition) -> Differences:
@@ -208,46 +255,91 @@ def row(task: str, physics: str, against: str, found: Differences, tolerance: fl
     return f"| {' | '.join(cells)} |"
 
 
-def main(native_count: int = 10_000, mjx_count: int = 64) -> None:
-    rows = []
+def native_rows(count: int = 10_000) -> Iterator[str]:
+    """`native` against Gymnasium."""
+    yield from HEAD
     for task in GYMNASIUM:
-        steps = gymnasium_steps(task, native_count)
+        steps = gymnasium_steps(task, count)
         found = differences(one_step(task, "native", steps), steps)
-        rows.append(row(task, "native", "Gymnasium", found, NATIVE_TOLERANCE[task]))
-        print(rows[-1], flush=True)
-    for task in GYMNASIUM:
+        yield row(task, "native", "Gymnasium", found, NATIVE_TOLERANCE[task])
+
+
+def mjx_rows(count: int = 64) -> Iterator[str]:
+    """`mjx` against `native`, and the ant once more where the two lay out its friction alike."""
+
+    def compare(task: str, named: str) -> str:
         # spread over the walk rather than its beginning
-        steps = gymnasium_steps(task, 10 * mjx_count).every(10)
+        steps = gymnasium_steps(task, 10 * count).every(10)
         found = differences(one_step(task, "mjx", steps), one_step(task, "native", steps))
-        rows.append(row(task, "mjx", "`native`", found, MJX_TOLERANCE))
-        print(rows[-1], flush=True)
+        return row(named, "mjx", "`native`", found, MJX_TOLERANCE)
+
+    yield from HEAD
+    for task in GYMNASIUM:
+        yield compare(task, task)
     with round_friction():
-        steps = gymnasium_steps("ant", 10 * mjx_count).every(10)
-        found = differences(one_step("ant", "mjx", steps), one_step("ant", "native", steps))
-    rows.append(row("ant, both with round friction cones", "mjx", "`native`", found, MJX_TOLERANCE))
-    print(rows[-1], flush=True)
-    TABLE.write_text(report(rows))
+        yield compare("ant", "ant, both with round friction cones")
 
 
-def report(rows: list[str]) -> str:
-    """The table with what it was made on."""
-    packages = ("jax", "mujoco", "mujoco-mjx", "gymnasium", "numpy")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    head = (
-        "# One step of each environment against another engine's",
-        "",
-        __doc__.split("\n\n")[1].replace("\n", " "),
-        "",
-        "Command: `python -m benchmarks.env_agreement`. "
-        f"Machine: {platform.machine()}, {os.cpu_count()} processors, JAX on {jax.default_backend()}. "
-        f"Python {platform.python_version()}, {versions}.",
-        "",
-        "| task | ours / theirs | steps | observation, largest | reward, largest | unequal ends "
-        "| tolerance | within it |",
-        "|---|---|---|---|---|---|---|---|",
-    )
-    return "\n".join((*head, *rows, ""))
+def limit_rows(task: str, count: int = 256) -> Iterator[str]:
+    """What each limit of MJX's solver and line search costs and spoils."""
+    yield "| solver | line search | observation, largest | reward, largest | within | steps/s | compile, s |"
+    yield "|---|---|---|---|---|---|---|"
+    steps = gymnasium_steps(task, 10 * count).every(10)
+    theirs = one_step(task, "native", steps)
+    for ls_iterations in LS_LIMITS:
+        for tried in try_limits(task, ls_iterations, LIMITS, steps, theirs):
+            yield limit_row(task, tried)
+
+
+def limit_row(task: str, tried: Tried) -> str:
+    """One line of the table of limits, in bold for the task's own."""
+    cells = [
+        f"{tried.iterations}",
+        f"{tried.ls_iterations}",
+        f"{tried.found.observation.max():.2e}",
+        f"{tried.found.reward.max():.2e}",
+        f"{100 * tried.found.share_within(MJX_TOLERANCE):.2f} %",
+        f"{tried.steps_per_second:.0f}",
+        f"{tried.compile_seconds:.0f}",
+    ]
+    if (tried.iterations, tried.ls_iterations) == (TASKS[task].mjx_iterations, TASKS[task].mjx_ls_iterations):
+        cells = [f"**{cell}**" for cell in cells]
+    return f"| {' | '.join(cells)} |"
+
+
+PARTS = {"native": native_rows, "mjx": mjx_rows} | {
+    f"limits-{task}": partial(limit_rows, task) for task in ("hopper", "walker2d", "halfcheetah")
+}
+"""Sections of the table by name; each can be measured alone."""
+
+NOTES = {
+    f"limits-{task}": "MJX under limits of its solver and line search, 256 states, the first 64 those of the "
+    "table above. Seconds are the processor's, all threads together, in the best of three calls. The task's "
+    "own limits are in bold."
+    for task in ("hopper", "walker2d", "halfcheetah")
+}
+
+
+def main(parts: Sequence[str]) -> None:
+    for part in parts or PARTS:
+        rows = []
+        for line in PARTS[part]():
+            rows.append(line)
+            print(line, flush=True)
+        write(part, rows)
+
+
+def write(part: str, rows: Sequence[str]) -> None:
+    """Put a section, with what it was made on, in the place of the one of that name."""
+    _, *old = TABLE.read_text().split("\n## ")
+    sections = dict(section.split("\n", 1) for section in old)
+    line = machine_line(f"python -m benchmarks.env_agreement {part}")
+    note = NOTES.get(part, "")
+    paragraphs = [f"{line} Gymnasium {version('gymnasium')}.", *([note] if note else []), "\n".join(rows)]
+    sections[part] = "\n" + "\n\n".join(paragraphs) + "\n"
+    head = f"# One step of each environment against another engine's\n\n{ABOUT}\n"
+    TABLE.write_text(head + "".join(f"\n## {name}\n{sections[name]}" for name in PARTS if name in sections))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -88,7 +88,7 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     title = figures.heading(kinds)
     figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
     figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
-    print_summary(open_console(), kinds, regret, certificates)
+    print_summary(open_console(), kinds, regret, certificates, alpha=of_run.trained.error)
 
 
 def _new_folder(arguments: Arguments, spec: BatterySpec, env: Environment) -> RunFolder:

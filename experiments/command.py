@@ -51,6 +51,7 @@ def refuse_changes(given: object, kept: object, where: Path) -> None:
     written = {argument.partition("=")[0].replace("--no-", "--") for argument in sys.argv}
     for field in fields(given):
         asked, held = getattr(given, field.name), getattr(kept, field.name)
+        asked = asked.resolve() if isinstance(asked, Path) else asked
         if f"--{field.name.replace('_', '-')}" in written and asked not in (held, "auto"):
             raise SpecError(
                 f"resume: {field.name} {asked} was asked for, but {where} was begun with {held}; leave it "

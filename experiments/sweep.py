@@ -71,7 +71,7 @@ def _default_folder(spec: SweepSpec) -> Path:
 def _report(outcome: Sweep, out: Path) -> None:
     console = open_console()
     written = [figures.save(figure, out / f"{name}.png").name for name, figure in _figures(outcome).items()]
-    print_summary(console, outcome.results, outcome.regret, outcome.certificates)
+    print_summary(console, outcome.results, outcome.regret, outcome.certificates, alpha=outcome.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
 
 

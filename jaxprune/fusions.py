@@ -73,13 +73,13 @@ def warn_if_unsafe() -> None:
 
 def _fault() -> str:
     return (
-        f"jaxlib {version('jaxlib')} reads memory it never wrote in its CPU fusions, and numbers can be wrong. "
+        f"jaxlib {version('jaxlib')} reads memory it never wrote, in its CPU fusions: numbers can be wrong. "
         f"Install jax and jaxlib {LAST_CLEAN}, or set XLA_FLAGS={FLAG} (no value) before JAX starts"
     )
 
 
 def _flags() -> str:
-    """What XLA_FLAGS says. As XLA does, a value that does not begin with a dash is taken for a file's name."""
+    """What XLA_FLAGS says. For XLA a value that does not begin with a dash is the name of a file."""
     if not _names_a_file():
         return os.environ.get("XLA_FLAGS", "")
     try:

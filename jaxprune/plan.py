@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
 from jaxprune.spec import SweepSpec
 from jaxprune.sweep import members, start, total_steps
@@ -59,11 +60,29 @@ def describe(spec: SweepSpec, env: Environment, expected: Estimate) -> dict[str,
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {evaluation:,} steps",
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
+        "can show": smallest_difference(spec),
         "takes about": "not known before the first steps"
         if expected.seconds is None
         else f"{expected.seconds / 60:.1f} min",
         "memory": f"about {expected.memory / 2**30:.1f} GiB",
     }
+
+
+def smallest_difference(spec: SweepSpec) -> str:
+    """The smallest attacked difference between pruned and dense that the seeds show with 80 % power."""
+    pruned = sum(value > 0 for value in spec.sparsities)
+    if pruned == 0 or 0 not in spec.sparsities:
+        return "no difference: a verdict compares pruned members with dense ones (sparsity 0) of their seed"
+    seeds = f"{spec.seeds} seed{'s' if spec.seeds > 1 else ''}"
+    least = detectable_difference(spec.seeds, pruned, len(spec.budgets), alpha=spec.error)
+    if least is None:
+        return f"none: {seeds} give no verdict, {needed_pairs(spec.error)} are needed"
+    spread = SPREADS.get(spec.env)
+    returns = "" if spread is None else f", about {least * spread.attacked:.0f} of return ({spread.source})"
+    return (
+        f"with {seeds} and 80 % power, attacked differences to dense from {least:.1f} standard deviations "
+        f"of the paired difference{returns}"
+    )
 
 
 def _physics_speed(spec: SweepSpec, env: Environment) -> float:

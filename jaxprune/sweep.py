@@ -19,7 +19,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome, streams
-from jaxprune.analysis import decompose
+from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Ball, Victim
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
@@ -56,7 +56,9 @@ Watch = Callable[[Update], None]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What came out. `regret` is derived from `results`; see `jaxprune.analysis` for the columns.
+    """What came out; see `jaxprune.analysis` for the columns.
+
+    `regret` is derived from `results`, and `verdicts`, the sweet spots, from `regret`.
 
     sampled: the clean episodes of the stochastic policies, which the certificates are about.
     diverged: [member], whose training left the finite numbers.
@@ -68,6 +70,7 @@ class Sweep:
     certificates: pl.DataFrame
     curves: pl.DataFrame
     regret: pl.DataFrame
+    verdicts: pl.DataFrame
     episodes: pl.DataFrame
     sampled: pl.DataFrame
     agents: Agent
@@ -172,13 +175,15 @@ def _run(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Wat
     sampled, visits = visit(spec, env, done.agents, watch)
     certified = certify(spec, done.agents, done.unmasked, visits)
     results = outcome.results(spec, env, everyone, done.agents, evaluated, diverged)
+    regret = decompose(results)
     tables = {
         "results": results,
         "certificates": outcome.certificates(
             spec, env, everyone, done.agents, certified, visits, sampled, diverged
         ),
         "curves": outcome.curves(spec, _trained(spec), training.history),
-        "regret": decompose(results),
+        "regret": regret,
+        "verdicts": sweet_spots(regret, alpha=spec.error),
         "episodes": outcome.episodes(spec, everyone, evaluated),
         "sampled": outcome.returns(everyone, sampled, "sampled", diverged),
     }
@@ -348,14 +353,16 @@ def evaluate(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> 
 
     The last `selection_episodes` episodes are those on which attacks and policies are chosen.
     """
-    episodes = spec.episodes + spec.selection_episodes
-    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, watch)[0]
+    episodes, trained = spec.episodes + spec.selection_episodes, total_steps(spec, env)[0]
+    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, trained, watch)[0]
 
 
 def visit(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> tuple[Tally, evaluation.Visits]:
     """Clean episodes of every stochastic member, [member, 1, episode], and the states visited in them."""
     clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm), "sampled")
-    return _play(spec, env, agents, (clean,), "visits", spec.certify_episodes, spec.certify_episodes, watch)
+    episodes = spec.certify_episodes
+    before = sum(total_steps(spec, env)) - len(members(spec).seed) * episodes * env.horizon
+    return _play(spec, env, agents, (clean,), "visits", episodes, episodes, before, watch)
 
 
 def _play(
@@ -366,9 +373,10 @@ def _play(
     domain: str,
     episodes: int,
     record: int,
+    before: int,
     watch: Watch,
 ) -> tuple[Tally, evaluation.Visits]:
-    """Every member until its last episode has ended.
+    """Every member until its last episode has ended; `before` are the steps that the sweep has taken so far.
 
     The random streams come from the member's seed alone, so members of one seed meet the same starts.
     """
@@ -382,7 +390,7 @@ def _play(
 
     now = jax.jit(jax.vmap(begin))(agents, seeds)
     run = jax.jit(jax.vmap(advance), donate_argnums=1)
-    visits, clock, before = [], _Clock(), total_steps(spec, env)[0]
+    visits, clock = [], _Clock()
     with deferred_interrupt() as interrupt:
         while now.tally.alive.any():
             now, seen = jax.block_until_ready(run(agents, now))

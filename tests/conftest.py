@@ -1,10 +1,13 @@
 """Every test runs on the CPU with all shapes checked. What is compiled is kept for the session."""
 
+import gc
 import os
 import shutil
+from collections.abc import Iterator
 from tempfile import mkdtemp
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
@@ -21,7 +24,23 @@ import tests.shapes  # noqa: E402, F401  the hook looks its checker up by name
 
 install_import_hook(["jaxprune"], "tests.shapes.check")
 
+import jax  # noqa: E402  after the settings above
+
 import experiments  # noqa: E402, F401  as the commands do, it switches off what reads unwritten memory
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    """Workers take whole files, so that no two of them compile what the tests of one file share."""
+    return LoadFileScheduling(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_one_file() -> Iterator[None]:
+    """Programs are dropped with the file that compiled them: all of them together fill gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

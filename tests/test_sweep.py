@@ -18,7 +18,7 @@ from jaxprune.run_folder import RunFolder
 
 sweeps = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
 
-TABLES = ("results", "certificates", "curves", "regret", "episodes", "sampled")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
 SMALL = jp.SweepSpec(
     env="probe/linear",
     sparsities=(0.0, 0.5),

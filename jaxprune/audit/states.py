@@ -90,7 +90,7 @@ def look_at_all(
     """All bounds and the attack by ball, one member after the other in one compiled program."""
     (eps,), everyone, space = population.spec.budgets, members(population.spec), population.spec.space
     quantity, agents = in_units(spec.units, population.agents, everyone)
-    twin, count = everyone.dense_twin(), len(observation)
+    twin, count = everyone.dense_twin().tolist(), len(observation)
     one = jax.jit(partial(look, spec, population.spec.norm, space))
     reread = np.array([not _same_filter(agents, member, twin[member]) for member in range(count)])
     seen: dict[str, list] = {OWN: [], DENSE: []}
@@ -104,8 +104,9 @@ def look_at_all(
         else:
             agent = in_filter(agent, _member(agents, twin[member]).normalizer)
             seen[DENSE].append(jax.device_get(one(agent, *rest)))
-    log_std = population.agents.log_std
-    own_spread = np.ones(count, bool) if log_std is None else np.all(agents.log_std == log_std, axis=1)
+    own_spread = np.ones(count, bool)
+    if agents.log_std is not None:
+        own_spread = np.all(np.equal(agents.log_std, population.agents.log_std), axis=1)
     known = {OWN: np.ones(count, bool), DENSE: everyone.has_dense_twin()}
     arithmetic = {OWN: [ARITHMETIC] * count, DENSE: [REREAD if other else ARITHMETIC for other in reread]}
     return {

@@ -1,5 +1,6 @@
 """What every bound of this room returns: how far the outputs of a network can move."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,9 +28,8 @@ class Box(NamedTuple):
 
 
 def tightest(*changes: Change) -> Change:
-    """The smallest of several bounds on the same change is a bound too."""
-    euclidean, span = (jnp.min(jnp.stack(values), axis=0) for values in zip(*changes, strict=True))
-    return Change(euclidean, span)
+    """The smallest of several bounds on the same change is a bound too; one that is NaN says nothing."""
+    return Change(*(reduce(jnp.fmin, values) for values in zip(*changes, strict=True)))
 
 
 def intersect(first: Box, second: Box) -> Box:
@@ -64,5 +64,5 @@ def farthest_corner(box: Box) -> Float[Array, ""]:
 
 def pair_gaps(lower: Float[Array, " out"], upper: Float[Array, " out"]) -> Float[Array, "out out"]:
     """Largest `D_i - D_j` over the box for every pair, zero on the diagonal."""
-    different = 1 - jnp.eye(lower.size, dtype=lower.dtype)
-    return outward(jnp.maximum(upper[:, None] - lower[None, :], 0) * different, 1)
+    gaps = jnp.maximum(upper[:, None] - lower[None, :], 0)
+    return outward(jnp.where(jnp.eye(lower.size, dtype=bool), 0, gaps), 1)

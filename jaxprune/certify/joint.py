@@ -20,7 +20,7 @@ from jaxprune.certify.change import Box, farthest_corner, magnitude
 from jaxprune.certify.interval import clean_output, pair_noise, pairwise
 from jaxprune.certify.linear import Hidden, preactivation, slack_of, upper_limits
 from jaxprune.certify.network import Layers
-from jaxprune.certify.rounding import outward, product
+from jaxprune.certify.rounding import exponent, outward, power, product
 
 MOST_CUTS = 6  # outputs cut at zero: 2^6 pieces
 
@@ -43,19 +43,21 @@ def worst_euclidean(
     clean = clean_output(layers, region.state, activation)
     box = preactivation(layers[-1], hidden, region, activation)
     box = Box(box.lower - clean.upper, box.upper - clean.lower)
-    pieces = cut_at_zero(box)
+    # In units of a power of two near its largest number, whose square stays in range.
+    unit = power(exponent(jnp.max(magnitude(box))), bias.dtype)
+    pieces = cut_at_zero(Box(box.lower / unit, box.upper / unit))
     chords = pieces.lower + pieces.upper
     target = product(chords, weight), product(chords, bias - (clean.lower + clean.upper) / 2)
     limits, coefficients = upper_limits(target, hidden, region)
     slack = slack_of(layers[-1], hidden, region, activation) + (clean.upper - clean.lower)
     corners = jnp.sum(magnitude(pieces) ** 2, axis=1)
     rounding = outward(corners, bias.size) - corners
-    limits = (
-        limits + product(jnp.abs(chords), slack) - jnp.sum(pieces.lower * pieces.upper, axis=1) + rounding
-    )
-    squares = jnp.maximum(jnp.minimum(limits, corners), jnp.finfo(limits.dtype).tiny)
+    limits = (limits + product(jnp.abs(chords), slack)) / unit
+    limits = limits - jnp.sum(pieces.lower * pieces.upper, axis=1) + rounding
+    squares = jnp.maximum(jnp.fmin(limits, corners), jnp.finfo(limits.dtype).tiny)
     worst = jnp.argmax(squares)
-    distance = jnp.minimum(outward(jnp.sqrt(squares[worst]), bias.size), farthest_corner(box))
+    distance = outward(jnp.sqrt(squares[worst]), bias.size) * unit
+    distance = jnp.fmin(outward(distance, 0), farthest_corner(box))
     return Worst(distance, coefficients[worst])
 
 

@@ -21,7 +21,7 @@ from jaxprune.certify.ball import Region
 from jaxprune.certify.change import Box, intersect, magnitude
 from jaxprune.certify.interval import affine_image, first_preactivation, image
 from jaxprune.certify.network import Layer, Layers
-from jaxprune.certify.rounding import activation_slack, affine_slack, product
+from jaxprune.certify.rounding import activation_slack, affine_slack, product, smallest
 
 NARROW = 1e-3  # below this width a chord is lost in rounding and the tangent serves
 
@@ -34,10 +34,14 @@ class Slopes(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """One hidden layer: weights, rounding and box of its pre-activations, lines around its activations."""
+    """One hidden layer: weights, rounding and box of its pre-activations, lines around its activations.
+
+    flushed: what coefficients that were flushed to zero in this layer may add to a limit.
+    """
 
     layer: Layer
     slack: Float[Array, " neuron"]
+    flushed: Float[Array, ""]
     box: Box
     slopes: Slopes
     intercepts: Slopes
@@ -56,8 +60,11 @@ def hidden_layers(
         slopes = choose(index, box)
         below, _ = enclose(activation, slopes.below, *box, terms=slopes.below.size)
         _, above = enclose(activation, slopes.above, *box, terms=slopes.above.size)
-        slack = slack_of(layer, hidden, region, activation)
-        hidden = (*hidden, Hidden(layer, slack, box, slopes, Slopes(below, above)))
+        largest = input_size(hidden, region, activation)
+        sizes = jnp.sum(largest) + jnp.sum(magnitude(box)) + 8
+        flushed = sum(layer[0].shape) * smallest(sizes.dtype) * sizes
+        lines = Slopes(below, above)
+        hidden = (*hidden, Hidden(layer, affine_slack(*layer, largest), flushed, box, slopes, lines))
     return hidden
 
 
@@ -77,8 +84,12 @@ def slack_of(
     layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation
 ) -> Float[Array, " neuron"]:
     """Rounding of the pre-activations of a layer that stands on these hidden ones."""
-    largest = magnitude(image(activation, hidden[-1].box)) if hidden else region.largest
-    return affine_slack(*layer, largest)
+    return affine_slack(*layer, input_size(hidden, region, activation))
+
+
+def input_size(hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Float[Array, " _"]:
+    """Bound on the absolute value of what goes into the layer that stands on these hidden ones."""
+    return magnitude(image(activation, hidden[-1].box)) if hidden else region.largest
 
 
 def upper_limits(
@@ -89,11 +100,11 @@ def upper_limits(
     The rounding of `W h + b` itself is the caller's: `slack_of` the layer.
     """
     rows, limits = target
-    for (weight, bias), slack, _, slopes, intercepts in reversed(hidden):
+    for (weight, bias), slack, flushed, _, slopes, intercepts in reversed(hidden):
         positive, negative = jnp.maximum(rows, 0), jnp.minimum(rows, 0)
         limits = limits + product(positive, intercepts.above) + product(negative, intercepts.below)
         rows = positive * slopes.above + negative * slopes.below
-        limits = limits + product(rows, bias) + product(jnp.abs(rows), slack)
+        limits = limits + product(rows, bias) + product(jnp.abs(rows), slack) + flushed
         rows = product(rows, weight)
     rounding = activation_slack(product(jnp.abs(rows), region.largest), region.state.size)
     return limits + product(rows, region.state) + region.support(rows) + rounding, rows

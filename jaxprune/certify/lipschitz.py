@@ -4,6 +4,7 @@ Like the bounds of `norms.py` they hold for the exact network and are rounded up
 are *not* monotone under pruning: `[[1, 1], [1, -1]]` has norm 1.414, `[[1, 1], [1, 0]]` 1.618.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,7 +12,17 @@ from jaxprune.certify.activations import activation_named
 from jaxprune.certify.ball import Radius, l2_radius
 from jaxprune.certify.change import Change, change_from_l2
 from jaxprune.certify.network import Layers, stretch
-from jaxprune.certify.rounding import l2_norm, outward, product, unit
+from jaxprune.certify.rounding import (
+    exponent,
+    l2_norm,
+    near_one,
+    outward,
+    power,
+    product,
+    product_of,
+    scaled_up,
+    unit,
+)
 from jaxprune.errors import SpecError
 
 GRAM_STEPS = 8
@@ -28,22 +39,23 @@ def spectral_norm(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     Reference: Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram
     Iteration, ICML 2023.
     """
-    gram = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    gram, aside = near_one(matrix)
+    gram = gram if matrix.shape[0] >= matrix.shape[1] else gram.T
     log_scale = jnp.zeros((), matrix.dtype)
     for step in range(GRAM_STEPS):
-        scale = l2_norm(gram)
+        scale = jax.lax.stop_gradient(l2_norm(gram))  # the result does not depend on it
         log_scale = log_scale + jnp.log(scale) / 2**step
         gram = product((gram / scale).T, gram / scale)
     log_scale = log_scale + jnp.log(l2_norm(gram)) / 2**GRAM_STEPS
-    return outward(jnp.exp(log_scale) * (1 + jnp.abs(log_scale) * jnp.finfo(matrix.dtype).eps), matrix.size)
+    norm = jnp.exp(log_scale) * (1 + jnp.abs(log_scale) * unit(matrix.dtype))
+    return scaled_up(outward(norm, matrix.size), aside)
 
 
 def spectral_product(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:
     """`||D||_2 <= eps_2 prod_l ||W_l||_2`, with `eps_2` the l2 radius of the ball (`||eps||_2` for linf)."""
     first = layers[0][0]
-    bound = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
-    for weight, _ in layers:
-        bound = bound * spectral_norm(weight)
+    radius = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
+    bound = product_of(radius, *(spectral_norm(weight) for weight, _ in layers))
     return change_from_l2(outward(bound, first.shape[1] + len(layers)))
 
 
@@ -52,7 +64,9 @@ def eclipse_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation
 
     `M_0 = I`; per hidden layer `S = W M^{-1} W^T`, `lam = 2 / lmax(S)`, `M = lam I - lam^2 / 4 S`; at the end
     `L^2 = lmax(W_L M^{-1} W_L^T)`. A larger matrix in place of `M^{-1}`, or a larger number in place of
-    `lmax`, keeps L an upper bound, and that is what `inverse_above` and Gram iteration give.
+    `lmax`, keeps L an upper bound, and that is what `inverse_above` and Gram iteration give. A matrix 2^e W
+    has the same M but for a factor 4^e in `M^{-1}`, so all that is squared here is near one, and the powers
+    are put back into L.
 
     Reference: Xu and Sivaranjani, ECLipsE: Efficient Compositional Lipschitz Constant Estimation for Deep
     Neural Networks, NeurIPS 2024.
@@ -67,14 +81,20 @@ def eclipse_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation
             "use spectral_product"
         )
     first = layers[0][0]
-    inverse = jnp.eye(first.shape[1], dtype=first.dtype)
-    for weight, _ in layers[:-1]:
-        squeezed = congruence_above(weight, inverse)
-        scale = 2 / spectral_norm(squeezed)
-        inverse = inverse_above(scale / 4 * squeezed) / scale
-    lipschitz = jnp.sqrt(spectral_norm(congruence_above(layers[-1][0], inverse)))
-    radius = l2_radius(eps, first.shape[1], norm, first.dtype)
-    return change_from_l2(outward(lipschitz * radius, first.shape[1] + 8))
+    inverse, aside = jnp.eye(first.shape[1], dtype=first.dtype), jnp.zeros((), jnp.int32)
+    for index, (weight, _) in enumerate(layers):
+        scaled, of_weight = near_one(weight)
+        squeezed, aside = congruence_above(scaled, inverse), aside + of_weight
+        if index < len(layers) - 1:
+            # Only a matrix of zeros is below: what is near one has a row and a column near one.
+            scale = 2 / jnp.maximum(spectral_norm(squeezed), unit(weight.dtype) ** 2)
+            inverse = inverse_above(scale / 4 * squeezed) / scale
+            half = exponent(jnp.max(jnp.abs(inverse))) // 2
+            inverse, aside = inverse / power(2 * half, weight.dtype), aside + half
+    lipschitz = outward(jnp.sqrt(spectral_norm(squeezed)), 1)
+    radius, of_radius = near_one(l2_radius(eps, first.shape[1], norm, first.dtype))
+    bound = scaled_up(outward(lipschitz * radius, first.shape[1] + 8), aside + of_radius)
+    return change_from_l2(bound)
 
 
 def congruence_above(weight: Float[Array, "out in"], inner: Float[Array, "in in"]) -> Float[Array, "out out"]:

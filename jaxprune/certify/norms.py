@@ -9,20 +9,20 @@ at most `evaluation_error`.
 """
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from jaxprune.certify.ball import Radius, l2_radius, radii, reach
 from jaxprune.certify.change import Change, change_from_l2, change_from_sizes
 from jaxprune.certify.lipschitz import spectral_norm, spectral_product
 from jaxprune.certify.network import Layers, stretch
-from jaxprune.certify.rounding import l2_norm, outward, product
+from jaxprune.certify.rounding import l2_norm, near_one, outward, product, product_of, scaled_up
 
 
 def frobenius_product(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:
     """`||D||_2 <= eps_2 prod_l ||W_l||_F`, with `eps_2` the l2 radius of the ball (`||eps||_2` for linf)."""
     first = layers[0][0]
-    bound = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
-    for weight, _ in layers:
-        bound = bound * l2_norm(weight)
+    radius = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
+    bound = product_of(radius, *(l2_norm(weight) for weight, _ in layers))
     return change_from_l2(outward(bound, sum(weight.size for weight, _ in layers)))
 
 
@@ -37,9 +37,8 @@ def induced_one_product(
     first = layers[0][0]
     per_feature = radii(eps, first.shape[1], norm, first.dtype)
     l1_radius = jnp.sum(per_feature) if norm == "linf" else l2_norm(per_feature)
-    bound = l1_radius * stretch(layers, activation)
-    for weight, _ in layers:
-        bound = bound * jnp.max(jnp.sum(jnp.abs(weight), axis=0))
+    column_sums = (jnp.max(jnp.sum(jnp.abs(weight), axis=0)) for weight, _ in layers)
+    bound = product_of(l1_radius * stretch(layers, activation), *column_sums)
     bound = outward(bound, sum(sum(weight.shape) for weight, _ in layers))
     return Change(bound, bound)
 
@@ -53,10 +52,9 @@ def induced_inf_product(
     standard deviation per action is tighter than `||Sigma^{-1/2} 1||_2` times the full product.
     """
     first = layers[0][0]
-    bound = jnp.max(radii(eps, first.shape[1], norm, first.dtype)) * stretch(layers, activation)
-    for weight, _ in layers[:-1]:
-        bound = bound * jnp.max(jnp.sum(jnp.abs(weight), axis=1))
-    sizes = bound * jnp.sum(jnp.abs(layers[-1][0]), axis=1)
+    radius = jnp.max(radii(eps, first.shape[1], norm, first.dtype)) * stretch(layers, activation)
+    *hidden, last = (jnp.sum(jnp.abs(weight), axis=1) for weight, _ in layers)
+    sizes = product_of(radius, *(jnp.max(row_sums) for row_sums in hidden), last)
     return change_from_sizes(outward(sizes, sum(sum(weight.shape) for weight, _ in layers)))
 
 
@@ -66,16 +64,24 @@ def path_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation: s
     linf: `|D| <= P eps`. l2: `||D||_2 <= eps ||P||_2` and `|D_i| <= eps ||P_i||_2`, the largest `D_i - D_j`
     being at most `eps ||P_i + P_j||_2`.
     """
-    rows = jnp.abs(layers[0][0])
-    for weight, _ in layers[1:]:
-        rows = product(jnp.abs(weight), rows)
-    rows = outward(rows * stretch(layers, activation), sum(weight.shape[1] for weight, _ in layers))
+    rows, aside = paths(layers)
+    rows = outward(rows * stretch(layers, activation), 1)
     if norm == "linf":
-        return change_from_sizes(reach(rows, eps, norm))
+        return change_from_sizes(scaled_up(reach(rows, eps, norm), aside))
     pairs = (rows[:, None] + rows[None, :]) * (1 - jnp.eye(rows.shape[0], dtype=rows.dtype))[..., None]
-    radius = l2_radius(eps, rows.shape[1], norm, rows.dtype)
     span = jnp.max(reach(pairs.reshape(-1, rows.shape[1]), eps, norm))
-    return Change(outward(radius * spectral_norm(rows), 1), span)
+    radius = l2_radius(eps, rows.shape[1], norm, rows.dtype)
+    return Change(*(scaled_up(size, aside) for size in (product_of(radius, spectral_norm(rows)), span)))
+
+
+def paths(layers: Layers) -> tuple[Float[Array, "out obs"], Int[Array, ""]]:
+    """`|W_L| ... |W_1|` as a matrix of numbers up to one, rounded up, and the power of two it lacks."""
+    rows, aside = near_one(jnp.abs(layers[0][0]))
+    for weight, _ in layers[1:]:
+        size, of_weight = near_one(jnp.abs(weight))
+        rows, of_rows = near_one(outward(product(size, rows), 2 * weight.shape[1]))
+        aside = aside + of_weight + of_rows
+    return rows, aside
 
 
 def absolute_spectral_product(

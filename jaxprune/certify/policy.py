@@ -4,6 +4,7 @@ The bounds that are monotone in `|W|` stand beside the tight ones, and beside bo
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +86,8 @@ class Distances:
         } | self.visited
 
     def tightest(self) -> Float[Array, "*batch time episode"]:
-        """The smallest bound at each state; the minimum of sound bounds is sound."""
-        return jnp.min(jnp.stack(list(self.at_states().values())), axis=0)
+        """The smallest bound at each state; the minimum of sound bounds is sound. NaN says nothing."""
+        return reduce(jnp.fmin, self.at_states().values())
 
 
 def distances(
@@ -110,10 +111,10 @@ def distances(
     if std is not None:
         layers = in_std_units(layers, std)
     states = jax.vmap(jax.vmap(agent.normalise))(observation)
-    rounding = jnp.zeros_like(states)
+    filtering = None
     if space == "raw":
         layers, states = _in_raw_units(layers, states, normalizer.std(agent.normalizer))
-        rounding = _raw_rounding(observation, agent.normalizer.mean)
+        filtering = _raw_rounding(observation, agent.normalizer.mean)
 
     def size(change: Change) -> Float[Array, ""]:
         return change.span if std is None else change.euclidean
@@ -121,15 +122,16 @@ def distances(
     kind = {"norm": norm, "activation": agent.activation}
 
     def at(
-        seen: tuple[Float[Array, " obs"], Float[Array, " obs"]],
+        seen: tuple[Float[Array, " obs"], Float[Array, " obs"] | None],
     ) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
         state, blur = seen
-        extra = size(path_bound(layers, blur, activation=agent.activation))
+        # No array of zeros where the filter adds nothing: some CPU compilers read it before it is written.
+        extra = 0.0 if blur is None else size(path_bound(layers, blur, activation=agent.activation))
         bounds = {name: size(bound(layers, state, eps, **kind)) + extra for name, bound in local.items()}
         return bounds, size(evaluation_error(layers, state, eps, **kind)) + extra
 
     rows = min(ROWS_AT_ONCE, len(states))
-    visited, error = jax.lax.map(jax.vmap(at), (states, rounding), batch_size=rows)
+    visited, error = jax.lax.map(jax.vmap(at), (states, filtering), batch_size=rows)
     everywhere = {
         name: size(bound(layers, eps, **kind)) for name, bound in global_bounds(agent.activation).items()
     }

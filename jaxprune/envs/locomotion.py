@@ -71,6 +71,8 @@ hopper = Task(
     reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_hopper_fell,
     effort=1e-3,
+    mjx_iterations=8,
+    mjx_ls_iterations=4,
 )
 
 walker2d = Task(
@@ -83,6 +85,8 @@ walker2d = Task(
     reward=partial(_planar_reward, period=0.008, alive=1.0),
     terminate=_walker_fell,
     effort=1e-3,
+    mjx_iterations=8,
+    mjx_ls_iterations=4,
 )
 
 halfcheetah = Task(
@@ -95,6 +99,8 @@ halfcheetah = Task(
     reward=partial(_planar_reward, period=0.05, alive=0.0),
     terminate=_never,
     effort=0.1,
+    mjx_iterations=8,
+    mjx_ls_iterations=4,
 )
 
 

@@ -42,8 +42,8 @@ class Task:
     effort: a step costs `effort * sum_i action_i^2`; 0 where the task charges nothing.
     readings: the fields of `mjData` that these functions read.
     mjx_iterations, mjx_ls_iterations: limits that MJX's constraint solver and its line search get, as low as
-        the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. In
-        float32 the solver hardly ever meets its tolerance, so the limits are the work it does.
+        the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. The
+        solver stops by itself, but in a batch its every iteration pays for the whole line search.
     """
 
     xml: str

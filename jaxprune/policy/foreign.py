@@ -44,7 +44,7 @@ KINDS = (
     (r"^q_net\.", "a Stable-Baselines3 DQN agent"),
     (r"^quantile_net\.", "a Stable-Baselines3 QR-DQN agent"),
 )
-"""What an unreadable agent is, by a pattern for the names of its layers; the first that matches."""
+"""What an unreadable agent is: the first of these patterns to match the name of one of its layers says it."""
 
 NAMED = 3
 """Layers to name of an agent of which we do not know what it is."""

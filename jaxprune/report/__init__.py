@@ -10,15 +10,17 @@ from jaxprune.report.figures import (
     save,
     training_figure,
 )
-from jaxprune.report.summary import attack_tables, budget_tables, print_summary
-from jaxprune.report.verdict import verdicts
+from jaxprune.report.summary import attack_tables, budget_tables, difference_tables, print_summary
+from jaxprune.report.verdict import alarms, verdicts
 
 __all__ = [
     "LiveProgress",
     "SparsityReturn",
+    "alarms",
     "attack_tables",
     "bounds_figure",
     "budget_tables",
+    "difference_tables",
     "heading",
     "open_console",
     "plan",

@@ -49,7 +49,7 @@ def print_audit(
     if balls_coincide(members):
         members, above = members.filter(ball="own"), above.filter(ball="own")
     for line in alarm:
-        console.print("", Text(line, style="bold"), width=WIDTH)
+        console.print("", Text(line, style="bold"), sep="\n", width=WIDTH)
     if members.is_empty():
         return
     tables = [sparsity_table(members, certificates, returns)]
@@ -166,20 +166,24 @@ def change_table(against: pl.DataFrame) -> Table:
 
 
 def bound_table(members: pl.DataFrame, against: pl.DataFrame) -> Table:
-    """A row per bound, over all sparsities and by ball: mean tightness, and how often it is above dense."""
+    """A row per bound, over all sparsities and by ball: mean tightness, and how often it is above dense.
+
+    "proven" counts the policies in which at least one state is.
+    """
     balls = _balls(against)
     count = members.filter(pl.col("sparsity_asked") > 0)["member"].n_unique()
     table = plain_table(
-        f"the same over all sparsities: mean share of states up/down of {count} policies (m: monotone)"
+        f"the same over all sparsities: share of states up/down, mean of {count} policies (m: monotone), "
+        "and policies with a state proven up/down"
     )
     table.add_column("bound")
     for ball in balls:
-        for column in ("bound\n/ found", "up/down", "proven\nup/down", "largest\nratio"):
+        for column in ("bound\n/ found", "up/down", "policies\nproven", "largest\nratio"):
             table.add_column(f"{ball}\n{column}", justify="right")
     weighted = ((pl.col(f"share_{side}") * pl.col("members")).sum() for side in ("above", "below"))
     shares = (total / pl.sum("members") for total in weighted)
     sums = against.group_by("monotone", "kind", "bound", "ball").agg(
-        pl.sum("proven_above", "proven_below"),
+        pl.sum("members_proven_above", "members_proven_below"),
         pl.max("largest_ratio"),
         **dict(zip(("above", "below"), shares, strict=True)),
     )
@@ -189,7 +193,8 @@ def bound_table(members: pl.DataFrame, against: pl.DataFrame) -> Table:
         for ball in balls:
             row = rows.row(by_predicate=pl.col("ball") == ball, named=True)
             same = members.filter(bound=bound, ball=ball)
-            found, proven = same["found"].mean(), f"{row['proven_above']}/{row['proven_below']}"
+            found = same["found"].mean()
+            proven = f"{row['members_proven_above']}/{row['members_proven_below']}"
             cells += [
                 number(same["value"].mean() / found if found else None),
                 f"{row['above']:.0%}/{row['below']:.0%}",

@@ -33,6 +33,7 @@ from jaxprune.report.style import (
     ORANGE,
     VERMILLION,
     Label,
+    annotate,
     entitle,
     label_line_ends,
     panel_grid,
@@ -55,7 +56,8 @@ _TERMS = {  # from the bottom of the stack to its top
 }
 
 _OF_A_POLICY = ("tv", "return")  # quantities that are means over the episodes of a policy
-_ROOM = 0.5  # of the height that the values take, on either side, for intervals
+_ROOM = 0.5  # of the height that the values take, at most, on either side, for intervals
+_MARGIN = 0.03
 _CUT = ", cut at the edge"
 
 
@@ -342,11 +344,12 @@ class _Bands:
         scale = axes.yaxis.get_transform()
         limits = scale.transform(np.array([*axes.get_ylim(), min(self._values), max(self._values)]))
         bottom, top = limits.min(), limits.max()
-        room = _ROOM * (top - bottom)
+        height = top - bottom
         with np.errstate(divide="ignore", invalid="ignore"):  # an interval below zero on a log scale is cut
             low, high = scale.transform(ends["low"].to_numpy()), scale.transform(ends["high"].to_numpy())
         low = np.nan_to_num(low, nan=-np.inf)
-        least, most = max(bottom - room, min(bottom, low.min())), min(top + room, max(top, high.max()))
+        least = max(bottom - _ROOM * height, min(bottom, low.min() - _MARGIN * height))
+        most = min(top + _ROOM * height, max(top, high.max() + _MARGIN * height))
         limits = scale.inverted().transform(np.array([least, most]))
         for axes, line, color in shown:
             inside = line.with_columns(pl.col("low", "high").clip(*limits))
@@ -354,7 +357,7 @@ class _Bands:
         axes.set_ylim(*limits)
         cut = bool(low.min() < least or high.max() > most)
         if cut and figure.get_supxlabel():
-            figure.supxlabel(figure.get_supxlabel() + _CUT)
+            annotate(figure, figure.get_supxlabel() + _CUT)
         return cut
 
 

@@ -84,7 +84,7 @@ def panel_grid(
         axes.tick_params(labelbottom=True, labelleft=True)
     entitle(figure, headline, title)
     if footnote:
-        figure.supxlabel(footnote, x=0.01, ha="left", fontsize=NOTE_SIZE, color=GREY)
+        annotate(figure, footnote)
     return figure, list(zip(grid, panels.values(), strict=False))
 
 
@@ -92,6 +92,11 @@ def entitle(figure: Figure, headline: str, title: str) -> None:
     """Write `headline` in bold, and `title` below it, at the top left of the figure."""
     bold = headline.replace(" ", r"\ ")  # as mathematics, because one text has one weight
     figure.suptitle(f"$\\bf{{{bold}}}$\n{title}", x=0.01, ha="left", fontsize=11)
+
+
+def annotate(figure: Figure, footnote: str) -> None:
+    """Write `footnote` below the panels, in the place of one that is there."""
+    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=NOTE_SIZE, color=GREY)
 
 
 @dataclass(frozen=True)

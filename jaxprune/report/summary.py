@@ -14,14 +14,15 @@ from jaxprune.analysis import (
     across_seeds,
     distance_quantity,
     smallest_bound,
+    sweet_spots,
     validate,
     without_diverged,
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.console import WIDTH, plain_table
 from jaxprune.report.figures import heading
-from jaxprune.report.numbers import low_to_high, number
-from jaxprune.report.verdict import alarms, verdicts
+from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.verdict import ALPHA, alarms, verdicts
 
 _VALUE_GAP = "horizon_gap"  # of the bounds on return, the one on the undiscounted return that the tables show
 _SPARSITIES_PER_TABLE = 8  # so many columns of returns fit beside the attack and its budget
@@ -33,12 +34,14 @@ def print_summary(
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    alpha: float = ALPHA,
 ) -> None:
-    """Print what was found of a population: alarms, returns by attack, one table per budget, the verdicts.
+    """Print what was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
 
     Means are over seeds, with Student's interval below them when there are several; members that have
     diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns. `regret` is of
-    the members in `results`; `certificates` may be empty.
+    the members in `results`; `certificates` may be empty; `alpha` is the
+    family-wise error of the verdicts.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
@@ -52,8 +55,10 @@ def print_summary(
         console.print("", table, width=WIDTH)
     for table in budget_tables(regret, certificates, interval):
         console.print("", table, width=WIDTH)
+    for table in difference_tables(sweet_spots(regret, interval, alpha=alpha)):
+        console.print("", table, width=WIDTH)
     bullets = Table.grid(padding=(0, 1))
-    for line in verdicts(results, regret, certificates, interval):
+    for line in verdicts(results, regret, certificates, interval, alpha):
         bullets.add_row("-", Text(line))
     console.print("", bullets, width=WIDTH)
 
@@ -125,6 +130,29 @@ def _budget_table(name: str, regret: pl.DataFrame, certificates: pl.DataFrame, i
         table.add_column(column, justify="right")
     for asked, achieved in _achieved(regret).items():
         table.add_row(f"{achieved:.2f}", *(cells.get(asked, "-") for cells in columns.values()))
+    return table
+
+
+def difference_tables(spots: pl.DataFrame) -> list[Table]:
+    """For each budget, a row per sparsity of `sweet_spots`, and the placebo: differences, p values, verdict.
+
+    p values are adjusted for all sparsities and budgets, that of the clean return is about the difference
+    plus 5 % of the dense return; the intervals below the differences are of each alone.
+    """
+    return [_difference_table(name, spots.filter(budget)) for name, budget in budgets(spots).items()]
+
+
+def _difference_table(name: str, spots: pl.DataFrame) -> Table:
+    table = plain_table(f"member minus dense twin, {name}")
+    for column in ("sparsity", "pairs", "attacked", "p", "clean", "p of clean\n+ 5% dense", "verdict"):
+        table.add_column(column, justify="left" if column == "verdict" else "right")
+    for row in spots.iter_rows(named=True):
+        cells = []
+        for about in ("attacked", "clean"):
+            mean, low, high, p = (row[f"{about}_{name}"] for name in ("difference", "low", "high", "p"))
+            cells += [f"{signed(mean)}\n{low_to_high(low, high)}".rstrip(), number(p)]
+        place = "placebo" if row["placebo"] else f"{row['sparsity']:.2f}"
+        table.add_row(place, str(row["seeds"]), *cells, row["verdict"])
     return table
 
 

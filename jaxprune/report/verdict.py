@@ -25,6 +25,7 @@ def verdicts(
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    alpha: float = ALPHA,
 ) -> list[str]:
     """The sentences below the final tables: alarms, sweet spots, the paper's choice, audit, what to distrust.
 
@@ -33,10 +34,11 @@ def verdicts(
         regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
         interval: gives the intervals.
+        alpha: the family-wise error of the verdicts.
     """
     return [
         *alarms(results, certificates),
-        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=ALPHA)),
+        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=alpha), alpha),
         *_paper_lines(best_average_score(regret)),
         *_audit_lines(certificates),
         *_trust_lines(results),
@@ -70,11 +72,13 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _sweet_spot_lines(spots: pl.DataFrame) -> list[str]:
+def _sweet_spot_lines(spots: pl.DataFrame, alpha: float) -> list[str]:
     lines = []
     for name, budget in budgets(spots).items():
         of_budget = spots.filter(budget)
-        lines.append(f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots))}")
+        lines.append(
+            f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots, alpha))}"
+        )
         lines += [
             f"{name}: placebo, {_placebo_line(row)}"
             for row in of_budget.filter("placebo", pl.col("seeds") > 0).iter_rows(named=True)
@@ -82,12 +86,12 @@ def _sweet_spot_lines(spots: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _error(spots: pl.DataFrame) -> str:
+def _error(spots: pl.DataFrame, alpha: float) -> str:
     """The error rate of all verdicts on these sparsities and budgets."""
     decided = spots.filter(~pl.col("placebo"), pl.col("attacked_p").is_not_null())
     sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
     over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
-    return f"family-wise error {ALPHA:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
+    return f"family-wise error {alpha:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
 
 
 def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
@@ -99,13 +103,16 @@ def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
             return f"{best['verdict']}: train a dense policy (sparsity 0) of each seed to compare with"
         return f"{best['verdict']}; {_largest(best)}"
     found = []
-    for verdict, words in ((SWEET, "sweet spot"), (WORSE, "worse than dense under attack")):
-        rows = spots.filter(pl.col("verdict") == verdict)
+    for verdict, words in (
+        (SWEET, "sweet at sparsity"),
+        (WORSE, "worse than dense under attack at sparsity"),
+    ):
+        rows = spots.filter(pl.col("verdict") == verdict).sort("sparsity_asked")
         if not rows.is_empty():
-            order = rows.sort("attacked_difference", descending=verdict == SWEET)
-            evidence = "; ".join(_evidence(row) for row in order.iter_rows(named=True))
-            found.append(f"{words} {evidence}")
-    shown = ". ".join(found) or f"no effect of pruning shown; {_largest(best)}"
+            places = ", ".join(f"{sparsity:.2f}" for sparsity in rows["sparsity"])
+            clearest = rows.sort(pl.col("attacked_difference").abs()).row(-1, named=True)
+            found.append(f"{words} {places}; {_largest(clearest)}")
+    shown = "; ".join(found) or f"no effect of pruning shown; {_largest(best)}"
     left = f"; {undecided.height} of {spots.height} sparsities undecided" if undecided.height else ""
     return f"{shown} ({_seeds(spots)}, {error}{left})"
 
@@ -120,14 +127,10 @@ def _placebo_line(row: dict) -> str:
 
 
 def _largest(row: dict) -> str:
-    return f"largest attacked difference {_evidence(row)}"
-
-
-def _evidence(row: dict) -> str:
-    """The differences to the dense policy at one sparsity."""
+    """The differences to the dense policy at the sparsity where the attacked one is largest."""
     attacked, clean = (_difference(row, about) + _p(row, about, ", ") for about in ("attacked", "clean"))
     return (
-        f"at sparsity {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
+        f"largest difference at {row['sparsity']:.2f}: attacked {attacked}, clean {clean} against dense "
         f"(clean may lose {number(-row['clean_margin'])})"
     )
 
@@ -157,7 +160,7 @@ def _paper_lines(choices: pl.DataFrame) -> list[str]:
     for name, budget in budgets(choices).items():
         row = choices.filter(budget).row(0, named=True)
         again = row["chosen_again"]
-        left_out = "" if again is None else f", chosen again without one seed in {again:.0%} of cases"
+        left_out = "" if again is None else f", the same with one of them left out in {again:.0%} of cases"
         lines.append(
             f"{name}: estimate, the highest mean of normalised clean and attacked return is at sparsity "
             f"{row['sparsity']:.2f} (score {number(row['average_score'])}, dense "

@@ -39,6 +39,13 @@ def test_the_audit_counts_members_that_their_mask_made_worse(certificates):
     assert (unknown["with_unmasked"], unknown["above_unmasked"]) == (0, 0)
 
 
+def test_the_audit_leaves_out_what_diverged_and_its_twins(certificates):
+    table = certificates([(seed, s, "path", True, 9.0) for seed in (0, 1) for s in (0.0, 0.5)])
+    for member, twins in ((0, 1), (1, 1)):  # the dense and the pruned one of the seed 0
+        row = audit(table.with_columns(diverged=pl.col("member") == member)).row(0, named=True)
+        assert (row["with_twin"], row["with_unmasked"]) == (twins, 1)
+
+
 def test_two_infinite_bounds_are_no_rise(certificates):
     table = certificates([(0, 0.0, "path", True, float("inf")), (0, 0.5, "path", True, float("inf"))])
     row = audit(table).row(0, named=True)
@@ -133,7 +140,9 @@ def test_the_balls_are_compared_each_by_itself(states):
 @pytest.mark.parametrize(("gone", "left"), [((0, 0.5), {0.9: 2, 0.5: 1}), ((0, 0.0), {0.9: 1, 0.5: 1})])
 def test_who_diverged_counts_in_no_pair(states, gone, left):
     rows = [
-        (seed, sparsity, "crown", (1.0 + sparsity,), (1.0,)) for seed in (0, 1) for sparsity in (0.0, 0.5, 0.9)
+        (seed, sparsity, "crown", (1.0 + sparsity,), (1.0,))
+        for seed in (0, 1)
+        for sparsity in (0.0, 0.5, 0.9)
     ]
     seed, sparsity = gone
     fallen = (pl.col("seed") == seed) & (pl.col("sparsity_asked") == sparsity)

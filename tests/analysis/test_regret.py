@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxprune.analysis import STRONGEST, decompose, strongest
+from jaxprune.analysis import STRONGEST, decompose, strongest, without_diverged
 
 RETURNS = st.floats(-1e4, 1e4)
 
@@ -51,9 +51,56 @@ def test_the_strongest_attack_is_each_members_own(two_members):
 def test_each_budget_has_its_own_strongest_attack(results):
     members = [(0, 0.0, 100, {"random": 90, "mad": 40})]
     weak, clean = results(members, eps=0.1), results(members, eps=0.2)
-    both = pl.concat([weak, clean.filter(pl.col("attack") != "none").with_columns(return_mean=pl.lit(10.0))])
+    both = pl.concat(
+        [weak, clean.filter(pl.col("attack") != "none").with_columns(selection_mean=pl.lit(10.0))]
+    )
     found = strongest(both).select("eps", "return_mean", "found_by").rows()
-    assert found == [(0.1, 40.0, "mad"), (0.2, 10.0, "mad")]
+    assert found == [(0.1, 40.0, "mad"), (0.2, 40.0, "mad")]
+
+
+def test_the_strongest_attack_is_chosen_on_other_episodes_than_it_is_measured_on(results):
+    members = [
+        (0, 0.0, 100, {"random": (60, 50), "mad": (40, 55)}),
+        (0, 0.5, 100, {"zeta": 30, "mad": (70, 30)}),
+    ]
+    dense, pruned = strongest(results(members)).iter_rows(named=True)
+    assert (dense["found_by"], dense["return_mean"], dense["selection_mean"]) == ("random", 60, 50)
+    assert (pruned["found_by"], pruned["return_mean"]) == ("mad", 70)  # a tie goes to the first name
+    row = one(decompose(results(members)), member=1, attack=STRONGEST)
+    assert (row["attacked_return"], row["dense_attacked_return"], row["robustness_gain"]) == (70, 60, 10)
+
+
+def test_the_best_policy_is_chosen_on_other_episodes_than_it_is_measured_on(results):
+    members = [(0, 0.0, (100, 120), {"mad": 50}), (0, 0.5, (130, 110), {"mad": 60})]
+    pruned = one(decompose(results(members)), member=1, attack="mad")
+    assert (pruned["best_return"], pruned["clean_regret"], pruned["total"]) == (100, 0, 40)
+    assert pruned["normalised_clean"] == pytest.approx(1.3)
+    # The terms may be negative, and add up all the same.
+    assert pruned["pruning_loss"] == -30
+    assert pruned["clean_regret"] + pruned["pruning_loss"] + pruned["robustness_gap"] == pruned["total"]
+
+
+def test_a_diverged_member_is_not_the_best_and_marks_all_that_it_is_the_twin_of(results):
+    members = [
+        (0, 0.0, 900, {"mad": 50}),
+        (0, 0.5, 100, {"mad": 60}),
+        (1, 0.0, 80, {"mad": 50}),
+        (1, 0.5, 90, {"mad": 60}),
+    ]
+    regret = decompose(results(members, diverged={0})).filter(attack=STRONGEST).sort("member")
+    assert regret["best_return"].to_list() == [100] * 4
+    assert regret["diverged"].to_list() == [True, True, False, False]
+    regret = decompose(results(members, diverged={1})).filter(attack=STRONGEST).sort("member")
+    assert regret["diverged"].to_list() == [False, True, False, False]
+    assert without_diverged(regret)["member"].to_list() == [0, 2, 3]
+    assert without_diverged(results(members, diverged={0}))["member"].unique().to_list() == [2, 3]
+
+
+def test_where_all_have_diverged_there_is_no_best(results):
+    regret = decompose(results([(0, 0.0, 900, {"mad": 50})], diverged={0}))
+    row = one(regret, attack=STRONGEST)
+    assert (row["best_return"], row["total"], row["normalised_clean"]) == (None, None, None)
+    assert row["robustness_gap"] == 850
 
 
 @given(best=RETURNS, dense=RETURNS, clean=RETURNS, attacked=RETURNS)

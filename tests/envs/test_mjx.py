@@ -1,11 +1,14 @@
 """`mjx` takes the steps that `native` takes. Most of the time here is compilation."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from benchmarks.env_agreement import GYMNASIUM, MJX_TOLERANCE, differences, gymnasium_steps, one_step
-from jaxprune.envs import make
+from jaxprune.envs import make, mjx
+from jaxprune.envs.locomotion import TASKS
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,20 @@ def test_one_step_agrees(task):
     share = found.share_within(MJX_TOLERANCE)
     # steep capsules, see MJX_TOLERANCE: 56 of 64 steps of the ant agreed where this was measured
     assert share >= 0.75 if task in ("ant", "ant-contact") else share == 1.0
+
+
+def test_the_limits_of_a_task_are_the_solvers(monkeypatch):
+    seen, put_model = [], mjx.mjx.put_model
+
+    def watched(body):
+        seen.append((body.opt.iterations, body.opt.ls_iterations))
+        return put_model(body)
+
+    monkeypatch.setattr(mjx.mjx, "put_model", watched)
+    pendulum = TASKS["inverted_pendulum"]
+    mjx.engine(pendulum)
+    mjx.engine(replace(pendulum, mjx_iterations=7, mjx_ls_iterations=3))
+    assert seen == [(100, 50), (7, 3)]
 
 
 def test_a_failure_ends_the_episode():

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 
@@ -64,6 +65,7 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
     written = json.loads((out / "attack.json").read_text())
     assert written["battery"]["eps"] == [0.3]
     assert written["victims"]["agent"] == str(agent)
+    assert written["victims"]["physics"] == "none"  # what "auto" stood for when it began
 
 
 def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, monkeypatch, capsys):
@@ -83,6 +85,14 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
     assert leaving.value.code == 130
     assert f"python -m experiments.attack --resume {tmp_path / 'stopped'}" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
+    for option, said in (
+        (("--episodes", "9"), "episodes 9 was asked for, but .* begun with 4"),
+        (("--physics", "native"), "physics native was asked for, but .* begun with none"),
+    ):
+        with pytest.raises(SystemExit) as leaving:
+            command(monkeypatch, "--resume", tmp_path / "stopped", *option)
+        assert leaving.value.code == 2
+        assert re.search(said, capsys.readouterr().err)
     command(monkeypatch, "--resume", tmp_path / "stopped")
     for name in ("results", "tried"):
         whole, resumed = (pl.read_parquet(tmp_path / run / f"{name}.parquet") for run in ("whole", "stopped"))
@@ -104,6 +114,9 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
         attacks="random",
     )
     jp.sweep(spec, tmp_path / "run")
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--run", tmp_path / "run", "--env", "probe/chain", *QUICK)
+    assert "env: probe/chain was asked for, but the members of" in capsys.readouterr().err
     command(monkeypatch, "--run", tmp_path / "run", *QUICK)
     (folder,) = (tmp_path / "run").glob("attacks-*")
     results = pl.read_parquet(folder / "results.parquet").filter(pl.col("attack") != "none")
@@ -116,7 +129,7 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
     fresh = results.filter(attack="strongest", episode_set="fresh").sort("member")
     assert regret["attacked_return"].to_list() == fresh["return_mean"].to_list()
     assert regret["attackers_tried"].to_list() == [3, 3]
-    assert "undecided (1 seed)" in capsys.readouterr().out
+    assert "undecided (1 seed, 6 needed)" in capsys.readouterr().out
     assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
 
 

@@ -15,7 +15,7 @@ from experiments.sweep import Arguments, main
 from jaxprune import SweepSpec, checkpoint
 from jaxprune.run_folder import RunFolder
 
-TABLES = ("results", "certificates", "curves", "regret", "episodes", "sampled")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),

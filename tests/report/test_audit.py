@@ -4,7 +4,18 @@ import polars as pl
 import pytest
 
 from jaxprune.report import open_console
-from jaxprune.report.audit import change_table, theorem_line, tight_lines
+from jaxprune.report.audit import (
+    alarm_lines,
+    balls_coincide,
+    bound_table,
+    change_table,
+    diverged_lines,
+    smoothing_lines,
+    smoothing_table,
+    theorem_line,
+    tight_lines,
+)
+from jaxprune.report.console import WIDTH
 
 ROW = {
     "norm": "linf",
@@ -14,23 +25,31 @@ ROW = {
     "monotone": False,
     "states": 20,
     "members": 2,
+    "seeds": 2,
 }
 
 
-def above(tightest, found, proven, ratio=1.5):
-    """A row per bound x sparsity; `tightest` and `found` are the states above at 0.5 and 0.9."""
+def above(tightest, found, proven, ratio=1.5, ball="own"):
+    """A row per bound x sparsity; `tightest` and `found` are the states above at 0.5 and 0.9, of 20."""
     return pl.DataFrame(
         [
             ROW
             | {
+                "ball": ball,
                 "bound": bound,
                 "kind": "bound" if bound == "tightest" else "estimate",
                 "sparsity_asked": sparsity,
                 "states_above": count,
                 "members_above": min(count, 1),
                 "states_below": 10 - count,
+                "share_above": count / 20,
+                "share_above_low": max(0.0, count / 20 - 0.1),
+                "share_above_high": count / 20 + 0.1,
+                "share_below": (10 - count) / 20,
                 "proven_above": proven if bound == "tightest" else None,
                 "proven_below": 2 * proven if bound == "tightest" else None,
+                "members_proven_above": min(proven, 1) if bound == "tightest" else None,
+                "members_proven_below": min(proven, 2) if bound == "tightest" else None,
                 "largest_ratio": ratio * sparsity if ratio else None,
             }
             for bound, counts in (("tightest", tightest), ("mad", found))
@@ -41,30 +60,154 @@ def above(tightest, found, proven, ratio=1.5):
 
 
 def test_the_tight_verdict_says_how_often_how_much_and_where():
-    tight, attack, worse, better = tight_lines(above((5, 1), (8, 2), 3))
-    assert "tightest bound rose under pruning at 6 of 40 states x members (15%; it fell at 35%)" in tight
-    assert "for 2 of 4 members; at worst 1.35-fold, at sparsity 0.9" in tight
-    assert "largest distance found rose under pruning at 10 of 40" in attack
-    assert worse.startswith("at 6 states x members") and "less robust for sure" in worse
-    assert better.startswith("at 12 states x members") and "more robust for sure" in better
+    tight, attack, worse, better = tight_lines(above((5, 1), (8, 2), 3), post_hoc=True)
+    assert "the tightest bound rose in the mean over states for 2 of 4 pruned policies" in tight
+    assert "at 5% to 25% of a policy's states by sparsity, at sparsity 0.9 at 5% (fell at 45%" in tight
+    assert "mean over 2 seeds, 95 % interval 0%..15%)" in tight
+    assert "at worst 1.35-fold, at sparsity 0.9" in tight
+    assert "largest distance found rose in the mean" in attack and "at 10% to 40%" in attack
+    assert worse.startswith("in 2 of 4 pruned policies (6 states within them)")
+    assert worse.endswith("there pruning has made the policy less robust for sure")
+    assert better.startswith("in 4 of 4 pruned policies (12 states within them)")
+    assert better.endswith("there pruning has made the policy more robust for sure")
 
 
-def test_the_changes_stand_in_a_row_per_sparsity():
+def test_of_policies_trained_separately_nothing_is_said_about_pruning_as_the_cause():
+    *_, worse, better = tight_lines(above((5, 1), (8, 2), 3), post_hoc=False)
+    assert "there this policy moves further at this state" in worse
+    assert "there this policy moves less far at this state" in better
+    for line in (worse, better):
+        assert "for sure" not in line and "trained separately" in line
+
+
+def test_one_seed_has_no_interval_in_words():
+    alone = above((5, 1), (8, 2), 0).with_columns(
+        pl.lit(None, pl.Float64).alias("share_above_low"), seeds=pl.lit(1, pl.Int64)
+    )
+    tight, _ = tight_lines(alone, post_hoc=True)
+    assert "(fell at 45%; one seed)" in tight
+
+
+def printed(table):
     console = open_console(io.StringIO())
-    console.print(change_table(above((5, 1), (8, 2), 3)))
-    rows = [line.split() for line in console.file.getvalue().splitlines()]
-    assert ["0.50", "20", "0", "5", "5", "8", "2", "3", "6"] in rows
-    assert ["0.90", "20", "0", "1", "9", "2", "8", "3", "6"] in rows
+    console.width = 3 * WIDTH  # nothing is cut or wrapped to fit
+    console.print(table)
+    text = console.file.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in text) <= WIDTH
+    return text
+
+
+def test_both_balls_stand_side_by_side_in_a_row_per_sparsity():
+    both = pl.concat([above((5, 1), (8, 2), 3), above((0, 10), (4, 4), 0, ball="dense")])
+    lines = printed(change_table(both))
+    rows = [line.split() for line in lines]
+    assert ["0.50", "2", "-", "25%/25%", "40%/10%", "3/6", "-", "0%/50%", "20%/30%", "0/0"] in rows
+    assert ["0.90", "2", "-", "5%/45%", "10%/40%", "3/6", "-", "50%/0%", "20%/30%", "0/0"] in rows
+    assert any(line.split() == ["own"] * 4 + ["dense"] * 4 for line in lines)
+    verdicts = tight_lines(both, post_hoc=True)
+    assert [line.split(":")[0] for line in verdicts if line.startswith("tight verdict")] == [
+        "tight verdict, the policy's own ball",
+        "tight verdict, the dense twin's raw ball",
+    ]
+
+
+def test_the_widest_numbers_fit():
+    wide = pl.concat(
+        [above((20, 20), (20, 20), 4000, 1e-9 * scale, ball) for ball, scale in (("own", 1), ("dense", 2))]
+    ).with_columns(monotone=pl.col("bound") == "mad", share_below=pl.lit(0.0))
+    long = wide.with_columns(bound=pl.when("monotone").then(pl.lit("absolute_spectral")).otherwise("bound"))
+    same = {"value": 1.2345e-9, "found": 1e5, "member": 1}
+    members = long.with_columns(**{name: pl.lit(value) for name, value in same.items()})
+    printed(bound_table(members, long))
+    printed(change_table(wide))
 
 
 def test_what_never_rose_and_what_rose_from_zero_is_said():
-    assert "never rose under pruning (0 of 40" in tight_lines(above((0, 0), (0, 0), 0))[0]
-    assert "at worst from zero" in tight_lines(above((1, 0), (1, 0), 0, ratio=None))[1]
+    never = tight_lines(above((0, 0), (0, 0), 0), post_hoc=True)[0]
+    assert "rose at no state of any of the 4 pruned policies (40 states within them)" in never
+    assert "at worst from zero" in tight_lines(above((1, 0), (1, 0), 0, ratio=None), post_hoc=True)[1]
 
 
 def test_without_a_dense_member_nothing_is_compared():
-    (line,) = tight_lines(above((1, 1), (1, 1), 0).clear())
-    assert "no member is dense" in line
+    (line,) = tight_lines(above((1, 1), (1, 1), 0).clear(), post_hoc=True)
+    assert "no pruned member has a dense twin" in line
+
+
+def seen(member, state, value, found, bound="crown", ball="own", kind="bound"):
+    return {"member": member, "state": state, "value": value, "found": found, "bound": bound} | {
+        "ball": ball,
+        "kind": kind,
+    }
+
+
+def test_one_unsound_bound_at_one_state_raises_the_alarm_and_the_worst_is_named():
+    sound = [seen(0, 0, 2.0, 1.0), seen(0, 1, 1.0, 1.0), seen(1, 0, 0.5, 1.0, "mad", kind="estimate")]
+    assert alarm_lines(pl.DataFrame(sound)) == []
+    wrong = [seen(2, 7, 1.0, 1.1), seen(3, 4, 0.5, 2.0, "eclipse", "dense")]
+    (line,) = alarm_lines(pl.DataFrame([*sound, *wrong]))
+    assert line.startswith("WRONG: 2 bounds")
+    assert "eclipse of member 3 at state 4 in the ball dense: 0.5, found 2" in line
+
+
+def test_a_bound_of_zero_below_what_was_found_is_the_worst():
+    (line,) = alarm_lines(pl.DataFrame([seen(0, 0, 1.0, 9.0), seen(1, 2, 0.0, 1e-6, "path")]))
+    assert "path of member 1 at state 2" in line
+
+
+def test_who_diverged_is_named():
+    members = pl.DataFrame(
+        {
+            "member": [0, 1, 1],
+            "seed": [0, 0, 0],
+            "sparsity_asked": [0.0, 0.9, 0.9],
+            "diverged": [False, True, True],
+        }
+    )
+    (line,) = diverged_lines(members)
+    assert line.startswith("DIVERGED") and line.endswith("members 1 (seed 0, sparsity 0.9)")
+    assert diverged_lines(members.filter(~pl.col("diverged"))) == []
+
+
+def test_the_balls_coincide_where_every_value_does():
+    own = pl.DataFrame({"ball": "own", "member": [0, 1], "bound": "crown", "value": [1.0, 2.0], "found": 0.5})
+    dense = own.with_columns(ball=pl.lit("dense"))
+    assert balls_coincide(pl.concat([own, dense.reverse()]))
+    assert balls_coincide(own)
+    assert not balls_coincide(pl.concat([own, dense.with_columns(value=pl.col("value") * 1.1)]))
+
+
+def smoothed(sparsities, certified):
+    common = {"sigma": 0.2, "budget": 0.2, "confidence": 0.95, "simultaneous": 6, "episodes": 100}
+    return pl.DataFrame(
+        [
+            common
+            | {
+                "member": member,
+                "sparsity_asked": sparsity,
+                "return_mean": 1800.0,
+                "lowest": 0.0,
+                "share_below_lowest": 0.125,
+                "mean_max_lowest": 1810.0,
+                "certified_mean_max_lowest": limit,
+                "threshold": 900.0,
+                "certified_probability": 0.5,
+                "audited_budget": 7.87,
+                "audited_over_budget": 39.3,
+            }
+            for member, (sparsity, limit) in enumerate(zip(sparsities, certified, strict=True))
+        ]
+    )
+
+
+def test_smoothed_limits_are_put_beside_the_audited_ball_and_the_best_is_named():
+    table = smoothed((0.0, 0.5, 0.9), (800.0, 1200.0, 700.0))
+    budgets, best = smoothing_lines(table)
+    assert "0.200 in l2 over an episode" in budgets and "amounts to 7.87, 39.3 times as much" in budgets
+    assert "pruned 1200 (member 1, sparsity 0.5), dense 800 (member 0, sparsity 0)" in best
+    assert "max(R, 0)" in best
+    text = "\n".join(printed(smoothing_table(table)))
+    assert "all 6 hold together with confidence 0.95" in " ".join(text.split())
+    assert "12.5%" in text and "max(R, 0)" in text
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1.0, "no mask ever raised"), (2.0, "which is a DEFECT")])

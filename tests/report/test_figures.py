@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from jaxprune.analysis import STRONGEST, decompose
+from jaxprune.analysis import STRONGEST, Student, decompose
 from jaxprune.report import bounds_figure, heading, regret_figure, returns_figure, save, training_figure
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -66,7 +66,7 @@ def test_one_seed_shows_the_spread_of_episodes_and_says_so(synthetic):
     one = returns_figure(synthetic.results(1, budgets=(0.075,)), "title")
     several = returns_figure(synthetic.results(3, budgets=(0.075,)), "title")
     assert "standard deviation of the 100 episodes, not an interval" in one.get_supxlabel()
-    assert "95% bootstrap interval over 3 seeds" in several.get_supxlabel()
+    assert "95% Student t interval over 3 seeds" in several.get_supxlabel()
     assert len(one.axes[0].containers) == 2  # the error bars of the clean line and of the strongest attack
     assert not several.axes[0].containers
 
@@ -93,9 +93,69 @@ def test_bars_stack_to_the_table(synthetic):
         np.testing.assert_allclose(feet, np.where(heights >= 0, tops, bottoms))
         tops, bottoms = tops + np.maximum(heights, 0), bottoms + np.minimum(heights, 0)
     assert bottoms.min() == pytest.approx(-300)
-    (total,) = [bar for label, bar in bars.items() if label.startswith("total")]
-    np.testing.assert_allclose(total.lines[0].get_ydata(), rows["total"])
+    (total,) = [line for line in axes.get_lines() if line.get_label().startswith("total")]
+    np.testing.assert_allclose(total.get_ydata(), rows["total"])
     np.testing.assert_allclose(rows["total"], tops + bottoms)
+
+
+def band_of(axes):
+    """The lowest and highest point of all bands."""
+    ends = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in axes.collections])
+    return ends.min(), ends.max()
+
+
+def test_a_band_is_students_interval(synthetic):
+    results = synthetic.results(8, budgets=(0.075,))
+    (axes,) = returns_figure(results, "title").axes
+    clean = results.filter(attack="none", sparsity_asked=0.5)["return_mean"]
+    estimate = Student().mean(clean)
+    vertices = axes.collections[0].get_paths()[0].vertices
+    ends = sorted(set(vertices[np.isclose(vertices[:, 0], 0.5), 1]))
+    assert ends == pytest.approx([estimate.low, estimate.high])
+
+
+def test_the_bands_of_two_seeds_are_cut_and_the_note_says_so(synthetic):
+    apart = pl.col("return_mean") + 500 * pl.col("seed")
+    two = synthetic.results(2, budgets=(0.075,)).with_columns(return_mean=apart, selection_mean=apart)
+    many = synthetic.results(8, budgets=(0.075,))
+    figure = returns_figure(two, "title")
+    (axes,) = figure.axes
+    assert ", cut at the edge" in figure.get_supxlabel()
+    bottom, top = axes.get_ylim()
+    assert top - bottom < 3 * (two["return_mean"].max() - two["return_mean"].min())
+    assert bottom <= two["return_mean"].min() and two["return_mean"].max() <= top
+    low, high = band_of(axes)
+    assert bottom - 1e-6 <= low and high <= top + 1e-6
+    assert "cut" not in returns_figure(many, "title").get_supxlabel()
+
+    regret = decompose(two)
+    cut = regret_figure(regret, "title")
+    assert ", cut at the edge" in cut.legends[0].get_title().get_text()
+    assert "cut" not in regret_figure(decompose(many), "title").legends[0].get_title().get_text()
+
+    bounds = bounds_figure(synthetic.certificates(2, budgets=(0.075,)), "title")
+    assert ", cut at the edge" in bounds.get_supxlabel()
+    assert "cut" not in bounds_figure(synthetic.certificates(8, budgets=(0.075,)), "title").get_supxlabel()
+
+
+def test_what_diverged_is_in_the_title_and_not_in_the_lines(synthetic):
+    results = synthetic.results(3, budgets=(0.075,))
+    spoilt = results.with_columns(
+        diverged=pl.col("member") == 3, return_mean=pl.when(member=3).then(-1e6).otherwise("return_mean")
+    )
+    assert heading(spoilt).endswith("3 seeds, 1 of 24 members diverged")
+    (axes,) = returns_figure(spoilt, "title").axes
+    clean = (
+        results.filter(pl.col("member") != 3, attack="none").group_by("sparsity").agg(pl.mean("return_mean"))
+    )
+    np.testing.assert_allclose(line(axes, "clean").get_ydata(), clean.sort("sparsity")["return_mean"])
+    (axes,) = regret_figure(decompose(spoilt), "title").axes
+    assert axes.get_ylim()[1] < 1e4
+
+
+def test_bounds_on_returns_say_whose_they_are(synthetic):
+    figure = bounds_figure(synthetic.certificates(1, budgets=(0.075,)), "title", quantity="return")
+    assert "clean episodes of sampled actions" in figure.axes[0].get_ylabel()
 
 
 def test_monotone_bounds_are_solid_and_others_are_not(synthetic):

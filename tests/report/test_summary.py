@@ -1,11 +1,12 @@
 import io
 
+import numpy as np
 import polars as pl
 import pytest
 
-from jaxprune.analysis import CERTIFICATES, decompose
+from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
 from jaxprune.report import open_console, print_summary, verdicts
-from jaxprune.report.numbers import number
+from jaxprune.report.numbers import low_to_high, number, signed
 
 
 def printed(results, certificates):
@@ -50,6 +51,7 @@ def test_the_numbers_of_one_seed_are_those_of_the_tables(synthetic):
     # What all rows have in common stands in the heading.
     heading, _ = row_of(text, "strongest attack, eps = 0.075", "sparsity")
     assert heading[-2:] == ["path", "vacuous"]
+    assert "sampled" in text
     assert second == ["interval"]
 
 
@@ -67,7 +69,8 @@ def test_several_seeds_show_means_and_intervals(synthetic):
     clean = results.filter(attack="none", sparsity_asked=0.5)["return_mean"]
     first, second = row_of(printed(results, synthetic.certificates(3)), "eps = 0.025", "0.50")
     assert first[1] == number(clean.mean())
-    assert second[0] == interval(clean.min(), clean.max())
+    _, low, high = Student().mean(clean)
+    assert second[0] == low_to_high(low, high)
 
 
 def test_every_attack_has_its_return_at_every_eps(synthetic):
@@ -88,26 +91,96 @@ def test_it_does_without_attacks_and_certificates(synthetic):
     assert "strongest" not in text
 
 
+def test_differences_to_the_twin_have_a_table_with_the_placebo_last(synthetic):
+    results = synthetic.results(6)
+    spots = sweet_spots(decompose(results)).filter(eps=0.075)
+    text = printed(results, CERTIFICATES.to_frame())
+    row = spots.row(by_predicate=pl.col("sparsity_asked") == 0.5, named=True)
+    first, second = row_of(text, "member minus dense twin, eps = 0.075", "0.50")
+    words = [signed(row["attacked_difference"]), "0.031", signed(row["clean_difference"])]
+    assert first[:5] == ["0.50", "6", *words]
+    assert first[5:] == [number(row["clean_p"]), *row["verdict"].split()]
+    assert second == [
+        low_to_high(row[f"{about}_low"], row[f"{about}_high"]) for about in ("attacked", "clean")
+    ]
+    first, _ = row_of(text, "member minus dense twin, eps = 0.075", "placebo")
+    assert " ".join(first).endswith("undecided (3 pairs, 6 needed)")
+
+
 def said(results, certificates=None):
     certificates = CERTIFICATES.to_frame() if certificates is None else certificates
     return "\n".join(verdicts(results, decompose(results), certificates))
 
 
-def test_sweet_spots_are_named(synthetic):
-    assert "sweet spots (3 seeds) at sparsity 0.20, 0.40, 0.50; best at sparsity 0.50" in said(
-        synthetic.results(3)
-    )
+def test_sweet_spots_are_named_with_their_evidence(synthetic):
+    lines = said(synthetic.results(12)).splitlines()
+    spot = next(line for line in lines if line.startswith("eps = 0.075"))
+    assert "sweet at sparsity 0.20, 0.40, 0.50; largest difference at 0.50: attacked +" in spot
+    assert "adjusted p 4.9e-04, clean" in spot  # 1 of 2048 flips
+    assert spot.endswith("(12 seeds, family-wise error 5% over 7 sparsities x 2 budgets)")
+    placebo = lines[lines.index(spot) + 1]
+    assert "placebo, dense against dense in 6 pairs of seeds: attacked" in placebo and "adjusted p" in placebo
+
+
+def test_nothing_shown_is_said(synthetic):
+    results = synthetic.results(7)
+    dense = results.filter(sparsity_asked=0.0).select("seed", "attack", "eps", same="return_mean")
+    noise = np.random.default_rng(0).normal(0, 50, results.height)
+    same = results.join(dense, on=["seed", "attack", "eps"]).with_columns(return_mean=pl.col("same") + noise)
+    text = said(same.drop("same"))
+    assert "no effect of pruning shown; largest difference at" in text
+    assert "(7 seeds, family-wise error 5% over 7 sparsities x 2 budgets)" in text
 
 
 def test_one_seed_is_undecided(synthetic):
     text = said(synthetic.results(1))
-    assert "undecided (1 seed), so no interval; best at sparsity" in text
+    assert "undecided (1 seed, 6 needed); largest difference at" in text
     assert "sweet" not in text
+    assert "placebo" not in text  # which takes two seeds
 
 
-def test_pruning_that_does_not_help_is_said_plainly(synthetic):
+def test_pruning_that_harms_is_said_plainly(synthetic):
     harmed = pl.when(pl.col("sparsity_asked") > 0).then(pl.col("return_mean") - 2000).otherwise("return_mean")
-    assert "pruning did not help here: " in said(synthetic.results(3).with_columns(return_mean=harmed))
+    text = said(synthetic.results(10).with_columns(return_mean=harmed))
+    assert "worse than dense under attack at sparsity 0." in text
+    assert "reliably" not in text
+
+
+def test_a_sparsity_that_lost_its_pairs_is_counted(synthetic):
+    results = synthetic.results(6)
+    results = results.with_columns(diverged=pl.col("member") == 1)  # sparsity 0.2 of the seed 0
+    assert (
+        "(5 to 6 seeds, family-wise error 5% over 6 sparsities x 2 budgets; 1 of 7 sparsities undecided)"
+        in (said(results))
+    )
+
+
+def test_what_diverged_and_what_is_wrong_comes_first(synthetic):
+    results = synthetic.results(3).with_columns(
+        diverged=pl.col("member").is_in([0, 9]), outside_ball=pl.lit(1, pl.Int64)
+    )
+    certificates = synthetic.certificates(3).with_columns(
+        violated=pl.when(bound="path", member=4, eps=0.075).then(7).otherwise("violated")
+    )
+    lines = verdicts(results, decompose(results), certificates)
+    assert lines[0].startswith("DIVERGED: member 0 (seed 0, sparsity 0.00)") and "its seed" in lines[0]
+    assert lines[1].startswith("DIVERGED: member 9 (seed 1, sparsity 0.20)") and "its seed" not in lines[1]
+    assert lines[2].startswith(
+        "WRONG: at 7 states an attack found more than a bound allows (path; members 4)"
+    )
+    assert lines[3].startswith("WRONG: 216 perturbations")
+    text = printed(results, certificates)
+    assert text.index("DIVERGED: member 0") < text.index("mean return by attack")
+    assert max(len(line) for line in text.splitlines()) <= 100
+    # One dense member of three is left, and no mean holds what was left out.
+    kept = results.filter(pl.col("seed").is_in([1, 2]), attack="none", sparsity_asked=0.0)["return_mean"]
+    assert row_of(text, "strongest attack, eps = 0.075", "0.00")[0][1] == number(kept.mean())
+
+
+def test_the_papers_choice_is_an_estimate(synthetic):
+    text = said(synthetic.results(3))
+    assert "estimate, the highest mean of normalised clean and attacked return is at sparsity" in text
+    assert "3 seeds, the same with one of them left out in" in text
 
 
 def test_no_dense_policy_is_asked_for(synthetic):

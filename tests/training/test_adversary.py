@@ -193,6 +193,7 @@ def test_its_world_is_the_victims_episode_with_negated_rewards(space):
             seen.observation, normalizers.normalise(FILTER, true.observation), rtol=1e-5
         )
     assert world.reward_range == (-1.0, 0.0)
+    assert (world.terminates, world.charge) == (LINEAR.terminates, LINEAR.charge) == (False, "clipped")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
