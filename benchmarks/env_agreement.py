@@ -55,7 +55,7 @@ NATIVE_TOLERANCE = dict.fromkeys(GYMNASIUM, 1e-5) | {"halfcheetah": 1e-4, "human
 # agree but for a rare step that float32 solves less well.
 MJX_TOLERANCE = 1e-2
 
-LIMITS, LS_LIMITS = (100, 1, 2, 3, 4, 6, 8, 16), (50, 4, 8)
+LIMITS, LS_LIMITS = (100, 1, 2, 3, 4, 6, 8, 16), (50, 4)
 """Limits to try: of the solver's iterations and of the line search's. 100 and 50 are MuJoCo's own."""
 
 ABOUT = __doc__.split("\n\n")[1].replace("\n", " ")
