@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 from jaxprune.errors import SpecError, unknown_name
 
@@ -36,12 +35,3 @@ def keep_compiled() -> None:
     if folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def precision() -> str:
-    """The arithmetic of policies, attacks and bounds: the number format, and that of matrix products.
-
-    Products ask for the highest precision wherever they are made, because a bound assumes it; a CPU has no
-    other.
-    """
-    return f"{jnp.zeros(()).dtype}, products highest"

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import polars as pl
 
-from jaxprune.device import precision
+from jaxprune import precision
 from jaxprune.errors import SpecError
 from jaxprune.spec import SweepSpec
 
@@ -117,10 +117,10 @@ class RunFolder:
                 f"run: {self.path} is of format {written}, written by jaxprune {author}; this is jaxprune "
                 f"{version('jaxprune')}, which reads format {FORMAT}"
             )
-        if content["precision"] != precision():
+        if content["precision"] != precision.in_words():
             raise SpecError(
                 f"run: {self.path} was computed in {content['precision']}, this program computes in "
-                f"{precision()}"
+                f"{precision.in_words()}"
             )
         return content
 
@@ -156,7 +156,7 @@ def provenance() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "command": " ".join(sys.argv),
-        "precision": precision(),
+        "precision": precision.in_words(),
         "commit": _commit(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},

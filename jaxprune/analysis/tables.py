@@ -154,7 +154,9 @@ class _Rules:
 _RULES = {
     "results": _Rules(RESULTS, ("member", "attack", *BUDGET, "policy"), frozenset()),
     "certificates": _Rules(
-        CERTIFICATES, ("member", *BUDGET, "bound", "quantity", "kind", "policy"), frozenset({"unmasked", "vacuous", "confidence", "violated"})
+        CERTIFICATES,
+        ("member", *BUDGET, "bound", "quantity", "kind", "policy"),
+        frozenset({"unmasked", "vacuous", "confidence", "violated"}),
     ),
     "states": _Rules(
         STATES,
