@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, resume, sweep
+from jaxprune.analysis import without_diverged
 from jaxprune.plan import describe, estimate
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.run_folder import RunFolder
@@ -76,13 +77,17 @@ def _report(outcome: Sweep, out: Path) -> None:
 
 
 def _figures(outcome: Sweep) -> dict[str, Figure]:
+    """The figures that there is something to draw in: members left, and dense ones to compare with."""
     title = figures.heading(outcome.results)
-    return {
-        "returns": figures.returns_figure(outcome.results, title),
-        "bounds": figures.bounds_figure(outcome.certificates, title),
-        "regret": figures.regret_figure(outcome.regret, title),
-        "training": figures.training_figure(outcome.curves, title),
-    }
+    drawn = {"training": figures.training_figure(outcome.curves, title)}
+    kept = without_diverged(outcome.regret)
+    if kept.is_empty():
+        return drawn
+    drawn["returns"] = figures.returns_figure(outcome.results, title)
+    drawn["bounds"] = figures.bounds_figure(outcome.certificates, title)
+    if not kept["pruning_loss"].has_nulls():
+        drawn["regret"] = figures.regret_figure(outcome.regret, title)
+    return drawn
 
 
 if __name__ == "__main__":
