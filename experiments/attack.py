@@ -85,9 +85,8 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     folder.write_table("regret", regret)
     budget = regret.select("norm", "space", "eps").unique()
     certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
-    title = figures.heading(kinds)
-    figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
-    figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
+    for name, figure in figures.population_figures(kinds, certificates, regret).items():
+        figures.save(figure, folder.path / f"{name}.png")
     print_summary(open_console(), kinds, regret, certificates, alpha=of_run.trained.error)
 
 

@@ -6,11 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 import tyro
-from matplotlib.figure import Figure
 
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, resume, sweep
-from jaxprune.analysis import without_diverged
 from jaxprune.plan import describe, estimate
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.run_folder import RunFolder
@@ -71,23 +69,11 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def _report(outcome: Sweep, out: Path) -> None:
     console = open_console()
-    written = [figures.save(figure, out / f"{name}.png").name for name, figure in _figures(outcome).items()]
+    drawn = figures.population_figures(outcome.results, outcome.certificates, outcome.regret)
+    drawn["training"] = figures.training_figure(outcome.curves, figures.heading(outcome.results))
+    written = [figures.save(figure, out / f"{name}.png").name for name, figure in drawn.items()]
     print_summary(console, outcome.results, outcome.regret, outcome.certificates, alpha=outcome.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
-
-
-def _figures(outcome: Sweep) -> dict[str, Figure]:
-    """The figures that there is something to draw in: members left, and dense ones to compare with."""
-    title = figures.heading(outcome.results)
-    drawn = {"training": figures.training_figure(outcome.curves, title)}
-    kept = without_diverged(outcome.regret)
-    if kept.is_empty():
-        return drawn
-    drawn["returns"] = figures.returns_figure(outcome.results, title)
-    drawn["bounds"] = figures.bounds_figure(outcome.certificates, title)
-    if not kept["pruning_loss"].has_nulls():
-        drawn["regret"] = figures.regret_figure(outcome.regret, title)
-    return drawn
 
 
 if __name__ == "__main__":

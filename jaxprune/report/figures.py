@@ -84,6 +84,20 @@ def save(figure: Figure, path: Path, dpi: int = 200) -> Path:
     return path
 
 
+def population_figures(
+    results: pl.DataFrame, certificates: pl.DataFrame, regret: pl.DataFrame
+) -> dict[str, Figure]:
+    """The figures of a population that there is something to draw in, by name.
+
+    Without members that stayed finite there is none, and without dense ones to compare with no `regret`.
+    """
+    title, kept = heading(results), without_diverged(regret)
+    if kept.is_empty():
+        return {}
+    drawn = {"returns": returns_figure(results, title), "bounds": bounds_figure(certificates, title)}
+    return drawn if kept["pruning_loss"].has_nulls() else drawn | {"regret": regret_figure(regret, title)}
+
+
 @styled
 def returns_figure(
     results: pl.DataFrame,
