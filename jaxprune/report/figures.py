@@ -89,13 +89,18 @@ def population_figures(
 ) -> dict[str, Figure]:
     """The figures of a population that there is something to draw in, by name.
 
-    Without members that stayed finite there is none, and without dense ones to compare with no `regret`.
+    Without members that stayed finite there is none, without dense ones to compare with no `regret`, and
+    without certificates no `bounds`.
     """
     title, kept = heading(results), without_diverged(regret)
-    if kept.is_empty():
-        return {}
-    drawn = {"returns": returns_figure(results, title), "bounds": bounds_figure(certificates, title)}
-    return drawn if kept["pruning_loss"].has_nulls() else drawn | {"regret": regret_figure(regret, title)}
+    drawn = {}
+    if kept.height:
+        drawn["returns"] = returns_figure(results, title)
+        if certificates.height:
+            drawn["bounds"] = bounds_figure(certificates, title)
+        if not kept["pruning_loss"].has_nulls():
+            drawn["regret"] = regret_figure(regret, title)
+    return drawn
 
 
 @styled
