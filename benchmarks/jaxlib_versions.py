@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 
 RESULT = Path(__file__).parent / "results" / "jaxlib_versions.md"
-ROUNDS = 7
-WARM_UP_ITERATIONS = 10
+ROUNDS = 3
+WARM_UP_ITERATIONS = 5
 MEMBERS, EPISODES, STEPS, STATES = 10, 20, 50, 1000
 FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 PARTS = {
@@ -60,7 +60,12 @@ def _start(python, flags):
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [python, "-W", "ignore", "-m", "benchmarks.jaxlib_versions", "worker"]
     return subprocess.Popen(
-        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -96,8 +101,11 @@ def prepared():
 
     spec = SweepSpec()
     env = environment(spec)
-    training = jax.jit(partial(segment, spec, env, WARM_UP_ITERATIONS))(start(spec, env))
-    train = partial(jax.jit(partial(segment, spec, env, 1)), training)
+    iteration = jax.jit(partial(segment, spec, env, 1))
+    training = start(spec, env)
+    for _ in range(WARM_UP_ITERATIONS):
+        training = iteration(training)
+    train = partial(iteration, training)
 
     hopper = make("hopper", "native")
     keys = jax.random.split(jax.random.key(0), MEMBERS)
