@@ -2,8 +2,8 @@
 
     python -m benchmarks.jaxlib_versions FOLDER/bin/python FOLDER/bin/python...
 
-starts one worker per Python and writes benchmarks/results/jaxlib_versions.md. Where a jaxlib has unsafe fusions
-they are off, as in every command. The workers compile first; then they measure one at a time and take
+starts one worker per Python and writes benchmarks/results/jaxlib_versions.md. Unsafe fusions
+are off, as in every command. The workers compile first; then they measure one at a time and take
 turns in every round, so that whatever else the machine does meets all of them alike.
 """
 
