@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 COMMON = [
     *("--env", "hopper", "--physics", "native", "--environments", "8", "--unroll", "64", "--epochs", "2"),
     *("--minibatches", "4", "--learning-rate", "0.003", "--selection-episodes", "2"),
-    *("--certify-episodes", "2"),
+    *("--certify-episodes", "4"),
 ]
 RUNS = {
     "six seeds, pruned afterwards, l2 ball of raw observations": [
