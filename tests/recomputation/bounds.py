@@ -9,7 +9,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-BISECTIONS = 30
+BISECTIONS = 14
 NARROW = 1e-3  # on intervals below this width the tangent in the middle stands for the chord
 
 
