@@ -60,22 +60,16 @@ OTHER = replace(
 WIDER = (1.0, 1.2, 0.9, 1.1)
 """Scale of the filter of each of the four members, so that no two of them are alike."""
 
-CHECKS: dict[str, Callable[[], None]] = {}
-"""What is known of each option, by field."""
+CHECKS: dict[tuple[str, ...], Callable[[], None]] = {}
+"""What is known of the options, by their fields."""
 
 
 def option(*names: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
     def register(check: Callable[[], None]) -> Callable[[], None]:
-        CHECKS.update(dict.fromkeys(names, check))
+        CHECKS[names] = check
         return check
 
     return register
-
-
-@pytest.mark.parametrize("name", [field.name for field in fields(jp.SweepSpec)])
-def test_the_option_acts(name: str) -> None:
-    assert name in CHECKS, f"no test says what the option {name!r} of a sweep changes"
-    CHECKS[name]()
 
 
 # --- the environment ------------------------------------------------------------------------------------
@@ -553,3 +547,15 @@ def _() -> None:
         assert replace(SPEC, seeds=enough, verdict_error=error).error == error
         with pytest.raises(jp.SpecError, match=f"seeds: {enough - 1} can give no verdict"):
             replace(SPEC, seeds=enough - 1, verdict_error=error)
+
+
+def test_every_option_is_checked() -> None:
+    """Whoever adds a field says here which number it changes."""
+    assert sorted(name for names in CHECKS for name in names) == sorted(
+        field.name for field in fields(jp.SweepSpec)
+    )
+
+
+@pytest.mark.parametrize("names", CHECKS, ids=",".join)
+def test_the_options_act(names: tuple[str, ...]) -> None:
+    CHECKS[names]()
