@@ -51,6 +51,7 @@ def keep(name: str, run: Path) -> None:
     origin = {
         key: content[key] for key in ("command", "commit", "machine", "device", "precision", "versions")
     }
+    origin["command"] = re.sub(r" --out \S+", "", origin["command"])  # a folder of the machine it ran on
     (RESULTS / f"{name}.json").write_text(json.dumps(origin, indent=2) + "\n")
 
 
