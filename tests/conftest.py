@@ -1,7 +1,9 @@
 """Every test runs on the CPU with all shapes checked. What is compiled is kept for the session."""
 
+import ctypes
 import gc
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from tempfile import mkdtemp
@@ -43,6 +45,8 @@ def _programs_of_one_file() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+    if platform.libc_ver()[0] == "glibc":  # which keeps what is freed in small pieces
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
