@@ -107,16 +107,16 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
 def test_an_option_that_differs_from_the_run_to_go_on_with_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    RunFolder.create(tmp_path / "run", SweepSpec(env="probe/linear", steps=4096), "none")
+    RunFolder.create(tmp_path / "run", SweepSpec(steps=4096), "native")
     resumed = ("--resume", str(tmp_path / "run"))
     for option, said in (
         (("--steps", "8192"), "steps 8192 was asked for, but .* begun with 4096"),
         (("--steps=600000",), "steps 600000"),  # the default of the option, and yet not what was begun
-        (("--physics", "mjx"), "physics mjx was asked for, but .* begun with none"),
+        (("--physics", "mjx"), "physics mjx was asked for, but .* begun with native"),
         (("--shared-filter",), "shared_filter True"),
     ):
         with pytest.raises(SystemExit) as leaving:
-            command(monkeypatch, *resumed, "--env", "probe/linear", *option)
+            command(monkeypatch, *resumed, *option)
         assert leaving.value.code == 2
         assert re.search(said, capsys.readouterr().err)
 
