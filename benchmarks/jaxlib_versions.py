@@ -2,8 +2,8 @@
 
     python -m benchmarks.jaxlib_versions FOLDER/bin/python FOLDER/bin/python...
 
-starts one worker per Python, one more with the CPU fusions on where its jaxlib is affected, and writes
-benchmarks/results/jaxlib_versions.md. The workers compile first; then they measure one at a time and take
+starts one worker per Python and writes benchmarks/results/jaxlib_versions.md. Unsafe fusions
+are off, as in every command. The workers compile first; then they measure one at a time and take
 turns in every round, so that whatever else the machine does meets all of them alike.
 """
 
@@ -17,10 +17,9 @@ from pathlib import Path
 from statistics import median
 
 RESULT = Path(__file__).parent / "results" / "jaxlib_versions.md"
-ROUNDS = 7
-WARM_UP_ITERATIONS = 10
+ROUNDS = 3
+WARM_UP_ITERATIONS = 5
 MEMBERS, EPISODES, STEPS, STATES = 10, 20, 50, 1000
-FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 PARTS = {
     "training": "training, thousand env steps",
     "MAD": "evaluation under MAD, thousand env steps",
@@ -38,9 +37,7 @@ def main(pythons):
             text=True,
             check=True,
         ).stdout.strip()
-        affected = tuple(map(int, described.split(".")[:3])) >= (0, 10, 2)
-        for flags, name in ((FLAG, "fusions off"), ("", "fusions on")) if affected else (("", "clean"),):
-            workers[f"{described}, {name}"] = _start(python, flags)
+        workers[described] = _start(python)
     machines = {name: json.loads(worker.stdout.readline()) for name, worker in workers.items()}
     rounds = {name: [] for name in workers}
     for number in range(ROUNDS):
@@ -56,11 +53,16 @@ def main(pythons):
     RESULT.write_text(report(machines, rounds))
 
 
-def _start(python, flags):
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+def _start(python):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     command = [python, "-W", "ignore", "-m", "benchmarks.jaxlib_versions", "worker"]
     return subprocess.Popen(
-        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
@@ -96,8 +98,11 @@ def prepared():
 
     spec = SweepSpec()
     env = environment(spec)
-    training = jax.jit(partial(segment, spec, env, WARM_UP_ITERATIONS))(start(spec, env))
-    train = partial(jax.jit(partial(segment, spec, env, 1)), training)
+    iteration = jax.jit(partial(segment, spec, env, 1))
+    training = start(spec, env)
+    for _ in range(WARM_UP_ITERATIONS):
+        training = iteration(training)
+    train = partial(iteration, training)
 
     hopper = make("hopper", "native")
     keys = jax.random.split(jax.random.key(0), MEMBERS)

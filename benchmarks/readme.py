@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import tyro
 
-from jaxprune.analysis import STRONGEST, sweet_spots
+from jaxprune.analysis import STRONGEST
 from jaxprune.report.numbers import number, signed
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +51,7 @@ def keep(name: str, run: Path) -> None:
     origin = {
         key: content[key] for key in ("command", "commit", "machine", "device", "precision", "versions")
     }
+    origin["command"] = re.sub(r" --out \S+", "", origin["command"])  # a folder of the machine it ran on
     (RESULTS / f"{name}.json").write_text(json.dumps(origin, indent=2) + "\n")
 
 
@@ -98,12 +99,12 @@ def of_sweep(run: Path) -> pl.DataFrame:
         "largest delta found": distances.filter(pl.col("bound") == "mad"),
     }
     means = {name: _by_sparsity(rows, "value") for name, rows in bounds.items()}
-    return _returns(pl.read_csv(run / "regret.csv")).vstack(_wide({k: _texts(v) for k, v in means.items()}))
+    return _returns(run).vstack(_wide({k: _texts(v) for k, v in means.items()}))
 
 
 def of_attack(run: Path) -> pl.DataFrame:
     """The same for the attack of a run, without bounds."""
-    return _returns(pl.read_csv(run / "regret.csv"))
+    return _returns(run)
 
 
 def of_certify(run: Path) -> pl.DataFrame:
@@ -119,9 +120,10 @@ def of_certify(run: Path) -> pl.DataFrame:
     return _wide({name: {asked: str(count) for asked, count in row.items()} for name, row in rows.items()})
 
 
-def _returns(regret: pl.DataFrame) -> pl.DataFrame:
+def _returns(run: Path) -> pl.DataFrame:
+    regret = pl.read_csv(run / "regret.csv")
     rows = regret.filter(pl.col("attack") == STRONGEST, ~pl.col("diverged"))
-    spots = sweet_spots(regret).filter(~pl.col("placebo"))
+    spots = pl.read_csv(run / "verdicts.csv").filter(~pl.col("placebo"))
     judged = {row["sparsity_asked"]: row for row in spots.iter_rows(named=True)}
 
     def shown(write: Callable[[dict], str]) -> dict[float, str]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from experiments.command import refuse_changes, run_command
 from experiments.victims import Source, Victims
 from jaxprune import SpecError, SweepSpec, battery, device
-from jaxprune.analysis import STRONGEST
+from jaxprune.analysis import STRONGEST, sweet_spots
 from jaxprune.battery import Battery, BatterySpec
 from jaxprune.envs import Environment
 from jaxprune.interrupt import deferred_interrupt
@@ -83,11 +83,11 @@ def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Envi
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
     kinds, regret = battery.of_a_run(results, of_run.trained, env)
     folder.write_table("regret", regret)
+    folder.write_table("verdicts", sweet_spots(regret, alpha=of_run.trained.error))
     budget = regret.select("norm", "space", "eps").unique()
     certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
-    title = figures.heading(kinds)
-    figures.save(figures.returns_figure(kinds, title), folder.path / "returns.png")
-    figures.save(figures.regret_figure(regret, title), folder.path / "regret.png")
+    for name, figure in figures.population_figures(kinds, certificates, regret).items():
+        figures.save(figure, folder.path / f"{name}.png")
     print_summary(open_console(), kinds, regret, certificates, alpha=of_run.trained.error)
 
 

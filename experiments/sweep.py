@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 import tyro
-from matplotlib.figure import Figure
 
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, resume, sweep
@@ -70,19 +69,11 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def _report(outcome: Sweep, out: Path) -> None:
     console = open_console()
-    written = [figures.save(figure, out / f"{name}.png").name for name, figure in _figures(outcome).items()]
+    drawn = figures.population_figures(outcome.results, outcome.certificates, outcome.regret)
+    drawn["training"] = figures.training_figure(outcome.curves, figures.heading(outcome.results))
+    written = [figures.save(figure, out / f"{name}.png").name for name, figure in drawn.items()]
     print_summary(console, outcome.results, outcome.regret, outcome.certificates, alpha=outcome.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
-
-
-def _figures(outcome: Sweep) -> dict[str, Figure]:
-    title = figures.heading(outcome.results)
-    return {
-        "returns": figures.returns_figure(outcome.results, title),
-        "bounds": figures.bounds_figure(outcome.certificates, title),
-        "regret": figures.regret_figure(outcome.regret, title),
-        "training": figures.training_figure(outcome.curves, title),
-    }
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def smallest_difference(spec: SweepSpec) -> str:
     seeds = f"{spec.seeds} seed{'s' if spec.seeds > 1 else ''}"
     least = detectable_difference(spec.seeds, pruned, len(spec.budgets), alpha=spec.error)
     if least is None:
-        return f"none: {seeds} give no verdict, {needed_pairs(spec.error)} are needed"
+        gives = "gives" if spec.seeds == 1 else "give"
+        return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error)} are needed"
     spread = SPREADS.get(spec.env)
     returns = "" if spread is None else f", about {least * spread.attacked:.0f} of return ({spread.source})"
     return (

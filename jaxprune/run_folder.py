@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -155,13 +156,21 @@ def provenance() -> dict[str, Any]:
     """What a result depends on beside its spec: versions, device, commit, command."""
     device = jax.devices()[0]
     return {
-        "command": " ".join(sys.argv),
+        "command": _command(),
         "precision": precision.in_words(),
         "commit": _commit(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
+
+
+def _command() -> str:
+    """The command line of this process, a module of this repository as `python -m` names it."""
+    program, *arguments = sys.argv
+    path = Path(program)
+    name = f"python -m {path.parent.name}.{path.stem}" if path.suffix == ".py" else path.name
+    return " ".join([name, shlex.join(arguments)]).strip()
 
 
 def _commit() -> str | None:

@@ -1,7 +1,9 @@
 """Every test runs on the CPU with all shapes checked. What is compiled is kept for the session."""
 
+import ctypes
 import gc
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from tempfile import mkdtemp
@@ -17,6 +19,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", mkdtemp(prefix="jaxprune-test
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # Tests compile more than they compute.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see experiments/__init__.py
 
 from jaxtyping import install_import_hook  # noqa: E402
 
@@ -41,6 +45,8 @@ def _programs_of_one_file() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+    if platform.libc_ver()[0] == "glibc":  # which keeps what is freed in small pieces
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

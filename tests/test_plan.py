@@ -10,7 +10,7 @@ def said(**spec):
 
 
 def test_too_few_seeds_give_no_verdict():
-    assert said(seeds=1) == "none: 1 seed give no verdict, 6 are needed"
+    assert said(seeds=1) == "none: 1 seed gives no verdict, 6 are needed"
     assert said(seeds=5).startswith("none: 5 seeds give no verdict, 6")
 
 

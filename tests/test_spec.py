@@ -121,7 +121,8 @@ BAD = [
     ("space", "normalized"),
     ("episodes", 0),
     ("certify_episodes", 1),
-    ("certify_episodes", 21),
+    ("selection_episodes", 0),
+    ("verdict_error", 0.0),
     ("head", "beta"),
     ("hidden", ()),
     ("hidden", (64, 0)),
@@ -171,7 +172,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_the_field(field, value):
         ("seeds", -3, "-3"),
         ("minibatches", 3, "3"),
         ("hidden", (64, 0), "(64, 0)"),
-        ("certify_episodes", 21, "21"),
+        ("certify_episodes", 1, "1"),
         ("discount", 1.5, "1.5"),
     ],
 )

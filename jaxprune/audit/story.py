@@ -21,8 +21,7 @@ from jaxprune.audit.smoothing import SmoothingSpec, certify_returns, episode_bud
 from jaxprune.audit.spec import UNITS, AuditSpec
 from jaxprune.audit.states import look_at_all, same_states, state_rows
 from jaxprune.audit.voting import certify_votes
-from jaxprune.evaluation import Condition, Tally
-from jaxprune.outcome import Members
+from jaxprune.evaluation import Condition
 from jaxprune.play import play
 from jaxprune.sweep import certify, members
 
@@ -103,7 +102,7 @@ def run(
         members=at_the_same_states(states),
         audit=against_dense(states),
         certificates=_marked(of_policy(certificates, spec.policy), population),
-        returns=_marked(clean_returns(everyone, tally, spec.policy), population),
+        returns=outcome.returns(everyone, tally, spec.policy, population.diverged),
         smoothing=None if smooth is None else _marked(smooth, population),
         votes=None if votes is None else _marked(votes, population),
     )
@@ -123,23 +122,3 @@ def of_policy(certificates: pl.DataFrame, policy: str) -> pl.DataFrame:
 def _marked(table: pl.DataFrame, population: Population) -> pl.DataFrame:
     """The table with the rows of diverged members marked."""
     return table.with_columns(diverged=pl.Series(population.diverged[table["member"].to_numpy()]))
-
-
-def clean_returns(everyone: Members, tally: Tally, policy: str) -> pl.DataFrame:
-    """One row per member: raw undiscounted returns and lengths of its clean episodes.
-
-    They stand beside F, which is small also for a policy that falls at once and so has few states.
-    """
-    total, length = np.float64(tally.total[:, 0]), tally.length[:, 0]
-    return pl.DataFrame(
-        {
-            "member": np.arange(len(total)),
-            "seed": everyone.seed,
-            "sparsity_asked": everyone.sparsity,
-            "policy": [policy] * len(total),
-            "episodes": np.full(len(total), total.shape[1]),
-            "return_mean": total.mean(1),
-            "return_std": total.std(1),
-            "length_mean": length.mean(1),
-        }
-    )

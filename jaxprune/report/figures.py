@@ -84,6 +84,25 @@ def save(figure: Figure, path: Path, dpi: int = 200) -> Path:
     return path
 
 
+def population_figures(
+    results: pl.DataFrame, certificates: pl.DataFrame, regret: pl.DataFrame
+) -> dict[str, Figure]:
+    """The figures of a population that there is something to draw in, by name.
+
+    Without members that stayed finite there is none, without dense ones to compare with no `regret`, and
+    without certificates no `bounds`.
+    """
+    title, kept = heading(results), without_diverged(regret)
+    drawn = {}
+    if kept.height:
+        drawn["returns"] = returns_figure(results, title)
+        if certificates.height:
+            drawn["bounds"] = bounds_figure(certificates, title)
+        if not kept["pruning_loss"].has_nulls():
+            drawn["regret"] = regret_figure(regret, title)
+    return drawn
+
+
 @styled
 def returns_figure(
     results: pl.DataFrame,

@@ -15,7 +15,7 @@ from experiments.sweep import Arguments, main
 from jaxprune import SweepSpec, checkpoint
 from jaxprune.run_folder import RunFolder
 
-TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "verdicts")
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
@@ -131,6 +131,18 @@ def test_an_existing_or_unwritable_folder_is_refused(
         assert leaving.value.code == 2
         assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_a_dense_member_there_is_a_report_without_the_regret_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(monkeypatch, *SMALL, "--sparsities", "0.5", "--out", str(tmp_path / "run"))
+    assert "undecided (no dense twin)" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {
+        "returns.png",
+        "bounds.png",
+        "training.png",
+    }
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
