@@ -55,7 +55,7 @@ def main() -> None:
         minutes = (perf_counter() - began) / 60
         under_released = float(returns(env, agent, released).mean())
         tables[name] = found.results.with_columns(released=pl.lit(under_released), minutes=pl.lit(minutes))
-        RESULT.write_text(report(tables, None))
+        RESULT.write_text(report(tables, None))  # something is kept if the rest is stopped
     RESULT.write_text(report(tables, {task: speeds(task) for task in ("hopper", "halfcheetah")}))
     print(RESULT.read_text())
 

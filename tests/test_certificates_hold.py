@@ -68,7 +68,7 @@ def certified(env, agent, eps, visits, tally):
     of_members = jax.tree.map(lambda leaf: leaf[None], (agent, bounds, first, tally))
     agents, bounds, first, tally = of_members
     everyone = Members(np.array([0]), np.array([0.0]))
-    table = outcome.certificates(spec, env, everyone, agents, [bounds], first, tally)
+    table = outcome.certificates(spec, env, everyone, agents, [bounds], first, tally, np.zeros(1, bool))
     assert table["violated"].sum() == 0 and table["violated"].drop_nulls().len() >= 10
     assert set(table["policy"]) == {"sampled"}
     return table

@@ -94,7 +94,7 @@ def test_an_iteration_of_training_and_the_critic_of_robust_sarsa():
     recipe = learner.Recipe(environments=2, unroll=4, epochs=1, minibatches=2, schedule=schedule("gradual"))
 
     def train(seed):
-        member = learner.init(env, recipe, seed, jnp.float32(0.5), ppo.Hyperparameters())
+        member = learner.init(env, recipe, jax.random.key(seed), jnp.float32(0.5), ppo.Hyperparameters())
         return learner.iterate(env, recipe, member, jnp.int32(0), 2)
 
     assert at_full_precision(train, jnp.int32(0))

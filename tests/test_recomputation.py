@@ -33,8 +33,8 @@ RUNS = {
         *("--attacks", "random,mad", "--discount", "0.9"),
     ],
     "one seed, pruned in training, l_inf ball of normalised observations": [
-        *("--sparsities", "0.3,0", "--scope", "global", "--charge", "raw", "--shared-filter"),
-        *("--hidden", "12", "8", "--steps", "5120", "--episodes", "3", "--eps", "0.05,0.4"),
+        *("--sparsities", "0.05,0", "--scope", "global", "--charge", "raw", "--shared-filter"),
+        *("--hidden", "12", "8", "--steps", "5120", "--episodes", "3", "--eps", "0.25,0.5"),
         *("--attacks", "random"),
     ],
 }

@@ -55,7 +55,7 @@ def test_the_episodes_are_those_of_the_policy_asked_for(half_gone):
     assert (half_gone.returns["return_mean"] < 0.9 * HORIZON).all()
     assert set(mode.returns["policy"]) == {"mode"} and set(half_gone.returns["policy"]) == {"sampled"}
     about = set(half_gone.certificates["quantity"]) - set(mode.certificates["quantity"])
-    assert about == {"tv", "tv_dense", "return"}
+    assert about == {"tv", "tv_dense", "tv_limit", "return"}
 
 
 def test_a_diverged_member_is_marked_in_every_table(half_gone):

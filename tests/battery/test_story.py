@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from jaxprune import SpecError, attacks, battery, evaluation
+from jaxprune import SpecError, attacks, battery, evaluation, streams
 from jaxprune.attacks import Ball, Victim
 from jaxprune.battery import KNOWN, BatterySpec
 from jaxprune.battery import spec as asked
@@ -116,7 +116,7 @@ def test_the_strongest_is_chosen_on_one_set_and_measured_on_the_other(found):
 def test_returns_are_those_of_the_evaluation(found, agents):
     """The fresh returns under a rule, by `evaluation` alone."""
     agent = jax.tree.map(lambda leaf: leaf[1], agents)
-    key = jax.random.split(jax.random.fold_in(jax.random.key(SPEC.seed), 1))[1]
+    key = streams.key(SPEC.seed, "measurement")
     conditions = (Condition(attacks.make("random"), Ball(jnp.asarray([0.3]))),)
 
     @jax.jit

@@ -36,7 +36,7 @@ def _tables():
     one = agent.init(jax.random.key(0), 4, 1, hidden=(2,))
     agents = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one)
     spec = BatterySpec(attacks="random,critic,mad", eps=(0.3,), episodes=8, selection_episodes=6)
-    results = results_table(spec, ENV, agents, NAMES, selection, fresh)
+    results = results_table(spec, ENV, agents, NAMES, selection, fresh, np.zeros(len(fresh.total), bool))
     run = SweepSpec(env="probe/linear", seeds=2, sparsities="0,0.5")
     return results, *of_a_run(results, run, ENV)
 

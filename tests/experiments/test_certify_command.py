@@ -117,7 +117,9 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
     assert same["unmasked"].to_list() == pytest.approx(same["unmasked_of_sweep"].to_list())
     # The policies are categorical: their actions are certified state by state.
     votes = pl.read_parquet(folder / "votes.parquet")
-    assert votes.group_by("member", maintain_order=True).len()["len"].to_list() == [5, 5]
+    states = pl.read_parquet(folder / "states.parquet")["state"].n_unique()
+    assert 1 <= states <= 5  # an episode of a policy that errs is short
+    assert votes.group_by("member", maintain_order=True).len()["len"].to_list() == [states] * 2
     dense = votes.filter(pl.col("sparsity_asked") == 0)
     assert dense["radius"].to_list() == dense["dense_radius"].to_list()
     assert "smoothed actions" in capsys.readouterr().out

@@ -36,7 +36,12 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # it compiles more than it computes
+        },
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -107,16 +112,16 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
 def test_an_option_that_differs_from_the_run_to_go_on_with_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    RunFolder.create(tmp_path / "run", SweepSpec(env="probe/linear", steps=4096), "none")
+    RunFolder.create(tmp_path / "run", SweepSpec(steps=4096), "native")
     resumed = ("--resume", str(tmp_path / "run"))
     for option, said in (
         (("--steps", "8192"), "steps 8192 was asked for, but .* begun with 4096"),
         (("--steps=600000",), "steps 600000"),  # the default of the option, and yet not what was begun
-        (("--physics", "mjx"), "physics mjx was asked for, but .* begun with none"),
+        (("--physics", "mjx"), "physics mjx was asked for, but .* begun with native"),
         (("--shared-filter",), "shared_filter True"),
     ):
         with pytest.raises(SystemExit) as leaving:
-            command(monkeypatch, *resumed, "--env", "probe/linear", *option)
+            command(monkeypatch, *resumed, *option)
         assert leaving.value.code == 2
         assert re.search(said, capsys.readouterr().err)
 
@@ -131,18 +136,6 @@ def test_an_existing_or_unwritable_folder_is_refused(
         assert leaving.value.code == 2
         assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_without_a_dense_member_there_is_a_report_without_the_regret_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command(monkeypatch, *SMALL, "--sparsities", "0.5", "--out", str(tmp_path / "run"))
-    assert "undecided (no dense twin)" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {
-        "returns.png",
-        "bounds.png",
-        "training.png",
-    }
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(

@@ -6,6 +6,7 @@ from matplotlib.image import imread
 
 from jaxprune.analysis import STRONGEST, Student, decompose
 from jaxprune.report import bounds_figure, heading, regret_figure, returns_figure, save, training_figure
+from jaxprune.report.figures import population_figures
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -194,3 +195,16 @@ def test_what_cannot_be_drawn_is_refused(synthetic):
         bounds_figure(synthetic.certificates(1), "title", quantity="kl")
     with pytest.raises(ValueError, match="nothing to draw"):
         training_figure(synthetic.curves(1).clear(), "title")
+
+
+def test_a_population_has_the_figures_that_there_is_something_to_draw_in(synthetic):
+    results, certificates = synthetic.results(2), synthetic.certificates(2)
+    pruned = results.filter(pl.col("sparsity_asked") > 0)
+    gone = results.with_columns(diverged=pl.lit(True))
+    for rows, bounds, wanted in (
+        (results, certificates, {"returns", "bounds", "regret"}),
+        (results, certificates.clear(), {"returns", "regret"}),
+        (pruned, certificates, {"returns", "bounds"}),
+        (gone, certificates, set()),
+    ):
+        assert population_figures(rows, bounds, decompose(rows)).keys() == wanted

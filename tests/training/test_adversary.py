@@ -155,14 +155,15 @@ def best_on_the_line(space):
 
 
 def returns(attack, victim, ball, episodes=64):
-    condition = (Condition(attack, Ball(jnp.asarray(ball.eps)[None], ball.norm)),)
+    balls = Ball(jnp.asarray(ball.eps)[None], ball.norm)
 
     @jax.jit
-    def play(victim, condition):
+    def play(victim, attack):
+        condition = (Condition(attack, balls),)
         now = evaluation.begin(LINEAR, victim, condition, jax.random.key(7), episodes)
         return evaluation.advance(LINEAR, victim, condition, now, LINEAR.horizon, 0)[0].tally
 
-    return play(victim, condition)
+    return play(victim, attack)
 
 
 @pytest.mark.parametrize("name", ADVERSARIES)
