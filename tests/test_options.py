@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache, partial
 from importlib import import_module
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -547,6 +548,21 @@ def _() -> None:
         assert replace(SPEC, seeds=enough, verdict_error=error).error == error
         with pytest.raises(jp.SpecError, match=f"seeds: {enough - 1} can give no verdict"):
             replace(SPEC, seeds=enough - 1, verdict_error=error)
+    assert error_of_the_verdicts(SPEC) == 0.05
+    assert error_of_the_verdicts(replace(SPEC, seeds=8, verdict_error=0.01)) == 0.01
+
+
+def error_of_the_verdicts(spec: jp.SweepSpec) -> float:
+    """What a sweep asks of its verdicts, with everything before them left out."""
+    nothing = SimpleNamespace(agents=None, unmasked=None, diverged=[], history=None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "finished", "evaluate", "certify", "decompose"):
+            patch.setattr(sweeps, name, lambda *_: nothing)
+        patch.setattr(sweeps, "visit", lambda *_: (None, None))
+        for name in ("results", "certificates", "curves", "episodes", "returns"):
+            patch.setattr(outcome, name, lambda *_: None)
+        patch.setattr(sweeps, "sweet_spots", lambda regret, alpha: alpha)
+        return sweeps.sweep(spec).verdicts
 
 
 def test_every_option_is_checked() -> None:
