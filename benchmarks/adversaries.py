@@ -16,9 +16,10 @@ import polars as pl
 
 from benchmarks.machine import machine_line
 from benchmarks.sweep_throughput import raw_rollout, record
-from jaxprune import battery, device, envs, evaluation
-from jaxprune.attacks import Ball, Learned, Victim
-from jaxprune.battery import BatterySpec
+from jaxprune import attack_search, device, envs, evaluation
+from jaxprune.attack_search import AttackSearchSpec
+from jaxprune.attacks import Learned, Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
@@ -30,7 +31,7 @@ from jaxprune.training.rollout import start
 
 AGENTS = Path(__file__).parents[2] / "shared" / "released_agents"
 RESULT = Path(__file__).parent / "results" / "adversaries.md"
-SPEC = BatterySpec(
+SPEC = AttackSearchSpec(
     attacks=("random", "critic", "mad", "sarsa", "sarsa+mad", "optimal", "director"),
     episodes=20,
     search="quick",
@@ -51,7 +52,7 @@ def main() -> None:
         path = AGENTS / f"attack-{name}-halfcheetah.npz"
         agent, released = read_agent(path), Learned(read_adversary(path))
         began = perf_counter()
-        found = battery.run(SPEC, env, jax.tree.map(lambda leaf: leaf[None], agent), show)
+        found = attack_search.run(SPEC, env, jax.tree.map(lambda leaf: leaf[None], agent), show)
         minutes = (perf_counter() - began) / 60
         under_released = float(returns(env, agent, released).mean())
         tables[name] = found.results.with_columns(released=pl.lit(under_released), minutes=pl.lit(minutes))

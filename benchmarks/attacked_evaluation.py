@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from benchmarks.machine import machine_line
 from jaxprune import attacks, evaluation
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import make
 from jaxprune.evaluation import Condition
 from jaxprune.policy import agent as agents

@@ -12,14 +12,14 @@ import jax
 import numpy as np
 
 from benchmarks.machine import machine_line
-from jaxprune import certify
+from jaxprune import bounds
 
 RESULT = Path(__file__).parent / "results" / "certify_speed.md"
 MEMBERS, STATES, SIZES = 10, 1000, (11, 64, 64, 3)
 RUNS = {  # bound, seconds asked, repetitions
-    "IBP": (certify.interval_bound, 0.1, 9),
-    "CROWN": (certify.crown_bound, 1, 5),
-    "alpha-CROWN, 20 steps": (certify.alpha_crown_bound, 30, 3),
+    "IBP": (bounds.interval_bound, 0.1, 9),
+    "CROWN": (bounds.crown_bound, 1, 5),
+    "alpha-CROWN, 20 steps": (bounds.alpha_crown_bound, 30, 3),
 }
 
 

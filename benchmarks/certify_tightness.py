@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import machine_line
-from jaxprune import certify
+from jaxprune import bounds
 
 AGENTS = Path(__file__).parents[2] / "shared" / "released_agents"
 RESULT = Path(__file__).parent / "results" / "certify_tightness.md"
@@ -49,10 +49,10 @@ REFERENCE = {  # auto_LiRPA on the same agents: IBP, CROWN, alpha-CROWN (20 iter
     },
 }
 BOUNDS = {
-    "IBP": certify.interval_bound,
-    "CROWN": certify.crown_bound,
-    "alpha-CROWN": certify.alpha_crown_bound,
-    "splitting": certify.branching_bound,
+    "IBP": bounds.interval_bound,
+    "CROWN": bounds.crown_bound,
+    "alpha-CROWN": bounds.alpha_crown_bound,
+    "splitting": bounds.branching_bound,
 }
 
 
@@ -100,7 +100,7 @@ def found_distance(layers, states, eps, key):
 
     def at(state, key):
         def distance(offset):
-            change = certify.forward(layers, state + offset) - certify.forward(layers, state)
+            change = bounds.forward(layers, state + offset) - bounds.forward(layers, state)
             return jnp.sqrt(jnp.sum(change**2) + 1e-20)
 
         def step(offset, _):
@@ -130,7 +130,7 @@ def sample_row(victim):
     """How much the ratios of the dense agent depend on which states it visited."""
     name, task, eps = VICTIMS[victim]
     layers, std, _, _ = load(name)
-    net = certify.in_std_units(pruned(layers, 0), jnp.asarray(std))
+    net = bounds.in_std_units(pruned(layers, 0), jnp.asarray(std))
     rows = []
     for sample in range(SAMPLES):
         distance, found = ratios(net, visited_states(name, task, 100 * (sample + 1)), eps, SAMPLED)
@@ -161,7 +161,7 @@ def main():
         layers, std, _, _ = load(name)
         states = visited_states(name, task, seed=0)
         for sparsity, asked in REFERENCE[victim].items():
-            net = certify.in_std_units(pruned(layers, sparsity), jnp.asarray(std))
+            net = bounds.in_std_units(pruned(layers, sparsity), jnp.asarray(std))
             distance, found = ratios(net, states, eps, BOUNDS)
             goals = [*asked, best_asked.get(victim, "-") if sparsity == 0 else "-"]
             cells = [f"{ratio:.3f} ({goal})" for ratio, goal in zip(found, goals, strict=True)]

@@ -91,7 +91,7 @@ def prepared():
     import jax
 
     from benchmarks import attacked_evaluation, certify_speed
-    from jaxprune import SweepSpec, certify
+    from jaxprune import SweepSpec, bounds
     from jaxprune.envs import make
     from jaxprune.policy import agent as agents
     from jaxprune.sweep import environment, segment, start
@@ -113,7 +113,7 @@ def prepared():
     states = jax.random.normal(jax.random.key(1), (MEMBERS, STATES, certify_speed.SIZES[0]))
 
     def delta(layers, state):
-        return certify.crown_bound(layers, state, 0.075).euclidean
+        return bounds.crown_bound(layers, state, 0.075).euclidean
 
     bound = partial(jax.jit(jax.vmap(jax.vmap(delta, in_axes=(None, 0)))), networks, states)
     amounts = {

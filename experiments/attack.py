@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 import tyro
@@ -11,23 +10,20 @@ from rich import box
 from rich.table import Table
 
 from experiments.command import refuse_changes, run_command
-from experiments.victims import Source, Victims
-from jaxprune import SpecError, SweepSpec, battery, device
+from experiments.victims import Source
+from jaxprune import Population, SpecError, attack_search, device
 from jaxprune.analysis import STRONGEST, sweet_spots
-from jaxprune.battery import Battery, BatterySpec
-from jaxprune.envs import Environment
-from jaxprune.interrupt import deferred_interrupt
+from jaxprune.attack_search import AttackSearch, AttackSearchSpec
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.report.numbers import low_to_high, number
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
-from jaxprune.sweep import Update
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Attack every member of a run, or one imported agent, with everything there is."""
 
-    battery: tyro.conf.OmitArgPrefixes[BatterySpec]
+    search: tyro.conf.OmitArgPrefixes[AttackSearchSpec]
     victims: tyro.conf.OmitArgPrefixes[Source]
     out: Path | None = None
     """New folder for the tables. Default: RUN/attacks-TIME, or runs/attacks-AGENT-TIME."""
@@ -37,36 +33,24 @@ class Arguments:
     """Where to compute: auto, cpu, gpu or tpu."""
 
 
-class Run(NamedTuple):
-    """What is known of the run that trained the victims."""
-
-    trained: SweepSpec
-    certificates: pl.DataFrame
-
-
 def main(arguments: Arguments) -> None:
     """Print the plan, attack with live progress, print the returns and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
     if arguments.resume is not None:
         arguments = _interrupted(arguments)
-    victims = arguments.victims.load()
-    spec, env, of_run = _request(arguments, victims)
+    spec = arguments.search
+    # A budget that does not fit, and a run that is not finished, are refused before anything is written.
+    population = arguments.victims.load(spec.eps, spec.norm, spec.space)
+    certificates = _certificates(arguments, population)
     console = open_console()
-    spec.ball(env)  # a budget that does not fit is refused before anything is written
-    folder = _new_folder(arguments, spec, env) if arguments.resume is None else RunFolder(arguments.resume)
-    count = len(victims.diverged)
-    steps = battery.total_steps(spec, env, count)
-    console.print(plan(_plan(spec, env, count, steps)))
+    resumed = arguments.resume is not None
+    folder = RunFolder(arguments.resume) if resumed else _new_folder(arguments, population)
+    steps = attack_search.total_steps(spec, population.env, population.members.count)
+    console.print(plan(_plan(spec, population, steps)))
     try:
-        with deferred_interrupt() as interrupt, LiveProgress(console, steps) as live:
-
-            def watch(update: Update) -> None:
-                live.update(*update)
-                if interrupt.pressed:
-                    raise KeyboardInterrupt
-
-            found = battery.run(spec, env, victims.agents, watch, folder.path / "attackers", victims.diverged)
+        with LiveProgress(console, steps) as live:
+            found = attack_search.run(spec, population, live.show, folder.path / "attackers")
     except KeyboardInterrupt:
         resume = f"python -m experiments.attack --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
@@ -74,31 +58,39 @@ def main(arguments: Arguments) -> None:
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
-    if of_run is not None:
-        _report_run(folder, found.results, of_run, env)
+    if certificates is not None:
+        _report_run(folder, found.results, population, certificates)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
 
 
-def _report_run(folder: RunFolder, results: pl.DataFrame, of_run: Run, env: Environment) -> None:
+def _certificates(arguments: Arguments, population: Population) -> pl.DataFrame | None:
+    """What the run that trained the victims says of them, if they come from one."""
+    if population.trained_by is None:
+        return None
+    return RunFolder(arguments.victims.run).table("certificates")
+
+
+def _report_run(
+    folder: RunFolder, results: pl.DataFrame, population: Population, certificates: pl.DataFrame
+) -> None:
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
-    kinds, regret = battery.of_a_run(results, of_run.trained, env)
+    error = population.trained_by.error
+    kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
-    folder.write_table("verdicts", sweet_spots(regret, alpha=of_run.trained.error))
+    folder.write_table("verdicts", sweet_spots(regret, alpha=error))
     budget = regret.select("norm", "space", "eps").unique()
-    certificates = of_run.certificates.join(budget, on=budget.columns, how="semi")
+    certificates = certificates.join(budget, on=budget.columns, how="semi")
     for name, figure in figures.population_figures(kinds, certificates, regret).items():
         figures.save(figure, folder.path / f"{name}.png")
-    print_summary(open_console(), kinds, regret, certificates, alpha=of_run.trained.error)
+    print_summary(open_console(), kinds, regret, certificates, alpha=error)
 
 
-def _new_folder(arguments: Arguments, spec: BatterySpec, env: Environment) -> RunFolder:
+def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
     """A folder that knows all that is needed to go on with this attack, the physics included."""
     folder = arguments.victims.new_folder(arguments.out, "attacks")
-    source = replace(arguments.victims, physics=env.physics)
-    folder.write_json(
-        "attack.json",
-        {"format": FORMAT, "battery": spec.to_dict(), "victims": source.to_dict(), **provenance()},
-    )
+    source = replace(arguments.victims, physics=population.env.physics)
+    asked = {"search": arguments.search.to_dict(), "victims": source.to_dict()}
+    folder.write_json("attack.json", {"format": FORMAT, **asked, **provenance()})
     return folder
 
 
@@ -111,38 +103,27 @@ def _interrupted(arguments: Arguments) -> Arguments:
     path = arguments.resume
     asked = RunFolder(path, "attack.json").continuable()
     try:
-        spec, victims = BatterySpec.from_dict(asked["battery"]), Source.from_dict(asked["victims"])
+        spec, victims = AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
     except (KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / 'attack.json'} cannot be read ({error})") from None
-    refuse_changes(arguments.battery, spec, path)
+    refuse_changes(arguments.search, spec, path)
     refuse_changes(arguments.victims, victims, path)
     return Arguments(spec, victims, resume=path)
 
 
-def _request(arguments: Arguments, victims: Victims) -> tuple[BatterySpec, Environment, Run | None]:
-    """What to do, the environment, and the run that the victims come from."""
-    spec, trained = arguments.battery, victims.trained
-    if trained is None:
-        return spec, victims.env, None
-    if spec.eps == "published":
-        spec = replace(spec, eps=(max(trained.budgets),), norm=trained.norm, space=trained.space)
-    return spec, victims.env, Run(trained, RunFolder(arguments.victims.run).table("certificates"))
-
-
-def _plan(spec: BatterySpec, env: Environment, members: int, steps: int) -> dict[str, str]:
-    eps = spec.eps if spec.eps == "published" else ", ".join(f"{value:g}" for value in spec.eps)
+def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[str, str]:
     return {
-        "task": f"{env.task}, physics {env.physics}",
-        "victims": str(members),
-        "budget": f"eps {eps} ({spec.norm}, {spec.space})",
+        "task": f"{population.env.task}, physics {population.env.physics}",
+        "victims": str(population.members.count),
+        "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
-        "training": f"{spec.iterations * spec.recipe.steps:,} steps per adversary",
+        "training": f"{spec.steps_per_adversary:,} steps per adversary",
         "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
         "steps": f"at most {steps:,} in all",
     }
 
 
-def _table(found: Battery) -> Table:
+def _table(found: AttackSearch) -> Table:
     """Returns by victim and attack: the chosen attacker on fresh episodes, and where it came from."""
     table = Table(
         "victim", "sparsity", "attack", box=box.SIMPLE_HEAD, title="mean return under the strongest attacker"

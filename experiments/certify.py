@@ -5,16 +5,15 @@ from pathlib import Path
 
 import polars as pl
 import tyro
+from rich.console import Console
 
 from experiments.command import run_command
 from experiments.victims import Source
-from jaxprune import SpecError, audit, device
-from jaxprune.audit import AuditSpec, Population, SmoothingSpec
-from jaxprune.certify.policy import TIGHTEST
-from jaxprune.interrupt import deferred_interrupt
+from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
+from jaxprune.certification.policy import TIGHTEST
+from jaxprune.progress import Update
 from jaxprune.report import figures, open_console, plan, print_audit
 from jaxprune.run_folder import provenance
-from jaxprune.sweep import members
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Arguments:
     """Bound, at the same states, how far every member of a run, or one agent pruned, can be moved."""
 
     victims: tyro.conf.OmitArgPrefixes[Source]
-    audit: tyro.conf.OmitArgPrefixes[AuditSpec]
+    certification: tyro.conf.OmitArgPrefixes[CertificationSpec]
     smoothing: tyro.conf.OmitArgPrefixes[SmoothingSpec]
     sparsities: str | None = None
     """Sparsities at which --agent is pruned by magnitude, per layer, without training (default 0:0.9:0.1):
@@ -37,31 +36,25 @@ def main(arguments: Arguments) -> None:
     """Print the plan, certify, print the verdicts and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
+    spec = arguments.certification
     population = _population(arguments)
     arguments.smoothing.check(
-        arguments.audit.confidence,
-        members=len(population.diverged),
-        votes_for=population.env.action_space.size if population.agents.log_std is None else None,
+        spec.confidence,
+        members=population.members.count,
+        votes_for=population.env.action_space.size if population.agents.discrete else None,
     )
     console = open_console()
     folder = arguments.victims.new_folder(arguments.out, "certificates")
-    console.print(plan(_plan(arguments.audit, arguments.smoothing, population)))
+    console.print(plan(_plan(spec, arguments.smoothing, population)))
     try:
-        with deferred_interrupt() as interrupt:
-
-            def tell(phase: str) -> None:
-                console.print(f"{phase} ...")
-                if interrupt.pressed:
-                    raise KeyboardInterrupt
-
-            found = audit.run(arguments.audit, arguments.smoothing, population, tell)
+        found = certification.run(spec, arguments.smoothing, population, _Phases(console).tell)
     except (SpecError, KeyboardInterrupt):
         folder.path.rmdir()  # it is still empty
         raise
     folder.write_json(
         "certify.json",
         {
-            "audit": arguments.audit.to_dict(),
+            "certification": spec.to_dict(),
             "smoothing": vars(arguments.smoothing),
             "population": population.to_dict(),
             "victims": arguments.victims.to_dict(),
@@ -87,40 +80,49 @@ def main(arguments: Arguments) -> None:
         returns=found.returns,
         smoothing=found.smoothing,
         votes=found.votes,
-        confidence=arguments.audit.confidence,
+        confidence=spec.confidence,
         post_hoc=population.pruned_post_hoc,
     )
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
 
 
+class _Phases:
+    """Prints one line at the beginning of every phase."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._phase = console, ""
+
+    def tell(self, update: Update) -> None:
+        if update.phase != self._phase:
+            self._console.print(f"{update.phase} ...")
+            self._phase = update.phase
+
+
 def _population(arguments: Arguments) -> Population:
-    """The members to certify, pruned and unpruned. Raises SpecError for whatever cannot be certified."""
-    victims = arguments.victims.load()
-    if victims.trained is None:
-        sparsities = arguments.sparsities or "0:0.9:0.1"
-        return audit.of_agent(arguments.audit, victims.env, victims.agents, sparsities)
-    if arguments.sparsities is not None:
+    """The members to certify. Raises SpecError for whatever cannot be certified."""
+    spec, source = arguments.certification, arguments.victims
+    if source.run is not None and arguments.sparsities is not None:
         raise SpecError("sparsities: the members of a run have theirs; leave it out, or give --agent FILE")
-    return audit.of_run(
-        arguments.audit, victims.trained, victims.env, victims.agents, victims.unmasked, victims.diverged
-    )
+    population = source.load(spec.eps, spec.norm, spec.space, arguments.sparsities or "0:0.9:0.1")
+    if population.trained_by is None and 0 not in population.members.sparsity:
+        raise SpecError("sparsities: 0, the dense policy that the others are compared with, is missing")
+    return spec.applied_to(population)
 
 
-def _plan(spec: AuditSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
-    asked = population.spec
-    everyone = members(asked)
+def _plan(spec: CertificationSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
+    sparsities = dict.fromkeys(population.members.sparsity.tolist())
     effort = {"alpha-crown": f"{spec.alpha_steps} steps", "branching": f"{spec.nodes} parts"}
     bounds = (f"{name} ({effort[name]})" if name in effort else name for name in spec.bounds)
     lines = {
         "task": f"{population.env.task}, physics {population.env.physics}",
-        "members": f"{len(everyone.seed)}: sparsities {', '.join(f'{s:g}' for s in asked.sparsities)}",
-        "budget": f"eps {asked.budgets[0]:g} ({asked.norm}, {asked.space})",
+        "members": f"{population.members.count}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
+        "budget": population.budget.in_words(),
         "bounds": f"{', '.join(bounds)} at {spec.states} states",
         "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",
         "episodes": f"{spec.episodes} clean ones per member, {spec.policy} policy",
     }
     if smoothing.smoothing_sigma is not None:
-        votes = f", {smoothing.smoothing_votes} votes per state" if population.agents.log_std is None else ""
+        votes = f", {smoothing.smoothing_votes} votes per state" if population.agents.discrete else ""
         lines["smoothing"] = (
             f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g} per "
             f"episode, {smoothing.smoothing_episodes} episodes per member{votes}"

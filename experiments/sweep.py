@@ -8,11 +8,10 @@ from pathlib import Path
 import tyro
 
 from experiments.command import refuse_changes, run_command
-from jaxprune import Sweep, SweepSpec, device, resume, sweep
+from jaxprune import Sweep, SweepSpec, device, sweep
 from jaxprune.plan import describe, estimate
 from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
 from jaxprune.run_folder import RunFolder
-from jaxprune.sweep import Update, environment, total_steps
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,18 @@ def main(arguments: Arguments) -> None:
     device.keep_compiled()
     console = open_console()
     spec = _interrupted(arguments) if arguments.resume else arguments.spec
-    env = environment(spec)
-    console.print(plan(describe(spec, env, estimate(spec, env))))
+    job = sweep.job(spec)
+    console.print(plan(describe(job, estimate(job))))
     if arguments.dry_run:
         return
     out = arguments.resume or arguments.out or _default_folder(spec)
     try:
-        with LiveProgress(console, sum(total_steps(spec, env))) as live:
-
-            def watch(update: Update) -> None:
-                live.update(*update)
-
-            outcome = resume(out, watch) if arguments.resume else sweep(spec, out, watch)
+        with LiveProgress(console, job.training_steps + job.evaluation_steps) as live:
+            made = sweep.resume(out, live.show) if arguments.resume else sweep.run(spec, out, live.show)
     except KeyboardInterrupt:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
         sys.exit(130)
-    _report(outcome, out)
+    _report(made, out)
 
 
 def _interrupted(arguments: Arguments) -> SweepSpec:
@@ -67,12 +62,12 @@ def _default_folder(spec: SweepSpec) -> Path:
     return Path("runs") / f"{spec.env.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _report(outcome: Sweep, out: Path) -> None:
+def _report(made: Sweep, out: Path) -> None:
     console = open_console()
-    drawn = figures.population_figures(outcome.results, outcome.certificates, outcome.regret)
-    drawn["training"] = figures.training_figure(outcome.curves, figures.heading(outcome.results))
+    drawn = figures.population_figures(made.results, made.certificates, made.regret)
+    drawn["training"] = figures.training_figure(made.curves, figures.heading(made.results))
     written = [figures.save(figure, out / f"{name}.png").name for name, figure in drawn.items()]
-    print_summary(console, outcome.results, outcome.regret, outcome.certificates, alpha=outcome.spec.error)
+    print_summary(console, made.results, made.regret, made.certificates, alpha=made.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
 
 

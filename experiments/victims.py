@@ -3,31 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
-import jax
-import numpy as np
-
-from jaxprune import SpecError, SweepSpec, checkpoint, envs
-from jaxprune.envs import Environment
-from jaxprune.policy import Agent
-from jaxprune.policy.foreign import check_sizes, read_agent
+from jaxprune import Population, SpecError, envs
+from jaxprune.budget import one_budget
 from jaxprune.run_folder import RunFolder
-from jaxprune.sweep import Finished, environment, finished, start
-
-
-class Victims(NamedTuple):
-    """Agents, leaves [member], in their environment.
-
-    unmasked: the same with their masks taken off. diverged: [member], whose training left the finite numbers.
-    trained: the spec of the run they come from; None for an agent from a file, whose `unmasked` is itself.
-    """
-
-    env: Environment
-    agents: Agent
-    unmasked: Agent
-    diverged: np.ndarray
-    trained: SweepSpec | None
 
 
 @dataclass(frozen=True)
@@ -43,11 +22,22 @@ class Source:
     physics: str = "auto"
     """What moves that task."""
 
-    def load(self) -> Victims:
-        """The agents. Raises SpecError unless exactly one source is given and can be read."""
+    def load(
+        self, eps: str | float | tuple[float, ...], norm: str, space: str, sparsities: str | None = None
+    ) -> Population:
+        """The agents under the budget asked for, those of a file at the sparsities asked for.
+
+        Raises SpecError unless exactly one source is given and can be read, and the budget fits.
+        """
         if (self.run is None) == (self.agent is None):
             raise SpecError("run, agent: give either --run FOLDER or --agent FILE")
-        return self._of_run() if self.agent is None else self._of_agent()
+        if self.agent is None:
+            return self._of_run().asked(eps, norm, space)
+        if self.env is None:
+            raise SpecError("env: an agent needs its task; give --env NAME")
+        env = envs.make(self.env, self.physics)
+        budget = one_budget(eps, norm, space, self.env, env.published_eps)
+        return Population.from_agent(self.agent, env, sparsities=sparsities or "0", budget=budget)
 
     def new_folder(self, out: Path | None, purpose: str) -> RunFolder:
         """The folder `out`, by default RUN/PURPOSE-TIME or runs/PURPOSE-AGENT-TIME, made anew.
@@ -78,28 +68,16 @@ class Source:
         paths = {name: Path(values[name]) for name in ("run", "agent") if values[name] is not None}
         return cls(**values | paths)
 
-    def _of_run(self) -> Victims:
-        folder = RunFolder.open(self.run)
-        spec = folder.spec()
-        for field, kept in (("env", spec.env), ("physics", spec.physics)):
+    def _of_run(self) -> Population:
+        population = Population.load(self.run)
+        for field, kept in (("env", population.env.task), ("physics", population.env.physics)):
             asked = getattr(self, field)
             if asked not in (None, "auto", kept):
                 raise SpecError(
                     f"{field}: {asked} was asked for, but the members of {self.run} were trained on {kept}; "
                     "leave it out"
                 )
-        env = environment(spec)
-        like = jax.eval_shape(lambda: finished(spec, start(spec, env))._asdict())
-        kept = Finished(**checkpoint.load(folder.population, like))
-        return Victims(env, kept.agents, kept.unmasked, np.asarray(kept.diverged), spec)
-
-    def _of_agent(self) -> Victims:
-        if self.env is None:
-            raise SpecError("env: an agent needs its task; give --env NAME")
-        env, agent = envs.make(self.env, self.physics), read_agent(self.agent)
-        check_sizes(agent, env.observation_size, env.action_space.size)
-        agents = jax.tree.map(lambda leaf: leaf[None], agent)
-        return Victims(env, agents, agents, np.zeros(1, bool), None)
+        return population
 
     def _default_folder(self, purpose: str) -> Path:
         now = f"{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,15 +1,33 @@
 """What does pruning a policy do to its robustness? Train, prune, attack and certify populations of policies.
 
 >>> import jaxprune as jp
->>> result = jp.sweep(jp.SweepSpec(env="probe/linear", steps=20_000))
->>> result.results
+>>> spec = jp.SweepSpec(env="probe/linear", sparsities="0,0.5", steps=2048, episodes=2, selection_episodes=1)
+>>> result = jp.sweep.run(spec)
+>>> result.results.height  # 2 members, each without attack and under 2 attacks
+6
 """
 
-from jaxprune import fusions
+from jaxprune import attack_search, certification, fusions, sweep
+from jaxprune.attack_search import AttackSearchSpec
+from jaxprune.budget import Budget
+from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.errors import SpecError
+from jaxprune.population import Population
 from jaxprune.spec import SweepSpec
-from jaxprune.sweep import Sweep, resume, sweep
+from jaxprune.sweep import Sweep
 
 fusions.warn_if_unsafe()
 
-__all__ = ["SpecError", "Sweep", "SweepSpec", "resume", "sweep"]
+__all__ = [
+    "AttackSearchSpec",
+    "Budget",
+    "CertificationSpec",
+    "Population",
+    "SmoothingSpec",
+    "SpecError",
+    "Sweep",
+    "SweepSpec",
+    "attack_search",
+    "certification",
+    "sweep",
+]

@@ -1,29 +1,38 @@
-"""Returns under attack: one member, every attack, budget and episode side by side in one program.
+"""Episodes of a population under attack: every member, attack, budget and episode side by side.
 
-An evaluation is advanced a few steps at a time, so that it can stop when the last episode has ended. All
-conditions share their start states and random streams, so differences between them are paired.
+This is the one loop that plays episodes to their end. It advances a few steps at a time in one compiled
+program, so that it can report and stop when the last episode has ended. All conditions share their start
+states and random streams, so differences between them are paired.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from jaxprune.attacks import Attack, Ball, Memory, Victim
+from jaxprune.attacks import Memory, Rule, Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import Environment, EnvState, Transition
 
 POLICIES = ("mode", "sampled")
 """How a policy acts: by the most likely action, or by an action drawn from its distribution."""
 
+STEPS_AT_ONCE = 50
+"""Steps between two looks at whether an episode is still alive."""
 
-class Condition(NamedTuple):
+
+@struct.dataclass
+class Condition:
     """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]; and how the victim acts."""
 
-    attack: Attack
+    attack: Rule
     balls: Ball
-    policy: str = "mode"
+    policy: str = struct.field(pytree_node=False, default="mode")
 
 
 @struct.dataclass
@@ -61,6 +70,71 @@ class Visits:
 
     observation: Float[Array, "*batch obs"]
     alive: Bool[Array, "*batch"]
+
+
+Heard = Callable[[Tally, int], None]
+"""Told the tallies [member, budget, episode] so far, and how many steps are new in them."""
+
+
+def play(
+    env: Environment,
+    victims: Victim,
+    conditions: tuple[Condition, ...],
+    keys: Key[Array, " member"],
+    episodes: int,
+    record: int = 0,
+    heard: Heard = lambda tally, steps: None,
+) -> tuple[Tally, Visits]:
+    """Every victim under every condition and budget until its last episode has ended.
+
+    Args:
+        env: where they act.
+        victims: leaves [member].
+        conditions: leaves [member], see `for_all`: attackers may differ between the victims.
+        keys: one per member; members with equal keys meet equal start states and random streams.
+        episodes: of each member under each budget of each condition.
+        record: of how many episodes under the first budget the visited states are returned.
+        heard: told the progress, between two compiled programs.
+
+    Returns:
+        Tallies [member, budget, episode], the budgets of all conditions one after the other; the states
+        visited in the recorded episodes, [member, time, episode, obs].
+    """
+    victims = victims.replace(agent=victims.agent.pruned())
+    now = started(env, victims, conditions, keys, episodes)
+    visits = []
+    while (before := int(now.tally.length.sum())) >= 0 and now.tally.alive.any():
+        now, seen = jax.block_until_ready(_advanced(env, victims, conditions, now, record))
+        visits.append(jax.device_get(seen))
+        heard(now.tally, int(now.tally.length.sum()) - before)
+    return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
+
+
+Same = TypeVar("Same")
+
+
+def for_all(thing: Same, members: int) -> Same:
+    """The same condition, or part of one, for every member: leaves [member]."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *jnp.shape(leaf))), thing)
+
+
+@partial(jax.jit, static_argnames=("env", "episodes"))
+def started(
+    env: Environment,
+    victims: Victim,
+    conditions: tuple[Condition, ...],
+    keys: Key[Array, " member"],
+    episodes: int,
+) -> Evaluation:
+    """The episodes of `play` before their first step, leaves [member]."""
+    return jax.vmap(partial(begin, env, episodes=episodes))(victims, conditions, keys)
+
+
+@partial(jax.jit, static_argnames=("env", "record"), donate_argnames="now")
+def _advanced(
+    env: Environment, victims: Victim, conditions: tuple[Condition, ...], now: Evaluation, record: int
+) -> tuple[Evaluation, Visits]:
+    return jax.vmap(partial(advance, env, steps=STEPS_AT_ONCE, record=record))(victims, conditions, now)
 
 
 def begin(

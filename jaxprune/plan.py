@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
 from jaxprune.spec import SweepSpec
-from jaxprune.sweep import members, start, total_steps
+from jaxprune.sweep import Job, start
 
 MEASURED_PHYSICS = ("native", "none")
 """Physics whose program compiles in a moment, so that its speed can be measured before the run."""
@@ -31,34 +31,33 @@ class Estimate(NamedTuple):
     memory: int
 
 
-def estimate(spec: SweepSpec, env: Environment) -> Estimate:
+def estimate(job: Job) -> Estimate:
     """Time and memory the sweep will take here, to within a factor of two."""
-    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(spec, env))))
-    trajectory = (
-        spec.unroll * spec.environments * len(members(spec).seed) * 4 * (2 * env.observation_size + 20)
-    )
+    spec, env = job.spec, job.env
+    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
+    trajectory = spec.unroll * spec.environments * job.everyone.count * 4 * (2 * env.observation_size + 20)
     memory = BASE_BYTES + 2 * carried + 4 * trajectory
     if env.physics not in MEASURED_PHYSICS:
         return Estimate(None, memory)
-    speed = SHARE_OF_PHYSICS * _physics_speed(spec, env)
-    return Estimate(COMPILE_SECONDS + sum(total_steps(spec, env)) / speed, memory)
+    speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.count * spec.environments)
+    return Estimate(COMPILE_SECONDS + (job.training_steps + job.evaluation_steps) / speed, memory)
 
 
-def describe(spec: SweepSpec, env: Environment, expected: Estimate) -> dict[str, str]:
+def describe(job: Job, expected: Estimate) -> dict[str, str]:
     """The plan as names and settings, for a person."""
-    everyone = members(spec)
-    training, evaluation = total_steps(spec, env)
+    spec, env = job.spec, job.env
     batch = spec.environments * spec.unroll
-    eps = ", ".join(f"{value:g}" for value in spec.budgets)
+    eps = ", ".join(f"{budget.eps:g}" for budget in spec.budgets)
     sparsities = ", ".join(f"{value:g}" for value in spec.sparsities)
     device = jax.devices()[0]
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
-        "population": f"{len(everyone.seed)} members: {spec.seeds} seed(s) x sparsities {sparsities}",
+        "population": f"{job.everyone.count} members: {spec.seeds} seed(s) x sparsities {sparsities}",
         "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
-        "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, {training:,} in all",
+        "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, "
+        f"{job.training_steps:,} in all",
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
-        f"{spec.episodes} episodes each, at most {evaluation:,} steps",
+        f"{spec.episodes} episodes each, at most {job.evaluation_steps:,} steps",
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
         "can show": smallest_difference(spec),
         "takes about": "not known before the first steps"
@@ -86,9 +85,8 @@ def smallest_difference(spec: SweepSpec) -> str:
     )
 
 
-def _physics_speed(spec: SweepSpec, env: Environment) -> float:
-    """Environment steps per second of the physics alone, in the batch of the training."""
-    count = len(members(spec).seed) * spec.environments
+def _physics_speed(env: Environment, count: int) -> float:
+    """Environment steps per second of the physics alone, in a batch of `count`."""
     state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
     size = env.action_space.size
     action = jnp.zeros(count, jnp.int32) if env.action_space.discrete else jnp.zeros((count, size))

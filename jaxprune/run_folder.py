@@ -32,8 +32,12 @@ PACKAGES = (
 )
 
 
-FORMAT = 2
+FORMAT = 3
 """Of run folders: raised when an older program could not read them, or would read them wrongly."""
+
+READABLE = (2, FORMAT)
+"""Formats whose finished runs this program reads. Format 2 kept every member twice, with its mask and
+without."""
 
 DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
 """The packages whose version decides the last bits of a training, and with them the whole of it."""
@@ -56,7 +60,11 @@ class RunFolder:
         content = {
             "format": FORMAT,
             "spec": spec.to_dict(),
-            "resolved": {"physics": physics, "eps": spec.budgets, "score": spec.ranking},
+            "resolved": {
+                "physics": physics,
+                "eps": [budget.eps for budget in spec.budgets],
+                "score": spec.ranking,
+            },
             **provenance(),
         }
         try:
@@ -93,6 +101,10 @@ class RunFolder:
         Raises SpecError unless this installation goes on with it exactly as it would have gone on.
         """
         content = self._content()
+        if self.format != FORMAT:
+            raise SpecError(
+                f"resume: {self.path} is of format {self.format}, this program goes on with format {FORMAT}"
+            )
         then, now = content["versions"], provenance()["versions"]
         for name in DECISIVE:
             if then[name] != now[name]:
@@ -101,6 +113,11 @@ class RunFolder:
                     f"the tables would not be what they would have been; install {name}=={then[name]}"
                 )
         return content
+
+    @property
+    def format(self) -> int:
+        """Of the run's files. Raises SpecError if this program cannot go by it."""
+        return self._content().get("format", 1)
 
     @property
     def _written(self) -> Path:
@@ -113,7 +130,7 @@ class RunFolder:
             written, author = content.get("format", 1), content["versions"]["jaxprune"]
         except (OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise SpecError(f"run: {self._written} cannot be read ({error})") from None
-        if written != FORMAT:
+        if written not in READABLE:
             raise SpecError(
                 f"run: {self.path} is of format {written}, written by jaxprune {author}; this is jaxprune "
                 f"{version('jaxprune')}, which reads format {FORMAT}"

@@ -1,31 +1,17 @@
 """What a sweep is: a frozen dataclass, its fields the command line, its construction the check."""
 
-import math
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal
 from typing import Any
 
-from jaxprune import attacks, envs
+from jaxprune import attacks, envs, parse
 from jaxprune.analysis import needed_pairs
-from jaxprune.attacks import NORMS, SPACES
+from jaxprune.budget import PUBLISHED, Budget, several_budgets
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES, SCORES
+from jaxprune.training.settings import PPOSettings
 
-PUBLISHED_EPS = {
-    "hopper": 0.075,
-    "walker2d": 0.05,
-    "halfcheetah": 0.15,
-    "ant": 0.15,
-    "ant-contact": 0.15,
-    "humanoid": 0.075,
-}
-"""l_inf budgets of the published tables, in the normalised space."""
-
-DEFAULT_EPS = 0.1
 DEFAULT_ERROR = 0.05
-MOST_VALUES = 10_000
-"""Of one range."""
 
 HEADS = ("auto", "gaussian", "categorical")
 
@@ -42,7 +28,7 @@ _COUNTS = (
 
 
 @dataclass(frozen=True)
-class SweepSpec:
+class SweepSpec(PPOSettings):
     """A population of policies (seeds x sparsities), how it is trained, pruned, attacked and certified.
 
     Raises SpecError on construction for anything that could not run.
@@ -105,77 +91,48 @@ class SweepSpec:
     """Passes over the data of one iteration."""
     minibatches: int = 8
     """Parts the data of one iteration is split into, each one gradient step."""
-    learning_rate: float = 3e-4
-    """Step size of Adam at the start."""
-    anneal: bool = True
-    """Lower the step size linearly to zero over the training."""
-    discount: float = 0.99
-    """Discount per step."""
-    gae_lambda: float = 0.95
-    """Trace decay of generalised advantage estimation."""
-    clip: float = 0.2
-    """Clip range of the probability ratio."""
-    entropy_weight: float = 0.0
-    """Weight of the entropy bonus."""
-    value_weight: float = 0.5
-    """Weight of the value loss."""
-    max_gradient_norm: float = 0.5
-    """Largest global norm of a gradient."""
 
     def __post_init__(self) -> None:
         for field, parsed in {
-            "sparsities": _numbers("sparsities", self.sparsities),
-            "eps": self.eps if self.eps == "published" else _numbers("eps", self.eps),
-            "attacks": _names("attacks", self.attacks),
+            "sparsities": check_sparsities(self.sparsities),
+            "eps": self.eps if self.eps == PUBLISHED else parse.numbers("eps", self.eps),
+            "attacks": parse.names(self.attacks),
             "hidden": tuple(self.hidden),
         }.items():
             object.__setattr__(self, field, parsed)
-        self._check()
+        self._check_names()
+        self._check_counts()
+        self._check_comparisons()
+        self.check_settings()
 
-    def _check(self) -> None:
+    def _check_names(self) -> None:
         for field, known in {
             "schedule": SCHEDULES,
             "score": ("auto", *SCORES),
             "scope": SCOPES,
-            "norm": NORMS,
-            "space": SPACES,
             "activation": ACTIVATIONS,
             "head": HEADS,
+            "env": envs.tasks(),
         }.items():
-            if getattr(self, field) not in known:
-                raise unknown_name(field, getattr(self, field), known)
-        if self.env not in envs.tasks():
-            raise unknown_name("env", self.env, envs.tasks())
-        known = envs.physics_names(self.env)
-        if self.physics not in ("auto", *known):
-            raise unknown_name("physics", self.physics, ("auto", *known))
+            parse.check_known(field, getattr(self, field), known)
+        parse.check_known("physics", self.physics, ("auto", *envs.physics_names(self.env)))
         envs.check_charge(self.env, self.charge)
-        _each_once("sparsities", self.sparsities)
-        _each_once("eps", self.budgets)
-        _each_once("attacks", self.attacks)
-        for sparsity in self.sparsities:
-            if not 0 <= sparsity < 1:
-                raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
-        for eps in self.budgets:
-            if not 0 <= eps < math.inf:
-                raise SpecError(f"eps: {eps:g} must be a finite number of at least 0")
+        parse.check_each_once("eps", tuple(budget.eps for budget in self.budgets))
+        parse.check_each_once("attacks", self.attacks)
         for name in self.attacks:
             attacks.make(name)
         if "none" in self.attacks:
             raise SpecError("attacks: 'none' is always measured; leave it out")
         if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
-        self._check_numbers()
 
-    def _check_numbers(self) -> None:
+    def _check_counts(self) -> None:
         for field in _COUNTS:
-            if getattr(self, field) < 1:
-                raise SpecError(f"{field}: {getattr(self, field)} must be at least 1")
+            parse.check_at_least(field, getattr(self, field), 1)
         if self.certify_episodes < 2:
             raise SpecError(
                 f"certify_episodes: {self.certify_episodes} must be at least 2, for a confidence limit"
             )
-        self._check_verdict()
         if not self.hidden or min(self.hidden) < 1:
             raise SpecError(f"hidden: {self.hidden} must be one or more widths of at least 1")
         batch = self.environments * self.unroll
@@ -188,22 +145,9 @@ class SweepSpec:
                 f"steps: {self.steps} is less than one PPO iteration, "
                 f"environments x unroll = {self.environments} x {self.unroll} = {batch}"
             )
-        for field, low, high in (
-            ("learning_rate", 0, math.inf),
-            ("max_gradient_norm", 0, math.inf),
-            ("clip", 0, math.inf),
-        ):
-            if not low < getattr(self, field) < high:
-                raise SpecError(f"{field}: {getattr(self, field)} must be a finite number above {low}")
-        for field in ("entropy_weight", "value_weight"):
-            if not 0 <= getattr(self, field) < math.inf:
-                raise SpecError(f"{field}: {getattr(self, field)} must be a finite number of at least 0")
-        if not 0 <= self.discount < 1:
-            raise SpecError(f"discount: {self.discount} must be in [0, 1)")
-        if not 0 <= self.gae_lambda <= 1:
-            raise SpecError(f"gae_lambda: {self.gae_lambda} must be in [0, 1]")
 
-    def _check_verdict(self) -> None:
+    def _check_comparisons(self) -> None:
+        """What the members must be for the comparisons asked for."""
         if self.shared_filter and 0 not in self.sparsities:
             raise SpecError(
                 "shared_filter: sparsities must hold 0, for it is the dense member's filter that is shared"
@@ -225,9 +169,9 @@ class SweepSpec:
         return DEFAULT_ERROR if self.verdict_error is None else self.verdict_error
 
     @property
-    def budgets(self) -> tuple[float, ...]:
-        """The budgets that `eps` stands for."""
-        return (PUBLISHED_EPS.get(self.env, DEFAULT_EPS),) if self.eps == "published" else self.eps
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets that `eps`, `norm` and `space` stand for."""
+        return several_budgets(self.eps, self.norm, self.space, envs.published_eps(self.env))
 
     @property
     def ranking(self) -> str:
@@ -255,44 +199,11 @@ class SweepSpec:
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
-def _numbers(field: str, given: str | tuple[float, ...]) -> tuple[float, ...]:
-    """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers."""
-    parts = given.split(":") if isinstance(given, str) else ()
-    try:
-        if len(parts) == 3:
-            return _steps(field, *map(Decimal, parts))
-        values = given.split(",") if isinstance(given, str) else given
-        numbers = tuple(float(value) for value in values)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        if isinstance(error, SpecError):
-            raise
-        numbers = ()
-    if not numbers or not all(math.isfinite(number) for number in numbers):
-        raise SpecError(
-            f"{field}: cannot read {given!r}; give start:stop:step (0:0.9:0.1) or a list (0,0.5,0.9)"
-        )
-    return numbers
-
-
-def _steps(field: str, start: Decimal, stop: Decimal, step: Decimal) -> tuple[float, ...]:
-    """Start, start + step, ... up to the stop itself, if it is met. Raises ArithmeticError for infinities."""
-    if step == 0 or (stop - start) * step < 0:
-        raise SpecError(f"{field}: step {step} never leads from {start} to {stop}; it needs the other sign")
-    if (stop - start) / step >= MOST_VALUES:
-        raise SpecError(f"{field}: {start}:{stop}:{step} makes more than {MOST_VALUES} values")
-    return tuple(float(start + i * step) for i in range(int((stop - start) / step) + 1))
-
-
-def _names(field: str, given: str | tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else tuple(given)
-    if not all(names) or not names:
-        raise SpecError(f"{field}: {given!r} holds no or an empty name; give a comma list such as random,mad")
-    return names
-
-
-def _each_once(field: str, values: tuple) -> None:
-    if not values:
-        raise SpecError(f"{field}: needs at least one value")
-    for value in values:
-        if values.count(value) > 1:
-            raise SpecError(f"{field}: {value} is given {values.count(value)} times; each may appear once")
+def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:
+    """Sparsities as a user gives them. Raises SpecError for what is none, or is given twice."""
+    sparsities = parse.numbers("sparsities", given)
+    parse.check_each_once("sparsities", sparsities)
+    for sparsity in sparsities:
+        if not 0 <= sparsity < 1:
+            raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
+    return sparsities

@@ -1,12 +1,11 @@
 """The whole story of a sweep: spec -> population -> returns and certificates -> tables.
 
-This file alone owns the member axis. A population is every member's arrays stacked on axis 0; what it does is
-one program, compiled once, whatever the seeds and sparsities.
+A population is every member's arrays stacked on axis 0; what it does is one program, compiled once, whatever
+the seeds and sparsities. This file, `evaluation.play` and the searches own that axis.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,42 +15,28 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxprune import attacks, certification, checkpoint, envs, evaluation, outcome, streams
+from jaxprune import attacks, certification, checkpoint, evaluation, streams, tables
 from jaxprune.analysis import decompose, sweet_spots
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
-from jaxprune.errors import SpecError
-from jaxprune.evaluation import Condition, Evaluation, Tally
-from jaxprune.interrupt import deferred_interrupt
-from jaxprune.outcome import Members
+from jaxprune.evaluation import Condition, Tally, Visits
 from jaxprune.policy import Agent
+from jaxprune.population import Members, Population, Saved, environment, members
+from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
 from jaxprune.training import learner as learners
-from jaxprune.training import ppo
 from jaxprune.training.learner import Learner, Progress, Recipe
 from jaxprune.training.ppo import Hyperparameters
+from jaxprune.training.settings import PPOSettings
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 UPDATES_WHILE_TRAINING = 60
-EVALUATION_STEPS = 50
-"""Steps an evaluation takes before it looks whether an episode is still alive."""
-
-
-class Update(NamedTuple):
-    """Where a sweep stands. rows: (sparsity, mean return over seeds, episodes) of the latest iterations."""
-
-    phase: str
-    steps_done: int
-    steps_per_second: float
-    rows: list[tuple[float, float, int]]
-
-
-Watch = Callable[[Update], None]
 
 
 @dataclass(frozen=True)
@@ -60,12 +45,12 @@ class Sweep:
 
     `regret` is derived from `results`, and `verdicts`, the sweet spots, from `regret`.
 
-    sampled: the clean episodes of the stochastic policies, which the certificates are about.
-    diverged: [member], whose training left the finite numbers.
+    population: the trained members. sampled: the clean episodes of the stochastic policies, which the
+    certificates are about.
     """
 
     spec: SweepSpec
-    physics: str
+    population: Population
     results: pl.DataFrame
     certificates: pl.DataFrame
     curves: pl.DataFrame
@@ -73,17 +58,46 @@ class Sweep:
     verdicts: pl.DataFrame
     episodes: pl.DataFrame
     sampled: pl.DataFrame
-    agents: Agent
-    diverged: Bool[np.ndarray, " member"]
     folder: Path | None
 
 
-class Finished(NamedTuple):
-    """A trained population, all [member]: as it acts, with the masks taken off, and who diverged."""
+class Job(NamedTuple):
+    """A spec, and what it comes to: worked out once and handed on.
 
-    agents: Agent
-    unmasked: Agent
-    diverged: Bool[Array, " member"]
+    everyone: all members. trained: those that are trained; where pruning comes after training, one dense one
+    per seed.
+    """
+
+    spec: SweepSpec
+    env: Environment
+    everyone: Members
+    trained: Members
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of all trained members in one iteration."""
+        return self.trained.count * self.spec.environments * self.spec.unroll
+
+    @property
+    def training_steps(self) -> int:
+        """Environment steps of the whole training."""
+        return self.spec.iterations * self.steps_per_iteration
+
+    @property
+    def evaluation_steps(self) -> int:
+        """The most environment steps that the evaluation can take."""
+        spec = self.spec
+        budgets = 1 + len(spec.attacks) * len(spec.budgets)
+        episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
+        return self.everyone.count * episodes * self.env.horizon
+
+
+def job(spec: SweepSpec) -> Job:
+    """What a spec comes to. Raises SpecError if it cannot run here."""
+    everyone = members(spec)
+    after = Members(np.arange(spec.seeds), np.zeros(spec.seeds))
+    trained = everyone if schedule(spec.schedule).during_training else after
+    return Job(spec, environment(spec), everyone, trained)
 
 
 @struct.dataclass
@@ -98,23 +112,23 @@ class Training:
     iteration: Int[Array, ""]
 
 
-def sweep(spec: SweepSpec, out: Path | str | None = None, watch: Watch = lambda update: None) -> Sweep:
+def run(spec: SweepSpec, out: Path | str | None = None, on_progress: OnProgress = unheard) -> Sweep:
     """Train, prune, attack and certify the population of `spec`.
 
     Args:
         spec: what to do.
         out: a new folder for spec, tables, checkpoints and population; None keeps everything in memory.
-        watch: called now and then with the progress.
+        on_progress: called now and then.
 
     Raises:
         SpecError: the spec cannot run here, or `out` exists or cannot be written.
     """
-    env = environment(spec)
-    folder = RunFolder.create(Path(out), spec, env.physics) if out is not None else None
-    return _run(spec, env, folder, watch)
+    asked = job(spec)
+    folder = RunFolder.create(Path(out), spec, asked.env.physics) if out is not None else None
+    return _run(asked, folder, on_progress)
 
 
-def resume(out: Path | str, watch: Watch = lambda update: None) -> Sweep:
+def resume(out: Path | str, on_progress: OnProgress = unheard) -> Sweep:
     """Go on with an interrupted sweep from its newest checkpoint; the tables are as if it had not stopped.
 
     Raises:
@@ -122,93 +136,37 @@ def resume(out: Path | str, watch: Watch = lambda update: None) -> Sweep:
     """
     folder = RunFolder.open(Path(out))
     folder.continuable()
-    spec = folder.spec()
-    return _run(spec, environment(spec), folder, watch)
+    return _run(job(folder.spec()), folder, on_progress)
 
 
-def environment(spec: SweepSpec) -> Environment:
-    """The environment of a spec. Raises SpecError if the head does not fit the task's actions."""
-    env = envs.make(spec.env, spec.physics, charge=spec.charge)
-    needed = "categorical" if env.action_space.discrete else "gaussian"
-    if spec.head not in ("auto", needed):
-        raise SpecError(
-            f"head: {spec.head!r} does not fit {spec.env}, whose actions need {needed!r}; use auto"
-        )
-    return env
-
-
-class _Clock:
-    """Steps per second since the first look, before which the program compiled."""
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-
-    def speed(self, steps: int) -> float:
-        """Speed at `steps` done; 0 at the first look, when nothing is known."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (steps, now)
-            return 0.0
-        return (steps - self._first[0]) / (now - self._first[1])
-
-
-def members(spec: SweepSpec) -> Members:
-    """Every seed at every sparsity, seed by seed."""
-    seed, sparsity = np.meshgrid(np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij")
-    return Members(seed.ravel(), sparsity.ravel())
-
-
-def total_steps(spec: SweepSpec, env: Environment) -> tuple[int, int]:
-    """Environment steps of training, and the most that the evaluation can take."""
-    trained = _trained(spec)
-    training = len(trained.seed) * spec.iterations * spec.environments * spec.unroll
-    budgets = 1 + len(spec.attacks) * len(spec.budgets)
-    episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
-    return training, len(members(spec).seed) * episodes * env.horizon
-
-
-def _run(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Sweep:
-    training = train(spec, env, folder, watch)
-    done = finished(spec, training)
-    everyone, diverged = members(spec), np.asarray(done.diverged)
-    evaluated = evaluate(spec, env, done.agents, watch)
-    sampled, visits = visit(spec, env, done.agents, watch)
-    certified = certify(spec, done.agents, done.unmasked, visits)
-    results = outcome.results(spec, env, everyone, done.agents, evaluated, diverged)
+def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
+    with Meter(on_progress) as meter:
+        training = train(job, folder, meter)
+        population = finished(job, training)
+        evaluated = evaluate(job, population, meter)
+        sampled, visits = visit(job, population, meter)
+        meter.begin("certificates")
+        certified = certify(job, population, visits)
+    spec, results = job.spec, tables.results(job.spec, population, evaluated)
     regret = decompose(results)
-    tables = {
+    made = {
         "results": results,
-        "certificates": outcome.certificates(
-            spec, env, everyone, done.agents, certified, visits, sampled, diverged
-        ),
-        "curves": outcome.curves(spec, _trained(spec), training.history),
+        "certificates": certification.certificates(population, spec.budgets, certified, visits, sampled),
+        "curves": tables.curves(spec, job.trained, training.history),
         "regret": regret,
         "verdicts": sweet_spots(regret, alpha=spec.error),
-        "episodes": outcome.episodes(spec, everyone, evaluated),
-        "sampled": outcome.returns(everyone, sampled, "sampled", diverged),
+        "episodes": tables.episodes(spec, job.everyone, evaluated),
+        "sampled": tables.returns(population, sampled, "sampled"),
     }
     if folder is not None:
-        checkpoint.save(folder.population, int(training.iteration), done._asdict())
-        for name, table in tables.items():
+        saved = Saved(population.agents, jnp.asarray(population.diverged))
+        checkpoint.save(folder.population, int(training.iteration), saved)
+        for name, table in made.items():
             folder.write_table(name, table)
-    return Sweep(
-        spec=spec,
-        physics=env.physics,
-        agents=done.agents,
-        diverged=diverged,
-        folder=folder.path if folder else None,
-        **tables,
-    )
+    return Sweep(spec=spec, population=population, folder=folder.path if folder else None, **made)
 
 
 # --- training -------------------------------------------------------------------------------------------
-
-
-def _trained(spec: SweepSpec) -> Members:
-    """The members that are trained: where pruning comes after training, one dense one per seed."""
-    if schedule(spec.schedule).during_training:
-        return members(spec)
-    return Members(np.arange(spec.seeds), np.zeros(spec.seeds))
 
 
 def recipe(spec: SweepSpec) -> Recipe:
@@ -226,62 +184,51 @@ def recipe(spec: SweepSpec) -> Recipe:
     )
 
 
-def start(spec: SweepSpec, env: Environment) -> Training:
+def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
-    trained = _trained(spec)
-    hyper = Hyperparameters(
-        learning_rate=spec.learning_rate,
-        anneal=float(spec.anneal),
-        discount=spec.discount,
-        gae_lambda=spec.gae_lambda,
-        clip=spec.clip,
-        entropy_weight=spec.entropy_weight,
-        value_weight=spec.value_weight,
-        max_gradient_norm=spec.max_gradient_norm,
-    )
-    hyper = jax.tree.map(lambda leaf: jnp.full(len(trained.seed), leaf, jnp.float32), hyper)
+    count = job.trained.count
+    settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
+    hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf, jnp.float32), Hyperparameters(**settings))
 
     def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
-        return learners.init(env, recipe(spec), streams.key(seed, "training"), sparsity, hyper)
+        return learners.init(job.env, recipe(job.spec), streams.key(seed, "training"), sparsity, hyper)
 
     population = jax.jit(jax.vmap(one))(
-        jnp.asarray(trained.seed), jnp.asarray(trained.sparsity, jnp.float32), hyper
+        jnp.asarray(job.trained.seed), jnp.asarray(job.trained.sparsity, jnp.float32), hyper
     )
-    history = learners.no_progress((spec.iterations, len(trained.seed)))
+    _, progress = jax.eval_shape(partial(_iterate, job), population, jnp.zeros((), jnp.int32))
+    history = jax.tree.map(lambda leaf: jnp.zeros((job.spec.iterations, *leaf.shape), leaf.dtype), progress)
     return Training(population, history, jnp.zeros((), jnp.int32))
 
 
-def train(spec: SweepSpec, env: Environment, folder: RunFolder | None, watch: Watch) -> Training:
+def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
     """All iterations, from the newest checkpoint if there is one, in segments of one compiled program.
 
     Ctrl-C takes effect when the segment in flight is done, and saves it first.
     """
-    training = start(spec, env)
+    meter.begin("training")
+    training, before = start(job), 0
     if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
         training = checkpoint.load(folder.checkpoints, training)
-    length = max(1, spec.iterations // UPDATES_WHILE_TRAINING)
-    run = jax.jit(partial(segment, spec, env, length), donate_argnums=0)
-    clock, saved = _Clock(), time.monotonic()
-    with deferred_interrupt() as interrupt:
-        while int(training.iteration) < spec.iterations:
-            training = jax.block_until_ready(run(training))
-            if interrupt.pressed:
-                _save(folder, training)
-                raise KeyboardInterrupt
-            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                _save(folder, training)
-                saved = time.monotonic()
-            done = int(training.iteration)
-            per_iteration = len(_trained(spec).seed) * spec.environments * spec.unroll
-            diverged = int(training.learners.diverged.sum())
-            watch(
-                Update(
-                    f"training, {diverged} diverged" if diverged else "training",
-                    done * per_iteration,
-                    clock.speed(done * per_iteration),
-                    outcome.latest(_trained(spec), training.history, done),
-                )
+    length = max(1, job.spec.iterations // UPDATES_WHILE_TRAINING)
+    run = jax.jit(partial(segment, job, length), donate_argnums=0)
+    saved = time.monotonic()
+    while int(training.iteration) < job.spec.iterations:
+        training = jax.block_until_ready(run(training))
+        done, diverged = int(training.iteration), int(training.learners.diverged.sum())
+        try:
+            meter.add(
+                (done - before) * job.steps_per_iteration,
+                note=f"{diverged} diverged" if diverged else "",
+                rows=tables.latest(job.trained, training.history, done),
             )
+        except KeyboardInterrupt:
+            _save(folder, training)
+            raise
+        before = done
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            _save(folder, training)
+            saved = time.monotonic()
     _save(folder, training)
     return training
 
@@ -291,49 +238,48 @@ def _save(folder: RunFolder | None, training: Training) -> None:
         checkpoint.save(folder.checkpoints, int(training.iteration), training)
 
 
-def segment(spec: SweepSpec, env: Environment, length: int, training: Training) -> Training:
+def segment(job: Job, length: int, training: Training) -> Training:
     """`length` iterations, or as many as are left."""
 
     def step(now: Training) -> Training:
-        population, progress = _iterate(spec, env, now.learners, now.iteration)
+        population, progress = _iterate(job, now.learners, now.iteration)
         history = jax.tree.map(lambda rows, row: rows.at[now.iteration].set(row), now.history, progress)
         return Training(population, history, now.iteration + 1)
 
     def step_if_any_left(now: Training, _: None) -> tuple[Training, None]:
         # The counter has no member axis, so this stays a true branch under the vmap inside.
-        return jax.lax.cond(now.iteration < spec.iterations, step, lambda same: same, now), None
+        return jax.lax.cond(now.iteration < job.spec.iterations, step, lambda same: same, now), None
 
     return jax.lax.scan(step_if_any_left, training, length=length)[0]
 
 
-def _iterate(
-    spec: SweepSpec, env: Environment, population: Learner, iteration: Int[Array, ""]
-) -> tuple[Learner, Progress]:
+def _iterate(job: Job, population: Learner, iteration: Int[Array, ""]) -> tuple[Learner, Progress]:
     def one(member: Learner) -> tuple[Learner, Progress]:
-        return learners.iterate(env, recipe(spec), member, iteration, spec.iterations)
+        return learners.iterate(job.env, recipe(job.spec), member, iteration, job.spec.iterations)
 
     population, progress = jax.vmap(one)(population)
-    if spec.shared_filter:
-        twin = _trained(spec).dense_twin()
+    if job.spec.shared_filter:
+        twin = job.trained.dense_twin()
         shared = jax.tree.map(lambda leaf: leaf[twin], population.agent.normalizer)
         population = population.replace(agent=population.agent.replace(normalizer=shared))
     return population, progress
 
 
-def finished(spec: SweepSpec, training: Training) -> Finished:
-    """The population at the end of its training."""
+def finished(job: Job, training: Training) -> Population:
+    """The population at the end of its training, under the largest budget."""
+    spec, everyone, learned = job.spec, job.everyone, training.learners
 
     def prune(learner: Learner, sparsity: Float[Array, ""]) -> Agent:
         target = learner.replace(sparsity=sparsity)
-        return ppo.acting(learner.agent, learners.prune(recipe(spec), target, learner.agent, 1.0))
+        return learner.agent.replace(mask=learners.prune(recipe(spec), target, learner.agent, 1.0))
 
-    everyone, learned = members(spec), training.learners
-    if schedule(spec.schedule).during_training:
-        agents = jax.vmap(ppo.acting)(learned.agent, learned.mask)
-    else:
+    agents, diverged = learned.agent, learned.diverged
+    if not schedule(spec.schedule).during_training:
         learned = jax.tree.map(lambda leaf: leaf[everyone.seed], learned)
         agents = jax.jit(jax.vmap(prune))(learned, jnp.asarray(everyone.sparsity, jnp.float32))
-    return Finished(agents, learned.agent, learned.diverged)
+        diverged = learned.diverged
+    largest = max(spec.budgets, key=lambda budget: budget.largest)
+    return Population(everyone, job.env, agents, np.asarray(diverged), largest, spec)
 
 
 # --- evaluation -----------------------------------------------------------------------------------------
@@ -341,84 +287,57 @@ def finished(spec: SweepSpec, training: Training) -> Finished:
 
 def conditions(spec: SweepSpec) -> tuple[Condition, ...]:
     """No attack first, then every attack at every budget."""
-    budgets = jnp.asarray(spec.budgets, jnp.float32)
+    eps = jnp.asarray([budget.eps for budget in spec.budgets], jnp.float32)
     return (
         Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm)),
-        *(Condition(attacks.make(name), Ball(budgets, spec.norm)) for name in spec.attacks),
+        *(Condition(attacks.make(name), Ball(eps, spec.norm)) for name in spec.attacks),
     )
 
 
-def evaluate(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> Tally:
+def evaluate(job: Job, population: Population, meter: Meter) -> Tally:
     """Every deterministic member under every attack and budget: [member, budget, episode].
 
     The last `selection_episodes` episodes are those on which attacks and policies are chosen.
     """
-    episodes, trained = spec.episodes + spec.selection_episodes, total_steps(spec, env)[0]
-    return _play(spec, env, agents, conditions(spec), "evaluation", episodes, 0, trained, watch)[0]
+    meter.begin("evaluation")
+    episodes = job.spec.episodes + job.spec.selection_episodes
+    return _play(job, population, conditions(job.spec), episodes, 0, "evaluation", meter)[0]
 
 
-def visit(spec: SweepSpec, env: Environment, agents: Agent, watch: Watch) -> tuple[Tally, evaluation.Visits]:
+def visit(job: Job, population: Population, meter: Meter) -> tuple[Tally, Visits]:
     """Clean episodes of every stochastic member, [member, 1, episode], and the states visited in them."""
-    clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), spec.norm), "sampled")
-    episodes = spec.certify_episodes
-    before = sum(total_steps(spec, env)) - len(members(spec).seed) * episodes * env.horizon
-    return _play(spec, env, agents, (clean,), "visits", episodes, episodes, before, watch)
+    meter.begin("visits")
+    clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), job.spec.norm), "sampled")
+    episodes = job.spec.certify_episodes
+    return _play(job, population, (clean,), episodes, episodes, "visits", meter)
 
 
 def _play(
-    spec: SweepSpec,
-    env: Environment,
-    agents: Agent,
+    job: Job,
+    population: Population,
     under: tuple[Condition, ...],
-    domain: str,
     episodes: int,
     record: int,
-    before: int,
-    watch: Watch,
-) -> tuple[Tally, evaluation.Visits]:
-    """Every member until its last episode has ended; `before` are the steps that the sweep has taken so far.
-
-    The random streams come from the member's seed alone, so members of one seed meet the same starts.
-    """
-    seeds = jnp.asarray(members(spec).seed)
-
-    def begin(agent: Agent, seed: Int[Array, ""]) -> Evaluation:
-        return evaluation.begin(env, Victim(agent, spec.space), under, streams.key(seed, domain), episodes)
-
-    def advance(agent: Agent, now: Evaluation) -> tuple[Evaluation, evaluation.Visits]:
-        return evaluation.advance(env, Victim(agent, spec.space), under, now, EVALUATION_STEPS, record)
-
-    now = jax.jit(jax.vmap(begin))(agents, seeds)
-    run = jax.jit(jax.vmap(advance), donate_argnums=1)
-    visits, clock = [], _Clock()
-    with deferred_interrupt() as interrupt:
-        while now.tally.alive.any():
-            now, seen = jax.block_until_ready(run(agents, now))
-            if interrupt.pressed:
-                raise KeyboardInterrupt
-            visits.append(jax.device_get(seen))
-            taken = len(visits) * EVALUATION_STEPS * now.tally.alive.size
-            done = min(before + taken, sum(total_steps(spec, env)))
-            watch(Update(domain, done, clock.speed(taken), outcome.clean_so_far(members(spec), now.tally)))
-    return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
+    domain: str,
+    meter: Meter,
+) -> tuple[Tally, Visits]:
+    """The random streams come from the member's seed alone, so members of one seed meet the same starts."""
+    keys = jax.vmap(partial(streams.key, domain=domain))(jnp.asarray(job.everyone.seed))
+    everywhere = tuple(evaluation.for_all(condition, job.everyone.count) for condition in under)
+    return evaluation.play(
+        job.env,
+        Victim(population.agents, job.spec.space),
+        everywhere,
+        keys,
+        episodes,
+        record,
+        lambda tally, steps: meter.add(steps, rows=tables.clean_so_far(job.everyone, tally)),
+    )
 
 
 # --- certification --------------------------------------------------------------------------------------
 
 
-def certify(spec: SweepSpec, agents: Agent, unmasked: Agent, visits: evaluation.Visits) -> list[Certified]:
+def certify(job: Job, population: Population, visits: Visits) -> list[Certified]:
     """Bounds on every member at the clean states it visited, by budget, pruned and with the mask off."""
-    dense = jnp.asarray(members(spec).dense_twin())
-
-    def one(arguments: tuple[Agent, Agent, Agent, evaluation.Visits, Array], eps: Array) -> Certified:
-        agent, whole, twin, seen, key = arguments
-        return certification.certify(
-            agent, whole, twin, seen, key, Ball(eps, spec.norm), spec.space, spec.discount
-        )
-
-    keys = jax.vmap(partial(streams.key, domain="certification"))(jnp.asarray(members(spec).seed))
-    twins = jax.tree.map(lambda leaf: leaf[dense], agents)
-    # One member at a time: the boxes of all states of all members would not fit a small memory.
-    run = jax.jit(lambda arguments, eps: jax.lax.map(partial(one, eps=eps), arguments))
-    everything = (agents, unmasked, twins, visits, keys)
-    return [jax.device_get(run(everything, jnp.float32(eps))) for eps in spec.budgets]
+    return [certification.certify(population.under(budget), visits) for budget in job.spec.budgets]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 TESTS = {
     "jaxprune/evaluation.py": ["tests/test_evaluation.py"],
-    "jaxprune/certification.py": ["tests/test_certification.py", "tests/test_by_hand.py"],
-    "jaxprune/outcome.py": ["tests/test_by_hand.py", "tests/test_sweep.py"],
+    "jaxprune/certification/visited.py": ["tests/certification/test_visited.py", "tests/test_by_hand.py"],
+    "jaxprune/tables.py": ["tests/test_by_hand.py", "tests/test_sweep.py"],
     "jaxprune/sweep.py": ["tests/test_options.py", "tests/test_by_hand.py", "tests/test_sweep.py"],
-    "jaxprune/battery": ["tests/battery"],
+    "jaxprune/attack_search": ["tests/attack_search"],
 }
 """By module or package, the cheapest tests first."""
 

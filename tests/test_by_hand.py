@@ -14,9 +14,11 @@ import polars as pl
 import pytest
 
 import jaxprune as jp
-from jaxprune import attacks, certification, evaluation, streams
-from jaxprune.attacks import Ball, Mad, Victim
-from jaxprune.certify.policy import GLOBAL_BOUNDS, LOCAL_BOUNDS, distances
+from jaxprune import attacks, evaluation, streams
+from jaxprune.attacks import Mad, Victim
+from jaxprune.budget import Ball
+from jaxprune.certification import visited
+from jaxprune.certification.policy import GLOBAL_BOUNDS, LOCAL_BOUNDS, distances
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
@@ -246,7 +248,7 @@ def test_the_regret(sweep: jp.Sweep, attack: str) -> None:
 
 
 @cache
-def visited(sweep: jp.Sweep) -> tuple[evaluation.Evaluation, evaluation.Visits]:
+def seen_in(sweep: jp.Sweep) -> tuple[evaluation.Evaluation, evaluation.Visits]:
     return _played(agent_of(sweep), jnp.float32(0.0), "none", "sampled", "visits", 2)
 
 
@@ -257,7 +259,7 @@ def _hashable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_sampled_episodes(sweep: jp.Sweep) -> None:
-    total = np.float64(visited(sweep)[0].tally.total[0])
+    total = np.float64(seen_in(sweep)[0].tally.total[0])
     row = one(sweep.sampled, member=MEMBER)
     assert row.pop("policy") == "sampled"
     assert row == pytest.approx(
@@ -285,7 +287,7 @@ def bounded(agent, std, observation, eps):
 
 @pytest.mark.parametrize("eps", SPEC.eps)
 def test_the_certificates(sweep: jp.Sweep, eps: float) -> None:
-    agent, twin, (_, visits) = agent_of(sweep), agent_of(sweep, TWIN), visited(sweep)
+    agent, twin, (_, visits) = agent_of(sweep), agent_of(sweep, TWIN), seen_in(sweep)
     learner, _ = alone()
     ones, radius = jnp.ones(1), jnp.float32(eps)
     spreads = {"delta": jnp.exp(agent.log_std), "delta_action": ones, "delta_dense": jnp.exp(twin.log_std)}
@@ -324,7 +326,7 @@ def found(agent: Agent, visits: evaluation.Visits, eps: float) -> float:
     """The mean over the states of the largest distance of five searches at each."""
     keys = jax.random.split(streams.key(SEED, "certification"), visits.alive.shape)
     search = partial(
-        certification.largest_distance, Victim(agent, "raw"), ball=Ball(eps, "l2"), search=Mad(), starts=5
+        visited.largest_distance, Victim(agent, "raw"), ball=Ball(eps, "l2"), search=Mad(), starts=5
     )
     values = jax.jit(jax.vmap(jax.vmap(search)))(visits.observation, keys)
     return float(values[:HORIZON].mean())

@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxprune import certification, outcome
-from jaxprune.attacks import Ball
+from jaxprune import tables
+from jaxprune.budget import Ball
+from jaxprune.certification import visited
 from jaxprune.envs import probes, tabular
 from jaxprune.evaluation import Tally, Visits
-from jaxprune.outcome import Members
 from jaxprune.policy import Agent, normalizer
 from jaxprune.spec import SweepSpec
+from jaxprune.tables import Members
 
 DISCOUNT, EPISODES = 0.9, 4000
 
@@ -62,13 +63,13 @@ def certified(env, agent, eps, visits, tally):
     """The table of one agent, certified on these episodes; it holds no violation."""
     spec = SweepSpec(env=env.task, eps=(eps,), discount=DISCOUNT, sparsities=(0.0,), seeds=1)
     first = jax.tree.map(lambda leaf: leaf[:, :200], visits)  # enough to see and to bound
-    bounds = jax.jit(certification.certify, static_argnums=(6, 7))(
+    bounds = jax.jit(visited.certify, static_argnums=(6, 7))(
         agent, agent, agent, first, jax.random.key(1), Ball(jnp.float32(eps)), "normalised", DISCOUNT
     )
     of_members = jax.tree.map(lambda leaf: leaf[None], (agent, bounds, first, tally))
     agents, bounds, first, tally = of_members
     everyone = Members(np.array([0]), np.array([0.0]))
-    table = outcome.certificates(spec, env, everyone, agents, [bounds], first, tally, np.zeros(1, bool))
+    table = tables.certificates(spec, env, everyone, agents, [bounds], first, tally, np.zeros(1, bool))
     assert table["violated"].sum() == 0 and table["violated"].drop_nulls().len() >= 10
     assert set(table["policy"]) == {"sampled"}
     return table

@@ -10,8 +10,9 @@ import pytest
 from flax import struct
 
 from jaxprune import attacks, evaluation
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
 from jaxprune.attacks.api import Memoryless
+from jaxprune.budget import Ball
 from jaxprune.envs import make
 from jaxprune.envs.probes import HORIZON, WEIGHTS, linear_return
 from jaxprune.evaluation import Condition

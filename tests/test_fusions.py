@@ -84,7 +84,7 @@ def test_the_commands_are_protected_even_where_jax_was_imported_first():
 
 
 def test_importing_the_library_warns_once_and_touches_no_device():
-    begin = AS_AFFECTED + "import jax, jaxprune, jaxprune.spec, jaxprune.battery"
+    begin = AS_AFFECTED + "import jax, jaxprune, jaxprune.spec, jaxprune.attack_search"
     printed, complaints = python(begin + NO_DEVICE, XLA_FLAGS=None)
     assert printed == "None False"
     assert complaints.count("UnsafeFusionsWarning") == 1

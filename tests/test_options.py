@@ -14,7 +14,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import jaxprune as jp
-from jaxprune import outcome
+from jaxprune import tables
 from jaxprune.envs.probes import HORIZON
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import masks
@@ -485,7 +485,7 @@ def evaluated(spec: jp.SweepSpec) -> tuple[pl.DataFrame, np.ndarray]:
     env, agents = sweeps.environment(spec), lines.population(*WIDER)
     tally = sweeps.evaluate(spec, env, agents, lambda update: None)
     nobody = np.zeros(len(WIDER), bool)
-    return outcome.results(spec, env, sweeps.members(spec), agents, tally, nobody), tally.total
+    return tables.results(spec, env, sweeps.members(spec), agents, tally, nobody), tally.total
 
 
 @option("attacks", "eps", "norm", "space")
@@ -560,7 +560,7 @@ def error_of_the_verdicts(spec: jp.SweepSpec) -> float:
             patch.setattr(sweeps, name, lambda *_: nothing)
         patch.setattr(sweeps, "visit", lambda *_: (None, None))
         for name in ("results", "certificates", "curves", "episodes", "returns"):
-            patch.setattr(outcome, name, lambda *_: None)
+            patch.setattr(tables, name, lambda *_: None)
         patch.setattr(sweeps, "sweet_spots", lambda regret, alpha: alpha)
         return sweeps.sweep(spec).verdicts
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax.extend import core
 
-from jaxprune import certification, precision
-from jaxprune.attacks import Ball, Mad, Victim
+from jaxprune import precision
+from jaxprune.attacks import Mad, Victim
+from jaxprune.budget import Ball
+from jaxprune.certification import visited
 from jaxprune.envs import make
 from jaxprune.policy import agent as agents
 from jaxprune.policy import networks
@@ -66,7 +68,7 @@ def test_every_attack_that_reads_a_network_and_the_search_for_the_largest_distan
         shown = lambda point, a=attack, m=memory: a.perturb(KEY, victim, point, BALL, m)[0]  # noqa: E731
         products = precisions(jax.make_jaxpr(shown)(POINT).jaxpr)
         assert not products or at_full_precision(shown, POINT), attack.name
-    found = lambda point: certification.largest_distance(victim, point, KEY, BALL, Mad(), 2)  # noqa: E731
+    found = lambda point: visited.largest_distance(victim, point, KEY, BALL, Mad(), 2)  # noqa: E731
     assert at_full_precision(found, POINT)
 
 
@@ -111,7 +113,7 @@ def test_an_iteration_of_training_and_the_critic_of_robust_sarsa():
 def test_the_bounds():
     agent, observation = agents.init(KEY, OBS, 3, hidden=(8,)), jnp.ones((4, 1, OBS))
     for norm in ("linf", "l2"):
-        bounds = lambda seen, n=norm: certification.distances(  # noqa: E731
+        bounds = lambda seen, n=norm: visited.distances(  # noqa: E731
             agent, jnp.ones(3), seen, jnp.float32(0.1), norm=n, space="raw"
         )
         assert at_full_precision(bounds, observation)

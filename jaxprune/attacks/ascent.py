@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball
+from jaxprune.budget import Ball
 
 Gain = Callable[[Float[Array, " obs"]], Float[Array, ""]]
 """What an attack wants to be large, as a function of the point shown to the victim."""

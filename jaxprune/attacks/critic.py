@@ -3,8 +3,9 @@
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim
 from jaxprune.attacks.ascent import ascend
+from jaxprune.budget import Ball
 
 
 @struct.dataclass

@@ -4,8 +4,9 @@ import jax
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim
 from jaxprune.attacks.mad import action_difference
+from jaxprune.budget import Ball
 
 
 @struct.dataclass

@@ -3,7 +3,8 @@
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim
+from jaxprune.budget import Ball
 
 
 @struct.dataclass

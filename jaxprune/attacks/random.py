@@ -4,7 +4,8 @@ import jax
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim
+from jaxprune.budget import Ball
 
 
 @struct.dataclass

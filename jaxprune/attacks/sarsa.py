@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim
 from jaxprune.attacks.ascent import Gain, ascend
 from jaxprune.attacks.mad import action_difference
+from jaxprune.budget import Ball
 from jaxprune.policy import Categorical, Params, networks
 from jaxprune.precision import PRECISION
 

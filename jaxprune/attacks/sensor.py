@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxprune.attacks.api import Ball, Victim
+from jaxprune.attacks.api import Victim
+from jaxprune.budget import Ball
 
 
 class Failure(NamedTuple):

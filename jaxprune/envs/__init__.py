@@ -23,6 +23,7 @@ __all__ = [
     "check_charge",
     "make",
     "physics_names",
+    "published_eps",
     "step_or_reset",
     "tasks",
 ]
@@ -71,6 +72,11 @@ def physics_names(task: str) -> tuple[str, ...]:
     if task in _PROBES:
         return ("none",)
     raise unknown_name("task", task, tasks())
+
+
+def published_eps(task: str) -> float | None:
+    """The l_inf radius of the published tables, in the normalised space; None for a task in none of them."""
+    return locomotion.TASKS[task].published_eps if task in locomotion.TASKS else None
 
 
 def check_charge(task: str, charge: str) -> None:

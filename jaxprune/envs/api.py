@@ -19,11 +19,13 @@ class EnvState:
     physics: what the engine carries (positions, velocities, ...), any pytree of arrays.
     observation: [obs], what an unattacked policy is shown, in raw units.
     time: number of steps since the reset.
+    ended: the episode is over; a further step changes nothing and earns nothing.
     """
 
     physics: Any
     observation: Float[Array, " obs"]
     time: Int[Array, ""]
+    ended: Bool[Array, ""]
 
 
 @struct.dataclass
@@ -64,6 +66,7 @@ class Environment:
     terminates: whether an episode can end before its horizon, by the task's rule or by failing physics; then
         0 belongs to the range of rewards. (An action that is not finite ends any episode.)
     charge: which action the reward's effort is charged for: "clipped" (to the action space) or "raw".
+    published_eps: l_inf radius of the published tables, in the normalised space, if the task is in one.
     """
 
     task: str
@@ -76,6 +79,7 @@ class Environment:
     reward_range: tuple[float, float] | None = None
     terminates: bool = True
     charge: str = "clipped"
+    published_eps: float | None = None
 
 
 def step_or_reset(

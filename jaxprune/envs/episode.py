@@ -11,7 +11,9 @@ from jaxprune.envs.api import EnvState, Transition
 
 def begin(physics: Any, observation: Float[Array, " obs"]) -> EnvState:
     """The state of an episode that starts from `physics`."""
-    return EnvState(physics=physics, observation=observation, time=jnp.zeros((), jnp.int32))
+    return EnvState(
+        physics=physics, observation=observation, time=jnp.zeros((), jnp.int32), ended=jnp.zeros((), bool)
+    )
 
 
 def proceed(
@@ -27,24 +29,29 @@ def proceed(
 
     The step fails where the observation, the reward or anything in `watched` (action, positions, ...) is
     NaN or infinite: the episode then terminates with reward 0 and stays at the last finite state, so no NaN
-    reaches a learner. An episode that terminates on its last step is terminated, not truncated.
+    reaches a learner. An episode that terminates on its last step is terminated, not truncated. One that has
+    ended before stays where it is.
     """
-    failed = ~_all_finite((observation, reward, watched))
+    going = ~state.ended
+    failed = going & ~_all_finite((observation, reward, watched))
+    stays = failed | state.ended
     physics, observation = jax.tree.map(
-        lambda new, last: jnp.where(failed, last, new),
+        lambda new, last: jnp.where(stays, last, new),
         (physics, observation),
         (state.physics, state.observation),
     )
-    time = state.time + 1
-    terminated = terminated | failed
+    time = state.time + going
+    terminated = going & (terminated | failed)
+    truncated = going & (time >= horizon) & ~terminated
     transition = Transition(
         observation=observation,
-        reward=jnp.where(failed, 0.0, reward),
+        reward=jnp.where(stays, 0.0, reward),
         terminated=terminated,
-        truncated=(time >= horizon) & ~terminated,
+        truncated=truncated,
         failed=failed,
     )
-    return EnvState(physics=physics, observation=observation, time=time), transition
+    ended = state.ended | terminated | truncated
+    return EnvState(physics=physics, observation=observation, time=time, ended=ended), transition
 
 
 def _all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:

@@ -73,6 +73,7 @@ hopper = Task(
     effort=1e-3,
     mjx_iterations=8,
     mjx_ls_iterations=4,
+    published_eps=0.075,
 )
 
 walker2d = Task(
@@ -87,6 +88,7 @@ walker2d = Task(
     effort=1e-3,
     mjx_iterations=8,
     mjx_ls_iterations=4,
+    published_eps=0.05,
 )
 
 halfcheetah = Task(
@@ -101,6 +103,7 @@ halfcheetah = Task(
     effort=0.1,
     mjx_iterations=8,
     mjx_ls_iterations=4,
+    published_eps=0.15,
 )
 
 
@@ -133,6 +136,7 @@ ant = Task(
     terminate=_ant_fell,
     effort=0.5,
     readings=("xpos",),
+    published_eps=0.15,
 )
 
 
@@ -185,6 +189,7 @@ humanoid = Task(
     terminate=_humanoid_fell,
     effort=0.1,
     readings=("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "subtree_com"),
+    published_eps=0.075,
 )
 
 

@@ -1,9 +1,10 @@
 """Physics "native": MuJoCo's C engine on all processors, called from inside a compiled JAX program.
 
-One call advances the whole batch, whatever its leading axes (member, environment, ...): JAX hands over
-float32 arrays, `mujoco.batch` steps them in float64 on its threads, and float32 comes back. The engine is
-pure: each call loads every simulation anew and starts MuJoCo's constraint solver cold, so the outcome depends
-on state and control alone. Bit for bit it is the loop of `mj_step` over the same states.
+One call advances the whole batch, whatever its leading axes (member, environment, ...), but for episodes that
+have ended: JAX hands over float32 arrays, `mujoco.batch` steps them in float64 on its threads, and float32
+comes back. The engine is pure: each call loads every simulation anew and starts MuJoCo's constraint solver
+cold, so the outcome depends on state and control alone. Bit for bit it is the loop of `mj_step` over the
+same states.
 """
 
 import math
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 from mujoco.batch import Batch
 
 from jaxprune.envs import model
@@ -24,6 +25,9 @@ from jaxprune.envs.task import Engine, Motion, Task
 
 # The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
 CONTACT_FORCES = "cfrc_ext"
+
+PARTS = 4
+"""In how many steps a batch shrinks as its episodes end."""
 
 
 def engine(task: Task) -> Engine:
@@ -36,31 +40,38 @@ def engine(task: Task) -> Engine:
         name: jax.ShapeDtypeStruct(getattr(blank, name).shape, jnp.float32)
         for name in ("qpos", "qvel", *task.readings)
     }
-    simulations_of = lru_cache(maxsize=8)(partial(_Simulations, body, tuple(shapes)))
+    simulations_of = lru_cache(maxsize=4 * PARTS)(partial(_Simulations, body, tuple(shapes)))
     lock = Lock()  # XLA may call back from two threads at once
 
-    def simulate(steps: int, *arrays: Float[Array, "*batch _"]) -> dict[str, np.ndarray]:
+    def simulate(
+        steps: int, going: Bool[Array, "*batch"], *arrays: Float[Array, "*batch _"]
+    ) -> dict[str, np.ndarray]:
         # first to NumPy: a JAX operation inside a callback can wait for itself
-        qpos, qvel, control = (np.asarray(array) for array in arrays)
-        axes = qpos.shape[:-1]
+        axes = going.shape
+        chosen = _chosen(np.asarray(going).ravel())
+        start = [np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays]
         with lock, _silent_mujoco(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
-            fields = simulations_of(math.prod(axes)).run(qpos, qvel, control, steps)
-            return {
-                name: field.astype(np.float32).reshape(*axes, *field.shape[1:])
-                for name, field in fields.items()
-            }
+            fields = simulations_of(len(start[0])).run(*start, steps)
+            everyone = {}
+            for name, field in fields.items():
+                values = np.zeros((math.prod(axes), *field.shape[1:]), np.float32)
+                values[chosen] = field
+                everyone[name] = values.reshape(*axes, *field.shape[1:])
+            return everyone
 
-    def call(steps: int, *arrays: Float[Array, " _"]) -> Motion:
-        fields = jax.pure_callback(partial(simulate, steps), shapes, *arrays, vmap_method="broadcast_all")
+    def call(steps: int, going: Bool[Array, ""], *arrays: Float[Array, " _"]) -> Motion:
+        fields = jax.pure_callback(
+            partial(simulate, steps), shapes, going, *arrays, vmap_method="broadcast_all"
+        )
         return Motion(fields.pop("qpos"), fields.pop("qvel"), readings=fields)
 
     def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> Motion:
         if not task.readings:  # nothing to compute, so a reset costs no call
             return Motion(qpos, qvel, readings={})
-        return call(0, qpos, qvel, jnp.zeros(body.nu))
+        return call(0, jnp.ones((), bool), qpos, qvel, jnp.zeros(body.nu))
 
-    def advance(motion: Motion, control: Float[Array, " act"]) -> Motion:
-        return call(task.frame_skip, motion.qpos, motion.qvel, control)
+    def advance(motion: Motion, control: Float[Array, " act"], going: Bool[Array, ""]) -> Motion:
+        return call(task.frame_skip, going, motion.qpos, motion.qvel, control)
 
     return Engine(
         rest=jnp.asarray(body.qpos0, jnp.float32),
@@ -69,6 +80,18 @@ def engine(task: Task) -> Engine:
         start=start,
         advance=advance,
     )
+
+
+def _chosen(going: Bool[np.ndarray, " simulation"]) -> slice | Int[np.ndarray, " chosen"]:
+    """The simulations to run: those that are going on, and as many others as make the next of `PARTS` sizes.
+
+    Few sizes, since a batch of simulations is kept for each.
+    """
+    size = -(-going.size // PARTS)
+    wanted = min(going.size, max(1, -(-int(going.sum()) // size)) * size)
+    if wanted == going.size:
+        return slice(None)
+    return np.sort(np.argsort(~going, kind="stable")[:wanted])
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Task:
     reward: (Motion before, Motion after) -> [], what the step earns before its effort is charged.
     effort: a step costs `effort * sum_i action_i^2`; 0 where the task charges nothing.
     readings: the fields of `mjData` that these functions read.
+    published_eps: l_inf radius of the published tables, in the normalised space.
     mjx_iterations, mjx_ls_iterations: limits that MJX's constraint solver and its line search get, as low as
         the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. The
         solver stops by itself, but in a batch its every iteration pays for the whole line search.
@@ -56,6 +57,7 @@ class Task:
     terminate: Callable[[Motion], Bool[Array, ""]]
     effort: float = 0.0
     readings: tuple[str, ...] = ()
+    published_eps: float | None = None
     mjx_iterations: int | None = None
     mjx_ls_iterations: int | None = None
 
@@ -65,14 +67,15 @@ class Engine:
     """What moves a task's body.
 
     rest: [nq] positions at rest. speeds, controls: the numbers nv and act of velocities and of actuators.
-    start: (qpos, qvel) -> Motion. advance: (Motion, control) -> Motion, `frame_skip` physics steps later.
+    start: (qpos, qvel) -> Motion. advance: (Motion, control, going) -> Motion, `frame_skip` physics steps
+        later; where `going` is false nobody looks at the result, so nothing need be computed.
     """
 
     rest: Float[Array, " nq"]
     speeds: int
     controls: int
     start: Callable[[Float[Array, " nq"], Float[Array, " nv"]], Motion]
-    advance: Callable[[Motion, Float[Array, " act"]], Motion]
+    advance: Callable[[Motion, Float[Array, " act"], Bool[Array, ""]], Motion]
 
 
 def embody(name: str, task: Task, physics: str, engine: Engine, horizon: int, charge: str) -> Environment:
@@ -90,7 +93,7 @@ def embody(name: str, task: Task, physics: str, engine: Engine, horizon: int, ch
 
     def step(state: EnvState, action: Float[Array, " act"]) -> tuple[EnvState, Transition]:
         control = jnp.clip(action, -task.action_limit, task.action_limit)
-        after = engine.advance(state.physics, control)
+        after = engine.advance(state.physics, control, ~state.ended)
         charged = control if charge == "clipped" else action
         return proceed(
             state,
@@ -111,4 +114,5 @@ def embody(name: str, task: Task, physics: str, engine: Engine, horizon: int, ch
         reset=reset,
         step=step,
         charge=charge,
+        published_eps=task.published_eps,
     )

@@ -2,7 +2,7 @@
 
 from jaxprune.policy.agent import Agent
 from jaxprune.policy.distributions import Categorical, Distribution, Gaussian
-from jaxprune.policy.networks import ACTIVATIONS, Layers, Params, layers
+from jaxprune.policy.networks import ACTIVATIONS, Kernels, Layers, Params, kernels, layers, masked
 from jaxprune.policy.normalizer import Normalizer
 
 __all__ = [
@@ -11,8 +11,11 @@ __all__ = [
     "Categorical",
     "Distribution",
     "Gaussian",
+    "Kernels",
     "Layers",
     "Normalizer",
     "Params",
+    "kernels",
     "layers",
+    "masked",
 ]

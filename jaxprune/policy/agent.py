@@ -7,24 +7,42 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.policy import networks, normalizer
 from jaxprune.policy.distributions import Categorical, Distribution, Gaussian
-from jaxprune.policy.networks import Params
+from jaxprune.policy.networks import Kernels, Params
 from jaxprune.policy.normalizer import Normalizer
 
 
 @struct.dataclass
 class Agent:
-    """A policy with its value network and its (frozen) observation filter.
+    """A policy with its mask, its value network and its (frozen) observation filter.
 
-    policy: network from normalised observation to action mean (Gaussian) or logits (categorical).
+    policy: network from normalised observation to action mean (Gaussian) or logits (categorical), as learned.
     log_std: [act], or None for a categorical policy.
     value: network from normalised observation to one number.
+    mask: 0 for every weight of the policy that is pruned, 1 for the others; None where none is. Whatever an
+        agent does, it does with its mask on.
     """
 
     policy: Params
     log_std: Float[Array, "*members act"] | None
     value: Params
     normalizer: Normalizer
+    mask: Kernels | None = None
     activation: str = struct.field(pytree_node=False, default="tanh")
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the policy is categorical."""
+        return self.log_std is None
+
+    def pruned(self) -> "Agent":
+        """The same agent with its mask multiplied into the weights and put away, for use in loops."""
+        if self.mask is None:
+            return self
+        return self.replace(policy=networks.masked(self.policy, self.mask), mask=None)
+
+    def unmasked(self) -> "Agent":
+        """The agent with its mask taken off: what its weights do without pruning."""
+        return self.replace(mask=None)
 
     def normalise(self, observation: Float[Array, " obs"]) -> Float[Array, " obs"]:
         """Raw observation to the normalised one the networks read."""
@@ -32,12 +50,12 @@ class Agent:
 
     def output(self, x: Float[Array, " obs"]) -> Float[Array, " act"]:
         """Action mean or logits at a normalised observation."""
-        return networks.apply(self.policy, x, self.activation)
+        return networks.apply(self.pruned().policy, x, self.activation)
 
     def distribution(self, x: Float[Array, " obs"]) -> Distribution:
         """Action distribution at a normalised observation."""
         output = self.output(x)
-        return Categorical(output) if self.log_std is None else Gaussian(output, self.log_std)
+        return Categorical(output) if self.discrete else Gaussian(output, self.log_std)
 
     def state_value(self, x: Float[Array, " obs"]) -> Float[Array, ""]:
         """The value network's estimate at a normalised observation."""
@@ -74,7 +92,7 @@ def in_filter(agent: Agent, other: Normalizer) -> Agent:
     The two agree up to rounding where neither filter clips; beyond, each keeps its own clip. An agent put
     in its own filter does not change by a bit.
     """
-    own = normalizer.std(agent.normalizer)
+    agent, own = agent.pruned(), normalizer.std(agent.normalizer)
     scale, shift = normalizer.std(other) / own, (other.mean - agent.normalizer.mean) / own
 
     def read_through(params: Params) -> Params:

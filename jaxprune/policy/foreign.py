@@ -121,7 +121,7 @@ def _agent(
     if filter_.mean.shape != (features,):
         raise SpecError(f"a policy of {features} features but a filter of shape {filter_.mean.shape}")
     spread = None if log_std is None else _finite("log-std", log_std)
-    return Agent(policy, spread, value, filter_, activation)
+    return Agent(policy, spread, value, filter_, activation=activation)
 
 
 def _outputs(network: Params) -> int:

@@ -14,6 +14,9 @@ from jaxprune.precision import PRECISION
 Params = dict[str, Any]
 """`{"layer_0": {"kernel": [in, out], "bias": [out]}, "layer_1": ...}`, the last layer being the output."""
 
+Kernels = dict[str, Float[Array, "*members _in _out"]]
+"""One array per layer, of the shape of its kernel: weights, scores or masks."""
+
 Layers = tuple[tuple[Float[Array, "out in"], Float[Array, " out"]], ...]
 """The same network as the verification literature writes it: `W_l [out, in]` and `b_l [out]`."""
 
@@ -81,6 +84,16 @@ def apply(params: Params, x: Float[Array, " obs"], activation: str) -> Float[Arr
     """The network's output for one input; the widths are read off the parameters."""
     features = tuple(params[f"layer_{i}"]["bias"].shape[-1] for i in range(len(params)))
     return MLP(features, activation).apply({"params": params}, x)
+
+
+def kernels(params: Params) -> Kernels:
+    """The prunable weights of a network."""
+    return {name: layer["kernel"] for name, layer in params.items()}
+
+
+def masked(params: Params, mask: Kernels) -> Params:
+    """The pruned network, `W * M`; biases are left alone."""
+    return {name: layer | {"kernel": layer["kernel"] * mask[name]} for name, layer in params.items()}
 
 
 def layers(params: Params) -> Layers:

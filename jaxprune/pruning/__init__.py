@@ -1,7 +1,7 @@
 """Pruning: scores say which weights go, schedules when, masks hold the result."""
 
-from jaxprune.pruning.masks import SCOPES, Kernels
+from jaxprune.pruning.masks import SCOPES
 from jaxprune.pruning.schedules import SCHEDULES, Schedule, schedule
 from jaxprune.pruning.scores import SCORES, score
 
-__all__ = ["SCHEDULES", "SCOPES", "SCORES", "Kernels", "Schedule", "schedule", "score"]
+__all__ = ["SCHEDULES", "SCOPES", "SCORES", "Schedule", "schedule", "score"]

@@ -9,27 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxprune.policy import Params
-
-Kernels = dict[str, Float[Array, "_in _out"]]
-"""One array per layer, of the shape of its kernel: weights, scores or masks."""
+from jaxprune.policy import Agent, Kernels, Params, kernels
 
 SCOPES = ("layer", "global")
-
-
-def kernels(params: Params) -> Kernels:
-    """The prunable weights of a network."""
-    return {name: layer["kernel"] for name, layer in params.items()}
 
 
 def dense(params: Params) -> Kernels:
     """The mask that removes nothing."""
     return jax.tree.map(jnp.ones_like, kernels(params))
-
-
-def apply(params: Params, mask: Kernels) -> Params:
-    """The pruned network, `W * M`; biases are left alone."""
-    return {name: layer | {"kernel": layer["kernel"] * mask[name]} for name, layer in params.items()}
 
 
 def lowest_removed(scores: Kernels, sparsity: Float[Array, ""] | float, scope: str = "layer") -> Kernels:
@@ -63,6 +50,6 @@ def sparsity(mask: Kernels) -> Float[Array, ""]:
     return zeros(mask) / sum(m.size for m in mask.values())
 
 
-def achieved(params: Params) -> Float[Array, ""]:
-    """The sparsity a network has: the share of its prunable weights that is exactly zero."""
-    return sparsity(kernels(params))
+def achieved(agent: Agent) -> Float[Array, ""]:
+    """The sparsity an agent has: the share of its policy's prunable weights that is exactly zero."""
+    return sparsity(kernels(agent.pruned().policy))

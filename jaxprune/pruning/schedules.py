@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxprune.errors import unknown_name
-from jaxprune.pruning.masks import Kernels, lowest_removed, zeros
+from jaxprune.policy import Kernels
+from jaxprune.pruning.masks import lowest_removed, zeros
 
 Scalar = Float[Array, ""] | float
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxprune.errors import unknown_name
-from jaxprune.pruning.masks import Kernels
+from jaxprune.policy import Kernels
 
 SCORES = ("magnitude", "random")
 

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxprune.progress import Update
 from jaxprune.report.numbers import number
 
 WIDTH = 100  # columns that every table of this room fits into
@@ -59,7 +60,7 @@ class LiveProgress:
     text per update.
 
         with LiveProgress(console, total_steps) as live:
-            live.update("train", steps_done, steps_per_second, [(0.0, 812.5, 40), (0.5, 798.1, 41)])
+            live.show(Update("train", steps_done, steps_per_second, rows=((0.0, 812.5, 40),)))
     """
 
     def __init__(self, console: Console, total_steps: int) -> None:
@@ -90,10 +91,10 @@ class LiveProgress:
         if self._live is not None:
             self._live.stop()
 
-    def update(
-        self, phase: str, steps_done: int, steps_per_second: float, rows: Sequence[SparsityReturn] = ()
-    ) -> None:
-        """Show that `steps_done` of all environment steps are done, in `phase`, with the returns so far."""
+    def show(self, update: Update) -> None:
+        """Show where the job stands."""
+        phase = f"{update.phase}, {update.note}" if update.note else update.phase
+        steps_done, steps_per_second, rows = update.steps_done, update.steps_per_second, update.rows
         speed = f"{number(steps_per_second)} steps/s" if steps_per_second > 0 else ""
         left = (
             f"{_duration((self._total_steps - steps_done) / steps_per_second)} left"

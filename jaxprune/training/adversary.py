@@ -11,15 +11,14 @@ import jax
 from flax import struct
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from jaxprune.attacks import Attack, Ball, Director, Learned, Victim
+from jaxprune.attacks import Rule, Victim
+from jaxprune.budget import Ball
 from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.policy import Params
-from jaxprune.pruning import schedule
-from jaxprune.training.learner import Recipe
 
 
-class Adversary(Attack, Protocol):
-    """An attack whose network is learned: its action, a vector, decides which point is shown."""
+class Adversary(Rule, Protocol):
+    """A rule whose network is learned: its action, a vector, decides which point is shown."""
 
     network: Params | None
 
@@ -35,19 +34,6 @@ class Adversary(Attack, Protocol):
         action: Float[Array, " out"],
     ) -> Float[Array, " obs"]:
         """The point of the ball that this action shows."""
-
-
-ADVERSARIES: dict[str, Adversary] = {
-    "optimal": Learned(None, name="optimal"),
-    "director": Director(None, steps=1),
-}
-"""The adversaries that PPO trains, not yet learned, by the name they carry in tables. The director's actor
-takes one step, as published: in training, each of its gradients is paid at every environment step."""
-
-RECIPE = Recipe(epochs=4, minibatches=8, filter=False, schedule=schedule("posthoc"))
-"""The published sizes, 2048 steps per iteration and 64 x 64 tanh units, but 4 epochs in place of 10: on
-HalfCheetah nearly as strong, and a quarter faster. It reads observations that the victim's own frozen filter
-has normalised, and is never pruned."""
 
 
 @struct.dataclass
@@ -70,7 +56,9 @@ def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversar
     """
 
     def look(state: EnvState, key: PRNGKeyArray) -> EnvState:
-        return EnvState(Exchange(state, key), victim.agent.normalise(state.observation), state.time)
+        return EnvState(
+            Exchange(state, key), victim.agent.normalise(state.observation), state.time, state.ended
+        )
 
     def reset(key: PRNGKeyArray) -> EnvState:
         state_key, key = jax.random.split(key)

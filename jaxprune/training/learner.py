@@ -7,9 +7,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxprune.envs.api import Environment
-from jaxprune.policy import Agent, Normalizer, normalizer
+from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
-from jaxprune.pruning import Kernels, Schedule, masks, scores
+from jaxprune.pruning import SCHEDULES, Schedule, masks, scores
 from jaxprune.training import ppo
 from jaxprune.training.ppo import Batch, Diagnostics, Hyperparameters
 from jaxprune.training.rollout import Trajectory, Workers, rollout, start
@@ -31,7 +31,7 @@ class Recipe:
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     activation: str = struct.field(pytree_node=False, default="tanh")
     filter: bool = struct.field(pytree_node=False, default=True)
-    schedule: Schedule = struct.field(pytree_node=False, default=None)
+    schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
     score: str = struct.field(pytree_node=False, default="magnitude")
     scope: str = struct.field(pytree_node=False, default="layer")
 
@@ -45,14 +45,13 @@ class Recipe:
 class Learner:
     """A member's whole state: with the iteration number, enough to go on exactly where it stopped.
 
-    agent: with unmasked weights; `ppo.acting(agent, mask)` is the policy that acts.
+    agent: with the mask it has now.
     sparsity: the target. returns: running statistics of the discounted return, which scale the reward.
     score_key: fixed for the run, so that random scores keep their order.
     diverged: training has left the finite numbers; everything else is as it last was finite, and stays so.
     """
 
     agent: Agent
-    mask: dict[str, Float[Array, "*members _in _out"]]
     sparsity: Float[Array, "*members"]
     hyper: Hyperparameters
     optimiser_state: optax.OptState
@@ -82,24 +81,6 @@ class Progress:
     update: Diagnostics
 
 
-def no_progress(shape: tuple[int, ...]) -> Progress:
-    """Room for the progress of as many iterations and members as `shape` says.
-
-    No buffer serves twice, since all are donated.
-    """
-    counts = [jnp.zeros(shape, jnp.int32) for _ in range(3)]
-    numbers = [jnp.zeros(shape) for _ in range(7)]
-    return Progress(
-        episodes=counts[0],
-        return_sum=numbers[0],
-        length_sum=counts[1],
-        failed=counts[2],
-        sparsity=numbers[1],
-        diverged=jnp.zeros(shape, bool),
-        update=Diagnostics(*numbers[2:]),
-    )
-
-
 def init(
     env: Environment,
     recipe: Recipe,
@@ -117,10 +98,10 @@ def init(
         hidden=recipe.hidden,
         activation=recipe.activation,
     )
-    first = scores.score(recipe.score, masks.kernels(agent.policy), score_key)
+    first = scores.score(recipe.score, kernels(agent.policy), score_key)
+    mask = recipe.schedule.mask(masks.dense(agent.policy), first, sparsity, 0.0, recipe.scope)
     return Learner(
-        agent=agent,
-        mask=recipe.schedule.mask(masks.dense(agent.policy), first, sparsity, 0.0, recipe.scope),
+        agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
         optimiser_state=ppo.optimiser(hyper, 0.0).init(ppo.trainable(agent)),
@@ -148,7 +129,7 @@ def iterate(
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
-    return after, _counted(progress, sound, frozen.mask)
+    return after, _counted(progress, sound, frozen.agent.mask)
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -175,12 +156,11 @@ def _iterate(
     The observation filter is frozen while acting and learning, and updated afterwards.
     """
     key, rollout_key, update_key = jax.random.split(learner.key, 3)
-    policy = ppo.acting(learner.agent, learner.mask)
+    policy = learner.agent.pruned()
     workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll)
     returns, discounted, reward = scale_reward(learner, trajectory)
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
-        learner.mask,
         learner.optimiser_state,
         _batch(policy, trajectory, reward, learner.hyper),
         learner.hyper,
@@ -194,8 +174,7 @@ def _iterate(
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
     mask = prune(recipe, learner, agent, (iteration + 1) / iterations)
     after = learner.replace(
-        agent=agent,
-        mask=mask,
+        agent=agent.replace(mask=mask),
         optimiser_state=optimiser_state,
         returns=returns,
         discounted=discounted,
@@ -207,8 +186,8 @@ def _iterate(
 
 def prune(recipe: Recipe, learner: Learner, agent: Agent, progress: Float[Array, ""] | float) -> Kernels:
     """The mask the schedule asks for once `progress` of the training is done."""
-    ranking = scores.score(recipe.score, masks.kernels(agent.policy), learner.score_key)
-    return recipe.schedule.mask(learner.mask, ranking, learner.sparsity, progress, recipe.scope)
+    ranking = scores.score(recipe.score, kernels(agent.policy), learner.score_key)
+    return recipe.schedule.mask(learner.agent.mask, ranking, learner.sparsity, progress, recipe.scope)
 
 
 def scale_reward(

@@ -9,29 +9,19 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.policy import Agent, Params
-from jaxprune.pruning import Kernels, masks
-
-Leaf = Float[Array, "*members"] | float
+from jaxprune.policy import Agent, Params, masked
+from jaxprune.training.settings import PPOSettings
 
 
 @struct.dataclass
-class Hyperparameters:
-    """Leaves of PPO. The defaults learn Hopper in under a million steps.
+class Hyperparameters(PPOSettings):
+    """The settings of PPO as leaves: inside a program a traced number each, in a population [member].
 
     value_rate: learning rate of the value network over that of the policy. Adam's step knows no scale of the
     loss, so this and not `value_weight` tells how fast the value network learns.
     """
 
-    learning_rate: Leaf = 3e-4
-    anneal: Leaf = 1.0
-    discount: Leaf = 0.99
-    gae_lambda: Leaf = 0.95
-    clip: Leaf = 0.2
-    entropy_weight: Leaf = 0.0
-    value_weight: Leaf = 0.5
-    value_rate: Leaf = 1.0
-    max_gradient_norm: Leaf = 0.5
+    value_rate: float = 1.0
 
 
 @struct.dataclass
@@ -91,24 +81,19 @@ def gae(
     return jax.lax.scan(backwards, jnp.zeros(()), (delta_t, carry_t), reverse=True)[1]
 
 
-def acting(agent: Agent, mask: Kernels) -> Agent:
-    """The pruned agent: what acts, is attacked and is certified."""
-    return agent.replace(policy=masks.apply(agent.policy, mask))
-
-
 def trainable(agent: Agent) -> Trainable:
     """The part of an agent the optimiser moves."""
     return Trainable(agent.policy, agent.log_std, agent.value)
 
 
 def loss(
-    moved: Trainable, agent: Agent, mask: Kernels, batch: Batch, hyper: Hyperparameters
+    moved: Trainable, agent: Agent, batch: Batch, hyper: Hyperparameters
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """Clipped surrogate + value_weight * 1/2 (V - target)^2 - entropy_weight * entropy, over one minibatch.
 
     Advantages are standardised within the minibatch.
     """
-    agent = acting(agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value), mask)
+    agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value).pruned()
     policy = jax.vmap(agent.distribution)(batch.x)
     log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, batch.action)
     log_ratio = log_prob - batch.log_prob
@@ -141,7 +126,6 @@ def optimiser(
 
 def update(
     agent: Agent,
-    mask: Kernels,
     optimiser_state: optax.OptState,
     batch: Batch,
     hyper: Hyperparameters,
@@ -158,11 +142,12 @@ def update(
     def one(carry: tuple[Trainable, optax.OptState], rows: Int[Array, " row"]) -> tuple:
         moved, state = carry
         part = jax.tree.map(lambda array: array[rows], batch)
-        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, mask, part, hyper)
+        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper)
         step, state = transform.update(gradient, state)
-        # Adam's momentum must not move a weight that is masked now.
+        if agent.mask is not None:
+            # Adam's momentum must not move a weight that is masked now.
+            step = step.replace(policy=masked(step.policy, agent.mask))
         step = step.replace(
-            policy=masks.apply(step.policy, mask),
             value=jax.tree.map(lambda change: hyper.value_rate * change, step.value),
         )
         return (optax.apply_updates(moved, step), state), diagnostics

@@ -16,7 +16,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxprune import streams
-from jaxprune.attacks import Ball, Victim, ascend
+from jaxprune.attacks import Victim, ascend
+from jaxprune.budget import Ball
 from jaxprune.envs import Environment
 from jaxprune.policy import Agent, Params, networks
 from jaxprune.training import ppo
@@ -41,19 +42,12 @@ def grid(eps: tuple[float, ...], weight: tuple[float, ...]) -> Smoothness:
     return Smoothness(eps=settings[:, 0], weight=settings[:, 1])
 
 
-GRIDS = {
-    "published": grid(eps=(0.02, 0.05, 0.1, 0.15, 0.2, 0.3), weight=(0.1, 0.3, 1.0, 3.0, 10.0)),
-    "small": grid(eps=(0.05, 0.3), weight=(0.1, 1.0)),
-    "quick": grid(eps=(0.1,), weight=(0.1, 1.0)),
-}
-"""Settings of the critics. published: the 6 x 5 that RS was searched over; small, quick: 4 and 2 of them."""
-
-
 @struct.dataclass
 class Study:
     """What shapes the program: how much is seen, and how long it is studied. All fields are static.
 
-    environments x unroll transitions, `passes` over them in `minibatches` parts each.
+    environments x unroll transitions, `passes` over them in `minibatches` parts each. The defaults are 16,384
+    transitions, as much as eight iterations of PPO see.
     """
 
     environments: int = struct.field(pytree_node=False, default=32)
@@ -63,10 +57,6 @@ class Study:
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     learning_rate: float = struct.field(pytree_node=False, default=1e-3)
     discount: float = struct.field(pytree_node=False, default=0.99)
-
-
-STUDY = Study()
-"""16,384 transitions, as much as eight iterations of PPO see."""
 
 
 @struct.dataclass

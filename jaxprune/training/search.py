@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxprune import checkpoint, streams
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import Environment
 from jaxprune.policy import Params
 from jaxprune.training import learner as learners
@@ -55,33 +56,6 @@ def grid(
     )
 
 
-GRIDS: dict[str, Hyperparameters] = {
-    "published": grid(
-        anneal=(1, 0),
-        clip=(0.2, 0.4),
-        entropy_weight=(0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
-        learning_rate=(3e-4, 1e-3, 3e-3),
-        value_learning_rate=(3e-5, 1e-4, 3e-4),
-    ),
-    "small": grid(
-        anneal=(1,),
-        clip=(0.2, 0.4),
-        entropy_weight=(0, 1e-3),
-        learning_rate=(3e-4, 1e-3, 3e-3),
-        value_learning_rate=(3e-4,),
-    ),
-    "quick": grid(
-        anneal=(1,),
-        clip=(0.2,),
-        entropy_weight=(0,),
-        learning_rate=(1e-3, 3e-3),
-        value_learning_rate=(3e-4,),
-    ),
-}
-"""Settings of an adversary's PPO. published: the 216 of SA-RL (arXiv 2101.08452); small: 12 of them;
-quick: 2, for a first look."""
-
-
 def train(
     env: Environment,
     victims: Victim,
@@ -101,8 +75,8 @@ def train(
         env: where the victims act.
         victims: leaves [victim].
         ball: the budget, the same for all.
-        adversary: what is learned, see `ADVERSARIES`.
-        settings: leaves [setting], see `GRIDS`.
+        adversary: what is learned, its network None.
+        settings: leaves [setting], see `grid`.
         recipe: sizes of the training.
         iterations: PPO iterations of `recipe.steps` environment steps each.
         seed: with the place of a setting it decides all its random streams, the same for every victim.

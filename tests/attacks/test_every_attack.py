@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from tests.attacks.victims import OBS, every_attack, first_step, random_victim, shown, stack
 
 NAMES = [attack.name for attack in every_attack(0)]

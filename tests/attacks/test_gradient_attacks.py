@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxprune.attacks import (
-    Ball,
     Critic,
     Director,
     Fgsm,
@@ -20,6 +19,7 @@ from jaxprune.attacks import (
     ascend,
 )
 from jaxprune.attacks.director import push
+from jaxprune.budget import Ball
 from tests.attacks.victims import (
     ACT,
     OBS,

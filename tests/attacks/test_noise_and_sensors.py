@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprune.attacks import Ball, Gaussian, Nothing, Sensor, Uniform, Victim
+from jaxprune.attacks import Gaussian, Nothing, Sensor, Uniform, Victim
+from jaxprune.budget import Ball
 from tests.attacks.victims import OBS, linear_victim, shown
 
 DRAWS = 20_000

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprune.attacks import ATTACKS, Attack, Ball, Director, Learned, Sarsa, SarsaMad, Victim, make
+from jaxprune.attacks import ATTACKS, Attack, Director, Learned, Sarsa, SarsaMad, Victim, make
+from jaxprune.budget import Ball
 from jaxprune.policy import Agent, Normalizer
 
 OBS, ACT = 5, 3

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 import jaxprune as jp
 from experiments.attack import Arguments, main
 from experiments.command import run_command
-from jaxprune.battery import spec as asked
+from jaxprune.attack_search import spec as asked
 from jaxprune.report import LiveProgress
 from jaxprune.training import search
 from tests.experiments.agent_files import write_agent

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import linprog
 
 from jaxprune import evaluation
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import make, tabular
 from jaxprune.envs.probes import WEIGHTS, linear_return
 from jaxprune.evaluation import Condition

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxprune import attacks, evaluation
-from jaxprune.attacks import Ball, Victim
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import make
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprune.attacks import Ball, Sarsa, SarsaMad, Victim
+from jaxprune.attacks import Sarsa, SarsaMad, Victim
+from jaxprune.budget import Ball
 from jaxprune.envs import make, tabular
 from jaxprune.envs.probes import WEIGHTS
 from jaxprune.policy import Agent, normalizer

@@ -1,0 +1,93 @@
+"""Where attackers and victims meet, and what is left of the victims' returns."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxprune import checkpoint, evaluation
+from jaxprune.attacks import Nothing, Rule, Victim
+from jaxprune.budget import Ball
+from jaxprune.envs import Environment
+from jaxprune.evaluation import Condition, Tally, for_all
+from jaxprune.policy import Agent
+from jaxprune.progress import Meter
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where attackers and victims meet.
+
+    at_once: pairs side by side. meter: counts the steps. folder: where what has been learned and measured is
+    kept, to go on from; None to keep nothing.
+    """
+
+    env: Environment
+    ball: Ball
+    at_once: int
+    meter: Meter
+    folder: Path | None
+
+    def place(self, *names: str) -> Path | None:
+        """Where something of this name is kept, if anything is."""
+        return None if self.folder is None else self.folder.joinpath(*names)
+
+    def measure_each(
+        self, name: str, victims: Victim, attackers: Rule, count: int, key: PRNGKeyArray, episodes: int
+    ) -> Tally:
+        """The `count` attackers of one attack on their victims: [member, attacker, episode]."""
+        of_pair = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), victims)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), attackers)
+        tally = self.measure(f"{name}-returns", of_pair, (flat,), key, episodes)  # [pair, 1, episode]
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, count, episodes), tally)
+
+    def measure(
+        self, name: str, victims: Victim, attackers: tuple[Rule, ...], key: PRNGKeyArray, episodes: int
+    ) -> Tally:
+        """Each of `attackers` (leaves [victim]) on each victim, side by side: [victim, attack, episode].
+
+        The start states and random streams are the same for all, so differences between them are paired.
+        """
+        count = count_of(victims.agent)
+        turns = []
+        for number, turn in enumerate(np.array_split(np.arange(count), self._turns(count, len(attackers)))):
+            part, rules = jax.tree.map(lambda leaf, turn=turn: leaf[turn], (victims, attackers))
+            conditions = tuple(for_all_but_rule(rule, self.ball, len(turn)) for rule in rules)
+            keys = jnp.broadcast_to(key, (len(turn),))
+            rest = (self.env, part, conditions, keys, episodes)
+            tally = checkpoint.kept(
+                self.place(name, f"turn-{number}"),
+                like=partial(_tally_of, *rest),
+                make=partial(self._played, *rest),
+            )
+            turns.append(jax.device_get(tally))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *turns)
+
+    def _played(self, *rest: object) -> Tally:
+        return evaluation.play(*rest, heard=lambda _, steps: self.meter.add(steps))[0]
+
+    def _turns(self, victims: int, attackers: int) -> int:
+        """In how many parts that fit side by side; at most one for every victim."""
+        return min(victims, math.ceil(victims * attackers / self.at_once))
+
+
+def for_all_but_rule(rule: Rule, ball: Ball, victims: int) -> Condition:
+    """The condition of one rule for each victim (leaves [victim]) in the ball that is the same for all."""
+    around = Ball(jnp.zeros(1) if isinstance(rule, Nothing) else ball.eps[None], ball.norm)
+    return Condition(rule, for_all(around, victims))
+
+
+def _tally_of(*rest: object) -> Tally:
+    """The shapes of what `evaluation.play` counts."""
+    env, victims, conditions, keys, episodes = rest
+    return jax.eval_shape(lambda: evaluation.started(env, victims, conditions, keys, episodes=episodes).tally)
+
+
+def count_of(agents: Agent) -> int:
+    """How many agents are stacked."""
+    return jax.tree.leaves(agents)[0].shape[0]

@@ -1,0 +1,91 @@
+"""What an attack search asks for: which attacks, in which ball, and how hard attackers are searched for."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jaxprune import parse
+from jaxprune.attack_search.effort import EFFORTS, Effort
+from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name
+from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
+from jaxprune.errors import SpecError
+
+
+@dataclass(frozen=True)
+class AttackSearchSpec:
+    """Which attacks, in which ball, and how hard the attackers are searched for.
+
+    Raises SpecError on construction for anything that could not run.
+    """
+
+    attacks: str | tuple[str, ...] = "random,critic,mad,sarsa,sarsa+mad,sa-rl,pa-ad"
+    """Attacks, a comma list; the clean return is always measured. Learned are sarsa and sarsa+mad (critics),
+    sa-rl and pa-ad."""
+    eps: str | tuple[float, ...] = "published"
+    """Budget: one number, or for linf a comma list with one per feature. published: the one of the published
+    tables for the task; for a sweep's run, its largest budget in its own norm and space."""
+    norm: str = "linf"
+    """Norm of the ball: linf or l2."""
+    space: str = "normalised"
+    """Space in which eps lives: normalised (observations in standard deviations) or raw."""
+    episodes: int = 50
+    """Fresh episodes on which the strongest attacker of each kind is measured."""
+    selection_episodes: int = 10
+    """Episodes on which it is selected."""
+    search: str = "small"
+    """Attackers tried: quick (2 adversaries, 2 critics), small (12 and 4) or published (216 and 30)."""
+    steps: int = 500_000
+    """Environment steps of training per adversary; published: 1,000,000."""
+    seed: int = 0
+    """Decides all random streams."""
+    at_once: int = 72
+    """Attackers trained or measured side by side in one program; fewer need less memory."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attacks", _names(self.attacks))
+        object.__setattr__(self, "eps", self.eps if self.eps == PUBLISHED else read_radii(self.eps))
+        for field, known in {"norm": NORMS, "space": SPACES, "search": EFFORTS}.items():
+            parse.check_known(field, getattr(self, field), known)
+        for field in ("episodes", "selection_episodes", "at_once"):
+            parse.check_at_least(field, getattr(self, field), 1)
+        parse.check_at_least("steps", self.steps, self.effort.recipe.steps)
+
+    @property
+    def effort(self) -> Effort:
+        """How hard attackers are looked for."""
+        return EFFORTS[self.search]
+
+    @property
+    def iterations(self) -> int:
+        """PPO iterations of an adversary: steps rounded down to whole ones."""
+        return self.steps // self.effort.recipe.steps
+
+    @property
+    def steps_per_adversary(self) -> int:
+        """Environment steps of them."""
+        return self.iterations * self.effort.recipe.steps
+
+    def attackers(self, name: str) -> int:
+        """How many attackers of an attack are tried on each victim."""
+        attack = ATTACKS[name]
+        critics = len(self.effort.critics.eps) * max(1, len(attack.settings))
+        return {NOTHING: 1, CRITICS: critics, TRAINING: len(self.effort.adversaries.learning_rate)}[
+            attack.needs
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "AttackSearchSpec":
+        """The spec that `to_dict` wrote down, its tuples come back as lists."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The attacks asked for, each known and once; the clean return is measured anyway."""
+    names = tuple(current_name(name) for name in parse.names(given))
+    if not any(name and name != "none" for name in names):
+        raise SpecError(f"attacks: the list is empty; name at least one of {', '.join(ATTACKS)}")
+    check_names(names)
+    return tuple(name for name in dict.fromkeys(names) if name != "none")

@@ -1,0 +1,65 @@
+"""The director and the actor of PA-AD: where to push the action, and how to get it there."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.attacks.api import Memory, Memoryless, Victim
+from jaxprune.attacks.ascent import Gain, ascend
+from jaxprune.budget import Ball
+from jaxprune.policy import Categorical, Params, networks
+from jaxprune.precision import PRECISION
+
+
+def push(victim: Victim, centre: Float[Array, " obs"], direction: Float[Array, " act"]) -> Gain:
+    """How far the victim's action has moved along `direction` when it is shown another point.
+
+    Gaussian: `<mu(s_hat) - mu(s), d>`, in action units times the length of d.
+    Categorical: `<pi(.|s_hat) - pi(.|s), d>`: d asks for more of the actions with a high entry.
+    """
+    if isinstance(victim.distribution(centre), Categorical):
+        act = lambda point: jax.nn.softmax(victim.output(point))  # noqa: E731
+    else:
+        act = victim.output
+    clean = act(centre)
+    return lambda point: jnp.dot(act(point) - clean, direction, precision=PRECISION)
+
+
+@struct.dataclass
+class PaAd(Memoryless):
+    """PA-AD (Sun et al., ICLR 2022, arXiv 2106.05087).
+
+    The director's mean, [obs] -> [act], read off the true normalised observation, is a direction in action
+    space; the actor is `ascend` on the `push` along it: length times cosine in one number. The published
+    actor is a single sign step on cosine plus length, and its code takes that step against the direction.
+
+    network: parameters of the mean; None before it is learned (`jaxprune.training.adversary`).
+    """
+
+    network: Params | None = None
+    steps: int = struct.field(pytree_node=False, default=10)
+    activation: str = struct.field(pytree_node=False, default="tanh")
+    name: str = struct.field(pytree_node=False, default="pa-ad")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """The point tried that pushes the action furthest where the director points."""
+        direction = networks.apply(self.network, victim.view(point), self.activation)
+        return self.show(key, victim, point, ball, direction), memory
+
+    def show(
+        self,
+        key: PRNGKeyArray,
+        victim: Victim,
+        point: Float[Array, " obs"],
+        ball: Ball,
+        action: Float[Array, " act"],
+    ) -> Float[Array, " obs"]:
+        """The point that an action of the director, a direction, shows."""
+        return ascend(key, push(victim, point, action), point, ball, self.steps)
+
+    def action_size(self, observation_size: int, action_size: int) -> int:
+        """Length of the director's action, against a victim of these sizes: one number per action."""
+        return action_size

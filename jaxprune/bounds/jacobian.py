@@ -1,0 +1,56 @@
+"""Local Lipschitz bound: the Jacobian of the network over the ball, as a matrix of intervals."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxprune.bounds.activations import activation_named
+from jaxprune.bounds.ball import Radius, ball, reach
+from jaxprune.bounds.change import Box, Change, change_from_sizes, magnitude
+from jaxprune.bounds.evaluation_error import propagated_error
+from jaxprune.bounds.interval import image, preactivations
+from jaxprune.bounds.network import Layers
+from jaxprune.bounds.rounding import activation_slack, product
+
+
+def jacobian_bound(
+    layers: Layers,
+    state: Float[Array, " obs"],
+    eps: Radius,
+    *,
+    norm: str = "linf",
+    activation: str = "tanh",
+) -> Change:
+    """Bound on the change of the outputs by the mean value theorem: `D in [J] (s_hat - s)`.
+
+    `[J] = W_L [F_{L-1}] W_{L-1} ... [F_1] W_1` in interval arithmetic, `[F]` the range of the activations'
+    slopes over the interval bounds of the ball. So `|D_i|` is at most the reach of the row `sup |J_i|`, which
+    is never above the row of `|W_L| sup F |W_{L-1}| ...`. Rounded outwards as `interval_bound`.
+
+    Raises:
+        SpecError: an unknown norm or activation.
+    """
+    function, region = activation_named(activation), ball(state, eps, norm)
+    boxes = preactivations(layers, region, function)
+    rows = Box(layers[0][0], layers[0][0])
+    inputs = [region.largest]
+    for (weight, _), box in zip(layers[1:], boxes[:-1], strict=True):
+        slopes = Box(*function.slope_range(*box))
+        rows = times(weight, scaled(slopes, rows))
+        inputs.append(magnitude(image(function, box)))
+    error = propagated_error(layers, inputs, function)
+    return change_from_sizes(reach(magnitude(rows), eps, norm) + 2 * error)
+
+
+def scaled(slopes: Box, rows: Box) -> Box:
+    """Row k of a matrix of intervals times the interval of slope k, rounded outwards."""
+    ends = jnp.stack([end[:, None] * row for end in slopes for row in rows])
+    slack = activation_slack(jnp.max(jnp.abs(ends), axis=0), 0)
+    return Box(jnp.min(ends, axis=0) - slack, jnp.max(ends, axis=0) + slack)
+
+
+def times(weight: Float[Array, "out in"], rows: Box) -> Box:
+    """A matrix times a matrix of intervals, in centre and radius form, rounded outwards."""
+    centre = product(weight, (rows.lower + rows.upper) / 2)
+    radius = product(jnp.abs(weight), (rows.upper - rows.lower) / 2)
+    slack = activation_slack(product(jnp.abs(weight), magnitude(rows)), weight.shape[1])
+    return Box(centre - radius - slack, centre + radius + slack)

@@ -1,0 +1,182 @@
+"""Policy smoothing of a whole population: episodes under Gaussian noise, and what they certify.
+
+Every member acts on `s + N(0, sigma^2 I)`, drawn anew at every step in the space of the budget. Its returns
+become lower limits on its return against any adaptive adversary of a total l2 budget (`certify.smoothing`).
+The limits of all members hold together, so the best of them may be named.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from flax import struct
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from jaxprune.attacks import Victim
+from jaxprune.attacks.api import Memory, Memoryless
+from jaxprune.bounds import (
+    certified_mean_return,
+    certified_return_probability,
+    certified_vote,
+    episodes_needed,
+)
+from jaxprune.budget import Ball
+from jaxprune.envs import Environment
+from jaxprune.errors import SpecError
+from jaxprune.evaluation import Condition, Heard, for_all, play
+from jaxprune.population import Members
+
+LIKELY = 0.5
+"""What the episodes asked for must be able to certify: a return that is reached more often than not."""
+
+
+@dataclass(frozen=True)
+class SmoothingSpec:
+    """Smoothing: how much noise, against which adversary, over how many episodes and draws at a state.
+
+    Raises SpecError on construction for anything that could certify nothing.
+    """
+
+    smoothing_sigma: float | None = None
+    """Standard deviation of the Gaussian noise on the observation, in the units of eps. Left out: none."""
+    smoothing_budget: float = 0.2
+    """Total l2 budget of the adversary over an episode: sqrt(sum_t ||d_t||^2)."""
+    smoothing_episodes: int = 100
+    """Smoothed episodes per member."""
+    smoothing_votes: int = 1000
+    """Draws of the noise at each state, for certified actions. Categorical policies only."""
+    smoothing_lowest: float | None = None
+    """The limit on the mean is one on E[max(return, lowest)], which needs no lowest return to be known. Left
+    out: the task's lowest return where its reward is bounded, else 0."""
+
+    def check(self, confidence: float, members: int, votes_for: int | None = None) -> None:
+        """Raise SpecError unless so many episodes can certify a likely return, of all members together.
+
+        votes_for: number of actions to vote for; None where nobody votes.
+        """
+        if self.smoothing_sigma is None:
+            return
+        adversary = self.adversary(confidence, members)
+        needed = episodes_needed(LIKELY, **adversary)
+        if self.smoothing_episodes < needed:
+            raise SpecError(
+                f"smoothing_episodes: {self.smoothing_episodes} can certify no return that is reached with "
+                f"probability {LIKELY} at confidence {confidence:g} for {members} members together; at least "
+                f"{needed} are needed"
+            )
+        if votes_for is not None:
+            counts = np.zeros(votes_for, int)
+            counts[0] = self.smoothing_votes
+            certified_vote(counts, sigma=self.smoothing_sigma, confidence=confidence)
+        # What the bound on the mean asks for is refused here, before any episode is played.
+        certified_mean_return(np.zeros(self.smoothing_episodes), lowest=0.0, **adversary)
+
+    def adversary(self, confidence: float, members: int) -> dict[str, float]:
+        """What each of the limits is about, with the confidence that each needs.
+
+        Of every member two limits are reported, on the mean and on a probability; by Bonferroni's inequality
+        all `2 members` of them hold together with `confidence`, if each fails at most
+        `(1 - confidence) / (2 members)` of the time.
+        """
+        each = 1 - (1 - confidence) / (2 * members)
+        return {"budget": self.smoothing_budget, "sigma": self.smoothing_sigma, "confidence": each}
+
+
+@struct.dataclass
+class Noise(Memoryless):
+    """`s_hat = s + sigma z`, `z ~ N(0, I)`, cut to no ball: what a smoothed policy acts on."""
+
+    sigma: Float[Array, "..."] | float
+    name: str = struct.field(pytree_node=False, default="smoothing")
+
+    def perturb(
+        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+    ) -> tuple[Float[Array, " obs"], Memory]:
+        """A fresh draw at every step."""
+        return point + self.sigma * jax.random.normal(key, point.shape), memory
+
+
+def certify_returns(
+    spec: SmoothingSpec,
+    env: Environment,
+    victims: Victim,
+    members: Members,
+    keys: Key[Array, " member"],
+    thresholds: Float[np.ndarray, " member"],
+    confidence: float,
+    audited_budget: float,
+    heard: Heard,
+) -> pl.DataFrame:
+    """One row per member: lower limits on its return when it is smoothed and attacked.
+
+    What is smoothed is the deterministic policy: it takes the mode at the noisy observation.
+
+    Args:
+        spec: noise, adversary and episodes.
+        env: where the episodes are played.
+        victims: the members.
+        members: who they are.
+        keys: of their episodes.
+        thresholds: a return per member, chosen without the smoothed episodes.
+        confidence: with which all limits of all members hold together.
+        audited_budget: `episode_budget` of the ball at every step that the other certificates are about.
+        heard: told the progress of the episodes.
+
+    Returns:
+        `certified_mean_max_lowest` bounds `E[max(return, lowest)]` from below, whatever the episodes return;
+        `mean_max_lowest` is the mean of that without the adversary, and `share_below_lowest` the share of
+        episodes that it counts higher than they are. `certified_probability` bounds the probability that the
+        return reaches `threshold`. All `simultaneous` limits hold together with `confidence`.
+        `audited_over_budget` says how many times the budget here the audited one is.
+    """
+    everything = Condition(Noise(spec.smoothing_sigma), Ball(jnp.full(1, jnp.inf), "l2"))
+    everywhere = (for_all(everything, members.count),)
+    tally, _ = play(env, victims, everywhere, keys, spec.smoothing_episodes, heard=heard)
+    adversary = spec.adversary(confidence, len(members.seed))
+    lowest = lowest_return(env) if spec.smoothing_lowest is None else spec.smoothing_lowest
+    rows = []
+    for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
+        returns, threshold = tally.total[member, 0].astype(np.float64), float(thresholds[member])
+        counted = np.maximum(returns, lowest)
+        rows.append(
+            {
+                "member": member,
+                "seed": int(seed),
+                "sparsity_asked": float(sparsity),
+                "space": victims.space,
+                **adversary,
+                "confidence": confidence,
+                "simultaneous": 2 * len(members.seed),
+                "audited_budget": audited_budget,
+                "audited_over_budget": audited_budget / spec.smoothing_budget
+                if spec.smoothing_budget
+                else None,
+                "episodes": returns.size,
+                "return_mean": returns.mean(),
+                "lowest": float(lowest),
+                "share_below_lowest": float((returns < lowest).mean()),
+                "mean_max_lowest": counted.mean(),
+                "certified_mean_max_lowest": certified_mean_return(counted, lowest=lowest, **adversary),
+                "threshold": threshold,
+                "certified_probability": certified_return_probability(returns, threshold, **adversary),
+            }
+        )
+    return pl.DataFrame(rows, schema_overrides={"audited_over_budget": pl.Float64})
+
+
+def lowest_return(env: Environment) -> float:
+    """A return that no episode can fall below where the task bounds its reward; 0 where it does not."""
+    # An episode may end after any number of steps.
+    return 0.0 if env.reward_range is None else min(0.0, env.horizon * env.reward_range[0])
+
+
+def episode_budget(eps: float, norm: str, env: Environment) -> float:
+    """The largest `sqrt(sum_t ||d_t||_2^2)` of an adversary that has a ball of radius eps at every step.
+
+    `eps sqrt(d) sqrt(H)` for l_inf, with d features and a horizon of H steps; `eps sqrt(H)` for l2.
+    """
+    features = env.observation_size if norm == "linf" else 1
+    return eps * sqrt(features) * sqrt(env.horizon)

@@ -1,0 +1,66 @@
+"""How a user's text becomes numbers and names; whatever it cannot be is one line of SpecError."""
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+
+from jaxprune.errors import SpecError, unknown_name
+
+MOST_VALUES = 10_000
+"""Of one range."""
+
+
+def numbers(field: str, given: str | Iterable[float]) -> tuple[float, ...]:
+    """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers.
+
+    Raises SpecError for anything else, numbers that are not finite included.
+    """
+    parts = given.split(":") if isinstance(given, str) else []
+    try:
+        if len(parts) == 3:
+            return _steps(field, *map(Decimal, parts))
+        read = tuple(float(value) for value in (given.split(",") if isinstance(given, str) else given))
+    except (ArithmeticError, TypeError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        read = ()
+    if not read or not all(math.isfinite(number) for number in read):
+        raise SpecError(
+            f"{field}: cannot read {given!r}; give start:stop:step (0:0.9:0.1) or a list (0,0.5,0.9)"
+        )
+    return read
+
+
+def _steps(field: str, start: Decimal, stop: Decimal, step: Decimal) -> tuple[float, ...]:
+    """Start, start + step, ... up to the stop itself, if it is met. Raises ArithmeticError for infinities."""
+    if step == 0 or (stop - start) * step < 0:
+        raise SpecError(f"{field}: step {step} never leads from {start} to {stop}; it needs the other sign")
+    if (stop - start) / step >= MOST_VALUES:
+        raise SpecError(f"{field}: {start}:{stop}:{step} makes more than {MOST_VALUES} values")
+    return tuple(float(start + i * step) for i in range(int((stop - start) / step) + 1))
+
+
+def names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """A comma list, or names; blanks around them do not count."""
+    return tuple(name.strip() for name in (given.split(",") if isinstance(given, str) else given))
+
+
+def check_known(field: str, value: str, known: Iterable[str]) -> None:
+    """Raise SpecError, with the nearest name, unless the value is one of these names."""
+    if value not in known:
+        raise unknown_name(field, value, known)
+
+
+def check_each_once(field: str, values: tuple) -> None:
+    """Raise SpecError for an empty list, or one in which a value is repeated."""
+    if not values:
+        raise SpecError(f"{field}: needs at least one value")
+    for value in values:
+        if values.count(value) > 1:
+            raise SpecError(f"{field}: {value} is given {values.count(value)} times; each may appear once")
+
+
+def check_at_least(field: str, value: float, least: float) -> None:
+    """Raise SpecError for a number below the least."""
+    if value < least:
+        raise SpecError(f"{field}: {value} must be at least {least}")

@@ -1,0 +1,223 @@
+"""A population: agents, who they are, where they act, and the budget they are attacked and certified with.
+
+`Population.load` takes the members of a run, `Population.from_agent` one agent from a file, as it is or
+pruned at several levels. All arrays of the agents have a leading axis [member].
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxprune import checkpoint, envs
+from jaxprune.budget import PUBLISHED, Budget, one_budget
+from jaxprune.envs import Environment
+from jaxprune.errors import SpecError
+from jaxprune.policy import Agent, kernels
+from jaxprune.policy import agent as agents
+from jaxprune.policy.foreign import check_sizes, read_agent
+from jaxprune.pruning import masks, schedule, scores
+from jaxprune.run_folder import RunFolder
+from jaxprune.spec import SweepSpec, check_sparsities
+
+
+class Members(NamedTuple):
+    """Who the members are, every array [member]: seed, sparsity asked for."""
+
+    seed: np.ndarray
+    sparsity: np.ndarray
+
+    def dense_twin(self) -> np.ndarray:
+        """For every member, the one of its seed with sparsity 0; where there is none, the member itself."""
+        dense = {seed: i for i, seed in enumerate(self.seed.tolist()) if self.sparsity[i] == 0}
+        return np.array([dense.get(seed, i) for i, seed in enumerate(self.seed.tolist())])
+
+    def has_dense_twin(self) -> np.ndarray:
+        """Whether there is a member of sparsity 0 of the same seed."""
+        return self.sparsity[self.dense_twin()] == 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.seed)
+
+
+class Saved(NamedTuple):
+    """What a run folder keeps of its population: the agents with their masks, and who diverged."""
+
+    agents: Agent
+    diverged: Bool[Array, " member"]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Agents that are looked at together.
+
+    members: who they are.
+    env: where they act.
+    agents: leaves [member], each with its mask.
+    diverged: [member], whose training left the finite numbers.
+    budget: what they are attacked and certified with.
+    trained_by: the spec of the sweep they come from; None for an agent from a file.
+    """
+
+    members: Members
+    env: Environment
+    agents: Agent
+    diverged: Bool[np.ndarray, " member"]
+    budget: Budget
+    trained_by: SweepSpec | None = None
+
+    @classmethod
+    def load(cls, run: Path | str) -> "Population":
+        """The members of a finished sweep in their own environment, under its largest budget.
+
+        Raises SpecError if there is no such run, it is not finished, or this program cannot go by it.
+        """
+        folder = RunFolder.open(Path(run))
+        spec = folder.spec()
+        env, everyone = environment(spec), members(spec)
+        like = jax.eval_shape(partial(_like, spec, env, everyone.count))
+        kept = (_load_format_2 if folder.format == 2 else checkpoint.load)(folder.population, like)
+        largest = max(spec.budgets, key=lambda budget: budget.largest)
+        return cls(everyone, env, kept.agents, np.asarray(kept.diverged), largest, spec)
+
+    @classmethod
+    def from_agent(
+        cls,
+        file: Path | str,
+        env: str | Environment,
+        *,
+        physics: str = "auto",
+        sparsities: str | tuple[float, ...] = (0.0,),
+        budget: Budget | None = None,
+    ) -> "Population":
+        """One agent from a file, pruned by magnitude within each layer and not trained again.
+
+        Args:
+            file: of the SA-PPO family (.npz, .model) or of Stable-Baselines3 (.zip).
+            env: its task, or environment.
+            physics: what moves the task.
+            sparsities: start:stop:step, a comma list or numbers.
+            budget: left out, the published one of the task.
+
+        Raises:
+            SpecError: the file holds no agent of this task, a sparsity is outside [0, 1), or no budget is
+                given and none is published.
+        """
+        world = envs.make(env, physics) if isinstance(env, str) else env
+        agent = read_agent(file)
+        check_sizes(agent, world.observation_size, world.action_space.size)
+        return cls.of_pruned(agent, world, sparsities, budget)
+
+    @classmethod
+    def of_pruned(
+        cls,
+        agent: Agent,
+        env: Environment,
+        sparsities: str | tuple[float, ...] = (0.0,),
+        budget: Budget | None = None,
+    ) -> "Population":
+        """One dense agent at several sparsities, as `from_agent`."""
+        levels = check_sparsities(sparsities)
+        if budget is None:
+            budget = one_budget(PUBLISHED, "linf", "normalised", env.task, env.published_eps)
+        budget.check_fits(env.observation_size)
+        everyone = Members(np.zeros(len(levels), int), np.array(levels))
+        pruned = jax.vmap(partial(prune, agent))(jnp.asarray(levels, jnp.float32))
+        return cls(everyone, env, pruned, np.zeros(len(levels), bool), budget)
+
+    @property
+    def discount(self) -> float:
+        """Of the returns that F and the value gaps are about."""
+        return SweepSpec.discount if self.trained_by is None else self.trained_by.discount
+
+    @property
+    def pruned_post_hoc(self) -> bool:
+        """Whether the members of a seed are one policy, pruned and not trained again."""
+        return self.trained_by is None or not schedule(self.trained_by.schedule).during_training
+
+    def under(self, budget: Budget) -> "Population":
+        """The same agents under another budget. Raises SpecError where it does not fit their observations."""
+        budget.check_fits(self.env.observation_size)
+        return replace(self, budget=budget)
+
+    def asked(self, eps: str | float | tuple[float, ...], norm: str, space: str) -> "Population":
+        """The same agents under the budget a user asks for; "published" leaves them the one they have."""
+        if eps == PUBLISHED:
+            return self
+        return self.under(one_budget(eps, norm, space, self.env.task, self.env.published_eps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What these agents are, as plain JSON values."""
+        return {
+            "task": self.env.task,
+            "physics": self.env.physics,
+            "members": self.members.count,
+            "seeds": sorted(set(self.members.seed.tolist())),
+            "sparsities": list(dict.fromkeys(self.members.sparsity.tolist())),
+            "pruned_post_hoc": self.pruned_post_hoc,
+            "diverged": np.flatnonzero(self.diverged).tolist(),
+            "activation": self.agents.activation,
+            "discount": self.discount,
+            **self.budget.to_dict(),
+        }
+
+
+def members(spec: SweepSpec) -> Members:
+    """Every seed at every sparsity, seed by seed."""
+    seed, sparsity = np.meshgrid(np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij")
+    return Members(seed.ravel(), sparsity.ravel())
+
+
+def environment(spec: SweepSpec) -> Environment:
+    """The environment of a spec. Raises SpecError if the head does not fit the task's actions."""
+    env = envs.make(spec.env, spec.physics, charge=spec.charge)
+    needed = "categorical" if env.action_space.discrete else "gaussian"
+    if spec.head not in ("auto", needed):
+        raise SpecError(
+            f"head: {spec.head!r} does not fit {spec.env}, whose actions need {needed!r}; use auto"
+        )
+    return env
+
+
+def prune(agent: Agent, sparsity: Float[Array, ""]) -> Agent:
+    """The agent without the smallest weights of each layer of its policy."""
+    magnitude = scores.score("magnitude", kernels(agent.policy), jax.random.key(0))
+    return agent.replace(mask=masks.lowest_removed(magnitude, sparsity))
+
+
+def _like(spec: SweepSpec, env: Environment, count: int) -> Saved:
+    """A population of the shapes that the run of a spec leaves behind."""
+
+    def one(key: PRNGKeyArray) -> Agent:
+        agent = agents.init(
+            key,
+            env.observation_size,
+            env.action_space.size,
+            discrete=env.action_space.discrete,
+            hidden=spec.hidden,
+            activation=spec.activation,
+        )
+        return agent.replace(mask=masks.dense(agent.policy))
+
+    everyone = jax.vmap(one)(jax.random.split(jax.random.key(0), count))
+    return Saved(everyone, jnp.zeros(count, bool))
+
+
+def _load_format_2(folder: Path, like: Saved) -> Saved:
+    """A population that was written with every member twice, pruned and unmasked."""
+    plain = {name: getattr(like.agents, name) for name in ("policy", "log_std", "value", "normalizer")}
+    old = checkpoint.load(folder, {"agents": plain, "unmasked": plain, "diverged": like.diverged})
+    # A weight that is 0 without its mask may count as kept.
+    kept = jax.tree.map(
+        lambda with_mask, without: jnp.where((with_mask == 0) & (without != 0), 0.0, 1.0),
+        kernels(old["agents"]["policy"]),
+        kernels(old["unmasked"]["policy"]),
+    )
+    return Saved(like.agents.replace(mask=kept, **old["unmasked"]), old["diverged"])

@@ -1,0 +1,73 @@
+"""How a long job says where it stands: one kind of message, and the meter that counts and sends it."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple
+
+from jaxprune.interrupt import deferred_interrupt
+
+
+class Update(NamedTuple):
+    """Where a long job stands.
+
+    phase: what is being done. steps_done: environment steps so far. steps_per_second: of this phase, 0 before
+    it is known. note: what there is to say of the phase, such as "2 diverged". rows: (sparsity, mean return
+    over seeds, episodes) of what came last.
+    """
+
+    phase: str
+    steps_done: int = 0
+    steps_per_second: float = 0.0
+    note: str = ""
+    rows: tuple[tuple[float, float, int], ...] = ()
+
+
+OnProgress = Callable[[Update], None]
+
+
+def unheard(update: Update) -> None:
+    """Say nothing."""
+
+
+class Meter:
+    """Counts the environment steps of a job, phase by phase, and tells `on_progress`.
+
+    While it is open Ctrl-C only takes effect where the job reports, between two compiled programs, so that
+    what is done can be saved: `KeyboardInterrupt` comes out of `begin` and `add`.
+    """
+
+    def __init__(self, on_progress: OnProgress = unheard) -> None:
+        self._tell = on_progress
+        self._phase, self._done = "", 0
+        self._first: tuple[int, float] | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Meter":
+        self._interrupt = self._open.enter_context(deferred_interrupt())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def begin(self, phase: str) -> None:
+        """A new phase, which has a speed of its own."""
+        self._phase, self._first = phase, None
+        self._send(0.0, "", ())
+
+    def add(self, steps: int, note: str = "", rows: tuple[tuple[float, float, int], ...] = ()) -> None:
+        """So many more steps are done. The first time tells no speed: the program compiled before it."""
+        self._done += steps
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (self._done, now)
+        began, then = self._first
+        self._send((self._done - began) / (now - then) if now > then else 0.0, note, rows)
+
+    def _send(self, speed: float, note: str, rows: tuple[tuple[float, float, int], ...]) -> None:
+        if self._interrupt.pressed:
+            raise KeyboardInterrupt
+        self._tell(Update(self._phase, self._done, speed, note, rows))

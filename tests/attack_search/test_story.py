@@ -1,0 +1,206 @@
+"""The battery as a whole: who is tried, who is chosen, and what the tables say about it."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from jaxprune import SpecError, attack_search, attacks, evaluation, streams
+from jaxprune.attack_search import KNOWN, AttackSearchSpec
+from jaxprune.attack_search import spec as asked
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
+from jaxprune.envs import make
+from jaxprune.envs.probes import WEIGHTS
+from jaxprune.evaluation import Condition
+from jaxprune.policy import Agent, normalizer
+from jaxprune.sweep import EVALUATION_STEPS
+from jaxprune.training import sarsa, search
+from jaxprune.training.learner import Recipe
+
+ENV = make("probe/linear")
+SPEC = AttackSearchSpec(
+    attacks=("random", "sarsa", "sarsa+mad", "optimal"),
+    eps=(0.3,),
+    episodes=6,
+    selection_episodes=4,
+    steps=2048,
+)
+COUNTS = {"none": 0, "random": 1, "sarsa": 2, "sarsa+mad": 6, "optimal": 2}
+
+
+@pytest.fixture(name="small_searches", scope="module", autouse=True)
+def _small_searches():
+    """Two settings of everything, and little study."""
+    with pytest.MonkeyPatch.context() as patch:
+        adversaries = search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,))
+        patch.setitem(search.GRIDS, "small", adversaries)
+        patch.setitem(sarsa.GRIDS, "small", sarsa.grid(eps=(0.1,), weight=(0.1, 1.0)))
+        patch.setattr(sarsa, "STUDY", sarsa.Study(environments=4, unroll=32, passes=2, minibatches=2))
+        tiny: Recipe = asked.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,))
+        patch.setattr(asked, "RECIPE", tiny)
+        yield
+
+
+@pytest.fixture(name="agents", scope="module")
+def _agents():
+    """Two members: the optimal policy of the line, and one that goes half the way."""
+
+    def agent(share):
+        network = {
+            "layer_0": {"kernel": -share * jnp.asarray(WEIGHTS)[:, None], "bias": jnp.zeros(1)},
+        }
+        return Agent(network, jnp.zeros(1), network, normalizer.init((4,)))
+
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), agent(1.0), agent(0.5))
+
+
+@pytest.fixture(name="found", scope="module")
+def _found(agents, small_searches):
+    return attack_search.run(SPEC, ENV, agents)
+
+
+def test_there_is_one_row_per_member_attack_and_episode_set(found):
+    names = [*COUNTS, "strongest"]
+    rows = found.results.select("member", "attack", "episode_set").rows()
+    assert rows == [(m, a, s) for m in (0, 1) for a in names for s in ("selection", "fresh")]
+    sizes = dict(found.results.select("episode_set", "episodes").iter_rows())
+    assert sizes == {"selection": 4, "fresh": 6}
+
+
+def test_every_row_says_how_many_attackers_were_tried(found):
+    tried = dict(found.results.select("attack", "attackers_tried").iter_rows())
+    assert tried == COUNTS | {"strongest": sum(COUNTS.values())}
+
+
+def test_no_attack_leaves_its_ball(found):
+    assert found.results["outside_ball"].sum() == 0
+
+
+def test_the_chosen_attacker_is_the_strongest_of_those_tried(found):
+    selection = found.results.filter(pl.col("episode_set") == "selection", pl.col("attack") != "strongest")
+    strongest = found.tried.group_by("member", "attack").agg(
+        pl.min("return_mean"), median=pl.median("return_mean")
+    )
+    both = selection.join(strongest, on=("member", "attack"), suffix="_tried")
+    assert len(both) == 2 * len(COUNTS)
+    np.testing.assert_allclose(both["return_mean"], both["return_mean_tried"], rtol=1e-6)
+    np.testing.assert_allclose(both["return_median_attacker"], both["median"], rtol=1e-6)
+
+
+def test_the_curve_is_the_best_of_the_first_k(found):
+    for _, rows in found.tried.group_by("member", "attack", maintain_order=True):
+        np.testing.assert_array_equal(
+            rows["best_of_first"], np.minimum.accumulate(rows["return_mean"].to_numpy())
+        )
+    lengths = dict(found.tried.filter(pl.col("member") == 0)["attack"].value_counts().iter_rows())
+    assert lengths == COUNTS | {"none": 1}
+
+
+def test_the_strongest_is_chosen_on_one_set_and_measured_on_the_other(found):
+    for member in (0, 1):
+        rows = found.results.filter(pl.col("member") == member)
+        strongest, others = (
+            rows.filter((pl.col("attack") == "strongest") == is_it) for is_it in (True, False)
+        )
+        selection = others.filter(pl.col("episode_set") == "selection").sort("return_mean")
+        assert strongest["found_by"].unique().to_list() == [selection["attack"][0]]
+        same = others.filter(pl.col("attack") == selection["attack"][0])
+        np.testing.assert_array_equal(strongest["return_mean"], same["return_mean"])
+        assert strongest["return_mean"][0] != strongest["return_mean"][1]
+
+
+def test_returns_are_those_of_the_evaluation(found, agents):
+    """The fresh returns under a rule, by `evaluation` alone."""
+    agent = jax.tree.map(lambda leaf: leaf[1], agents)
+    key = streams.key(SPEC.seed, "measurement")
+    conditions = (Condition(attacks.make("random"), Ball(jnp.asarray([0.3]))),)
+
+    @jax.jit
+    def play(agent):
+        now = evaluation.begin(ENV, Victim(agent), conditions, key, SPEC.episodes)
+        return evaluation.advance(ENV, Victim(agent), conditions, now, EVALUATION_STEPS, 0)[0]
+
+    rows = found.results.filter(member=1, attack="random", episode_set="fresh")
+    assert rows["return_mean"].item() == pytest.approx(float(play(agent).tally.total.mean()), rel=1e-5)
+
+
+def test_taking_turns_changes_nothing(agents):
+    spec = replace(SPEC, attacks="mad,random", norm="l2")
+    together, in_turns = (attack_search.run(replace(spec, at_once=n), ENV, agents) for n in (72, 1))
+    for one, other in zip(together, in_turns, strict=True):
+        assert_frame_equal(one, other, rel_tol=1e-5)
+
+
+def test_progress_never_exceeds_the_plan(agents):
+    updates = []
+    attack_search.run(SPEC, ENV, agents, updates.append)
+    steps = [update.steps_done for update in updates]
+    assert steps == sorted(steps)
+    assert 0.5 < steps[-1] / attack_search.total_steps(SPEC, ENV, 2) <= 2
+    assert any(update.phase.startswith("learning optimal: lowest return") for update in updates)
+
+
+def test_a_budget_per_feature_is_kept_feature_by_feature(agents):
+    spec = replace(SPEC, attacks="random,optimal", eps="0.3,0,0,0.2")
+    assert attack_search.run(spec, ENV, agents).results["outside_ball"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"attacks": ""}, "attacks: the list is empty"),
+        ({"attacks": "optimum"}, "did you mean 'optimal'"),
+        ({"norm": "l1"}, "norm: unknown name 'l1'"),
+        ({"space": "normalized"}, "did you mean 'normalised'"),
+        ({"search": "smal"}, "did you mean 'small'"),
+        ({"steps": 100}, "steps: 100 must be at least 2048"),
+        ({"episodes": 0}, "episodes: 0 must be at least 1"),
+        ({"eps": "a"}, "eps: cannot read 'a'"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named(change, said):
+    with pytest.raises(SpecError, match=said.replace("(", r"\(")):
+        replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    ("eps", "said"),
+    [
+        ("0.1,0.2", "2 numbers for an observation of 4 features"),
+        ("published", "no budget is published"),
+        ("-1", ">= 0"),
+    ],
+)
+def test_a_budget_that_does_not_fit_is_named(eps, said):
+    with pytest.raises(SpecError, match=said):
+        replace(SPEC, eps=eps).ball(ENV)
+
+
+def test_every_known_attack_can_be_asked_for():
+    assert AttackSearchSpec(attacks=KNOWN).attacks == tuple(name for name in KNOWN if name != "none")
+
+
+def test_a_battery_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp_path, monkeypatch):
+    def stop(update):
+        if update.phase == "selecting optimal":
+            raise KeyboardInterrupt
+
+    def never(*_, **__):
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_search.run(SPEC, ENV, agents, stop, tmp_path)
+    # What was learned before the stop is not learned again.
+    monkeypatch.setattr(search, "_learned", never)
+    monkeypatch.setattr(sarsa, "learn", never)
+    for _ in "go on", "read it all again":
+        again = attack_search.run(SPEC, ENV, agents, folder=tmp_path)
+        assert_frame_equal(again.results, found.results)
+        assert_frame_equal(again.tried, found.tried)
+        monkeypatch.setattr(evaluation, "advance", never)

@@ -1,0 +1,80 @@
+"""What a battery did to a run, as the tables of a sweep, from handmade tallies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from jaxprune.analysis import STRONGEST, Student
+from jaxprune.attack_search import AttackSearchSpec, of_a_run
+from jaxprune.attack_search.tables import results_table
+from jaxprune.envs import make
+from jaxprune.evaluation import Tally
+from jaxprune.policy import agent
+from jaxprune.spec import SweepSpec
+
+ENV = make("probe/linear")
+NAMES = ["none", "random", "critic", "mad"]
+
+
+def tally(total):
+    """Episodes of these returns, `[member, attacker or attack, episode]`."""
+    zero = np.zeros(total.shape, np.int32)
+    return Tally(zero == 1, total, zero, zero == 0, zero == 1, zero, total, total)
+
+
+@pytest.fixture(name="tables", scope="module")
+def _tables():
+    """The battery's own table, and what is made of it for a run of two seeds and sparsities."""
+    rng = np.random.default_rng(0)
+    attackers = {"none": 1, "random": 1, "critic": 3, "mad": 2}
+    selection = [tally(rng.normal(0, 5, (4, count, 6))) for count in attackers.values()]
+    # The last member falls to two attacks alike, where the first name counts.
+    selection[2].total[3, 1] = selection[1].total[3, 0] = -50.0
+    fresh = tally(rng.normal(0, 5, (4, len(NAMES), 8)))
+    one = agent.init(jax.random.key(0), 4, 1, hidden=(2,))
+    agents = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one)
+    spec = AttackSearchSpec(attacks="random,critic,mad", eps=(0.3,), episodes=8, selection_episodes=6)
+    results = results_table(spec, ENV, agents, NAMES, selection, fresh, np.zeros(len(fresh.total), bool))
+    run = SweepSpec(env="probe/linear", seeds=2, sparsities="0,0.5")
+    return results, *of_a_run(results, run, ENV)
+
+
+def test_the_regret_is_under_the_attack_that_the_battery_called_strongest(tables):
+    results, kinds, regret = tables
+    own = results.filter(attack=STRONGEST, episode_set="fresh").sort("member")
+    ours = regret.filter(attack=STRONGEST).sort("member")
+    for column, name in {
+        "found_by": "found_by",
+        "return_mean": "attacked_return",
+        "attackers_tried": "attackers_tried",
+        "return_std": "return_std",
+    }.items():
+        assert own[column].to_list() == ours[name].to_list()
+    assert own["found_by"].n_unique() > 1 and own["found_by"][3] == "critic"
+    # Not the smallest of the returns that it reports.
+    smallest = kinds.filter(pl.col("attack") != "none").group_by("member").agg(pl.min("return_mean"))
+    assert (ours["attacked_return"] > smallest.sort("member")["return_mean"]).any()
+
+
+def test_a_run_is_told_of_every_kind_of_attack_on_fresh_episodes(tables):
+    results, kinds, _ = tables
+    fresh = results.filter(pl.col("attack") != STRONGEST, episode_set="fresh")
+    assert kinds["return_mean"].to_list() == fresh["return_mean"].to_list()
+    assert kinds["selection_mean"].to_list() == fresh["selection_mean"].to_list()
+    assert kinds.select("member", "seed", "sparsity_asked").unique(maintain_order=True).rows() == [
+        (0, 0, 0.0),
+        (1, 0, 0.5),
+        (2, 1, 0.0),
+        (3, 1, 0.5),
+    ]
+
+
+def test_intervals_over_episodes_are_students(tables):
+    row = tables[0].row(0, named=True)
+    rng = np.random.default_rng(0)
+    episodes = rng.normal(0, 5, (4, 1, 6))[0, 0]
+    assert (row["return_mean"], row["return_low"], row["return_high"]) == pytest.approx(
+        Student().mean(episodes)
+    )
