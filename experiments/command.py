@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import fields
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import tyro
 
+from jaxprune.attacks import RenamedWarning
 from jaxprune.errors import SpecError
 
 Arguments = TypeVar("Arguments")
@@ -31,8 +33,12 @@ def _parse(arguments: type[Arguments]) -> Arguments:
     """The command line as `arguments`. What a SpecError says is not wrapped into the parser's box."""
     said = io.StringIO()
     try:
-        with redirect_stderr(said):
-            return tyro.cli(arguments)
+        with warnings.catch_warnings(record=True) as hints, redirect_stderr(said):
+            warnings.simplefilter("always", RenamedWarning)
+            parsed = tyro.cli(arguments)
+        for hint in hints:
+            print(f"hint: {hint.message}", file=sys.stderr)
+        return parsed
     except SystemExit as leaving:
         cause: BaseException | None = leaving
         while cause is not None:

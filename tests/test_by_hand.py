@@ -5,7 +5,6 @@ with two budgets: a swapped axis, label or option leads to other numbers.
 """
 
 from functools import cache, partial
-from importlib import import_module
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +21,10 @@ from jaxprune.certification.policy import GLOBAL_BOUNDS, LOCAL_BOUNDS, distances
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
-from jaxprune.pruning import masks
+from jaxprune.population import environment
+from jaxprune.pruning import masks, schedule
 from jaxprune.training import learner as learners
-from jaxprune.training import ppo
 from jaxprune.training.ppo import Hyperparameters
-
-sweeps = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
 
 SPEC = jp.SweepSpec(
     env="probe/linear",
@@ -52,16 +49,16 @@ SPEC = jp.SweepSpec(
     gae_lambda=0.8,
 )
 MEMBER, SEED, SPARSITY, TWIN = 4, 1, 0.5, 3
-ENV = sweeps.environment(SPEC)
+ENV = environment(SPEC)
 
 
 @pytest.fixture(name="sweep", scope="module")
 def _sweep() -> jp.Sweep:
-    return jp.sweep(SPEC)
+    return jp.sweep.run(SPEC)
 
 
 def agent_of(sweep: jp.Sweep, member: int = MEMBER) -> Agent:
-    return jax.tree.map(lambda leaf: leaf[member], sweep.agents)
+    return jax.tree.map(lambda leaf: leaf[member], sweep.population.agents)
 
 
 @cache
@@ -84,7 +81,7 @@ def alone() -> tuple[learners.Learner, learners.Progress]:
         minibatches=2,
         hidden=(6,),
         activation="tanh",
-        schedule=sweeps.schedule("micro"),
+        schedule=schedule("micro"),
         score="magnitude",
         scope="layer",
     )
@@ -110,7 +107,7 @@ def _played(agent, eps, attack, policy, domain, episodes):
     under = (Condition(attacks.make(attack), Ball(eps[None], "l2"), policy),)
     victim = Victim(agent, "raw")
     now = evaluation.begin(ENV, victim, under, streams.key(SEED, domain), episodes)
-    return evaluation.advance(ENV, victim, under, now, sweeps.EVALUATION_STEPS, episodes)
+    return evaluation.advance(ENV, victim, under, now, evaluation.STEPS_AT_ONCE, episodes)
 
 
 def returns(sweep: jp.Sweep, attack: str, eps: float, member: int = MEMBER) -> np.ndarray:
@@ -129,8 +126,7 @@ CELLS = [("none", 0.0), ("random", 0.4), ("random", 0.1), ("mad", 0.4), ("mad", 
 
 def test_the_member_is_the_one_trained_alone(sweep: jp.Sweep) -> None:
     learner, _ = alone()
-    acting = ppo.acting(learner.agent, learner.mask)
-    for found, wanted in zip(jax.tree.leaves(agent_of(sweep)), jax.tree.leaves(acting), strict=True):
+    for found, wanted in zip(jax.tree.leaves(agent_of(sweep)), jax.tree.leaves(learner.agent), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -156,7 +152,7 @@ def test_the_curves(sweep: jp.Sweep) -> None:
         assert row == pytest.approx(wanted, rel=1e-3, abs=1e-4)
     # 4 x 6 and 6 x 1 weights, half of each
     assert row["sparsity"] == pytest.approx((12 + 3) / 30)
-    assert float(masks.sparsity(learner.mask)) == pytest.approx(0.5)
+    assert float(masks.sparsity(learner.agent.mask)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("attack", "eps"), CELLS)
@@ -297,7 +293,7 @@ def test_the_certificates(sweep: jp.Sweep, eps: float) -> None:
     }
     for quantity, std in spreads.items():
         pruned, at_states, tightest = bounded(agent, std, visits.observation, radius)
-        whole = bounded(learner.agent, std, visits.observation, radius)[0]
+        whole = bounded(learner.agent.unmasked(), std, visits.observation, radius)[0]
         assert set(pruned) == {*GLOBAL_BOUNDS, *LOCAL_BOUNDS}
         for bound, value in pruned.items():
             row = one(rows, quantity=quantity, bound=bound)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache, partial
-from importlib import import_module
 from types import SimpleNamespace
 
 import jax
@@ -14,17 +13,19 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import jaxprune as jp
-from jaxprune import tables
+from jaxprune import certification, tables
+from jaxprune import sweep as sweeps
 from jaxprune.envs.probes import HORIZON
-from jaxprune.policy import ACTIVATIONS
+from jaxprune.policy import ACTIVATIONS, Kernels, kernels
+from jaxprune.population import environment, members
+from jaxprune.progress import Meter
 from jaxprune.pruning import masks
 from jaxprune.training import learner as learners
 from jaxprune.training import ppo
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.rollout import rollout
 from tests import lines
-
-sweeps = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
+from tests.populations import population
 
 SPEC = jp.SweepSpec(
     env="probe/linear",
@@ -79,14 +80,14 @@ def option(*names: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 @option("env")
 def _() -> None:
     for name, size in (("probe/linear", 4), ("probe/categorical", 3), ("probe/tabular", 6)):
-        env = sweeps.environment(replace(SPEC, env=name))
+        env = environment(replace(SPEC, env=name))
         assert (env.task, env.observation_size) == (name, size)
 
 
 @option("physics")
 def _() -> None:
     for name in ("native", "mjx"):
-        env = sweeps.environment(replace(SPEC, env="inverted_pendulum", physics=name))
+        env = environment(replace(SPEC, env="inverted_pendulum", physics=name))
         assert env.physics == name
 
 
@@ -95,7 +96,7 @@ def _() -> None:
     action = jnp.asarray([3.0, -0.5, -2.0])
     paid = {}
     for charge in ("clipped", "raw"):
-        env = sweeps.environment(replace(SPEC, env="hopper", physics="native", charge=charge))
+        env = environment(replace(SPEC, env="hopper", physics="native", charge=charge))
         paid[charge] = float(env.step(env.reset(jax.random.key(0)), action)[1].reward)
     # Hopper pays 0.001 |a|^2, and its actions are cut to [-1, 1].
     assert paid["clipped"] - paid["raw"] == pytest.approx(1e-3 * (9 + 4 - 2), abs=1e-5)
@@ -109,10 +110,10 @@ def _() -> None:
     ):
         for head in ("auto", fits):
             spec = replace(SPEC, env=env, head=head)
-            first = jax.eval_shape(lambda spec=spec: sweeps.start(spec, sweeps.environment(spec)))
+            first = jax.eval_shape(lambda spec=spec: sweeps.start(sweeps.job(spec)))
             assert (first.learners.agent.log_std is None) == (fits == "categorical")
         with pytest.raises(jp.SpecError, match="head"):
-            sweeps.environment(replace(SPEC, env=env, head=does_not))
+            environment(replace(SPEC, env=env, head=does_not))
 
 
 # --- who is trained, and how networks and masks begin ---------------------------------------------------
@@ -120,24 +121,24 @@ def _() -> None:
 
 @cache
 def started(spec: jp.SweepSpec) -> sweeps.Training:
-    return sweeps.start(spec, sweeps.environment(spec))
+    return sweeps.start(sweeps.job(spec))
 
 
 def shapes(spec: jp.SweepSpec) -> sweeps.Training:
-    return jax.eval_shape(lambda: sweeps.start(spec, sweeps.environment(spec)))
+    return jax.eval_shape(lambda: sweeps.start(sweeps.job(spec)))
 
 
 def member_of(population: object, member: int) -> object:
     return jax.tree.map(lambda leaf: leaf[member], population)
 
 
-def zeros(mask: masks.Kernels, member: int) -> list[int]:
+def zeros(mask: Kernels, member: int) -> list[int]:
     return [int((m[member] == 0).sum()) for m in mask.values()]
 
 
 @option("seeds")
 def _() -> None:
-    assert sweeps.members(replace(SPEC, seeds=3)).seed.tolist() == [0, 0, 1, 1, 2, 2]
+    assert members(replace(SPEC, seeds=3)).seed.tolist() == [0, 0, 1, 1, 2, 2]
     learner = started(SPEC).learners
     for leaf in (learner.agent.policy["layer_0"]["kernel"], learner.workers.state.observation):
         np.testing.assert_array_equal(leaf, leaf[np.array([0, 0, 2, 2])])
@@ -146,10 +147,10 @@ def _() -> None:
 
 @option("sparsities")
 def _() -> None:
-    everyone = sweeps.members(replace(SPEC, sparsities=(0.75, 0.0, 0.5)))
+    everyone = members(replace(SPEC, sparsities=(0.75, 0.0, 0.5)))
     assert everyone.sparsity.tolist() == [0.75, 0.0, 0.5] * 2
     # The static schedule has its masks from the start, of 4 x 6 and 6 x 1 weights.
-    mask = started(SPEC).learners.mask
+    mask = started(SPEC).learners.agent.mask
     assert [zeros(mask, member) for member in range(4)] == [[0, 0], [12, 3]] * 2
 
 
@@ -171,10 +172,11 @@ def _() -> None:
         assert [layer["kernel"].shape for layer in network.values()] == [(4, 4, 5), (4, 5, 3), (4, 3, 1)]
 
 
-def pruned(spec: jp.SweepSpec, progress: float) -> masks.Kernels:
+def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     """The mask that the last member, of sparsity 0.5, gets at this point of its training."""
     learner = member_of(started(SPEC).learners, 3)
-    learner = learner.replace(mask=masks.dense(learner.agent.policy))
+    agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
+    learner = learner.replace(agent=agent)
     return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress)
 
 
@@ -193,8 +195,8 @@ def _() -> None:
         assert [int((m == 0).sum()) for m in found.values()] == [round(24 * share), round(6 * share)], name
 
 
-def kernels_of_last() -> masks.Kernels:
-    return masks.kernels(member_of(started(SPEC).learners.agent.policy, 3))
+def kernels_of_last() -> Kernels:
+    return kernels(member_of(started(SPEC).learners.agent.policy, 3))
 
 
 @option("score")
@@ -244,12 +246,12 @@ def hyper(spec: jp.SweepSpec) -> Hyperparameters:
         patch.setattr(
             learners, "init", lambda env, recipe, key, sparsity, leaves: drawn.replace(hyper=leaves)
         )
-        return sweeps.start(spec, sweeps.environment(spec)).learners.hyper
+        return sweeps.start(sweeps.job(spec)).learners.hyper
 
 
 @cache
 def _iterate(spec: jp.SweepSpec) -> Callable[[sweeps.Training], sweeps.Training]:
-    return jax.jit(partial(sweeps.segment, spec, sweeps.environment(spec), 1))
+    return jax.jit(partial(sweeps.segment, sweeps.job(spec), 1))
 
 
 @cache
@@ -263,7 +265,7 @@ def trained(spec: jp.SweepSpec, iterations: int) -> sweeps.Training:
     return training
 
 
-def forward(network: dict, x: jax.Array, activation: str, mask: masks.Kernels | None = None) -> jax.Array:
+def forward(network: dict, x: jax.Array, activation: str, mask: Kernels | None = None) -> jax.Array:
     for name, layer in network.items():
         kernel = layer["kernel"] if mask is None else layer["kernel"] * mask[name]
         x = x @ kernel + layer["bias"]
@@ -288,7 +290,7 @@ def discounted(spec: jp.SweepSpec, before: learners.Learner, seen: learners.Traj
 @partial(jax.jit, static_argnames="activation")
 @jax.grad
 def slope_of_loss(
-    moved: ppo.Trainable, mask: masks.Kernels, data: tuple[jax.Array, ...], settings: tuple, activation: str
+    moved: ppo.Trainable, mask: Kernels, data: tuple[jax.Array, ...], settings: tuple, activation: str
 ) -> jax.Array:
     """-E min(ratio A, clip(ratio) A) + value_weight E (V - target)^2 / 2 - entropy_weight H."""
     x, action, log_prob, gain, target = data
@@ -305,8 +307,8 @@ def slope_of_loss(
 def by_hand(spec: jp.SweepSpec, before: learners.Learner, iteration: int) -> ppo.Trainable:
     """What one iteration makes of the weights of one member, from the options and the experience alone."""
     _, acting_key, order_key = jax.random.split(before.key, 3)
-    policy = ppo.acting(before.agent, before.mask)
-    seen = _experience(sweeps.environment(spec), policy, before.workers, acting_key, spec.unroll)
+    policy = before.agent.pruned()
+    seen = _experience(environment(spec), policy, before.workers, acting_key, spec.unroll)
     assert seen.reward.shape == (spec.unroll, spec.environments)
     reward, filtered = discounted(spec, before, seen), before.agent.normalizer
 
@@ -338,7 +340,7 @@ def by_hand(spec: jp.SweepSpec, before: learners.Learner, iteration: int) -> ppo
     mean, square = (np.float64(ravel_pytree(moment)[0]) for moment in (adam.mu, adam.nu))
     for count, rows in enumerate(parts, start=int(adam.count) + 1):
         part = tuple(column[rows] for column in data)
-        slope = slope_of_loss(unravel(weights), before.mask, part, settings, spec.activation)
+        slope = slope_of_loss(unravel(weights), before.agent.mask, part, settings, spec.activation)
         slope = np.float64(ravel_pytree(slope)[0])
         slope *= min(1.0, spec.max_gradient_norm / np.linalg.norm(slope))
         mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
@@ -468,7 +470,7 @@ def _() -> None:
     assert np.abs(own.mean[0] - own.mean[1]).max() > 1e-3
     dense = member_of(started(OTHER).learners, 2)
     key = jax.random.split(dense.key, 3)[1]
-    seen = _experience(sweeps.environment(OTHER), dense.agent, dense.workers, key, OTHER.unroll)
+    seen = _experience(environment(OTHER), dense.agent, dense.workers, key, OTHER.unroll)
     np.testing.assert_allclose(shared.mean[3], seen.observation.mean((0, 1)), rtol=1e-4, atol=1e-5)
 
 
@@ -479,13 +481,19 @@ RAW = replace(
 )
 
 
+def on_lines(spec: jp.SweepSpec) -> tuple[sweeps.Job, jp.Population]:
+    """The four linear policies as the members of a sweep."""
+    job = sweeps.job(spec)
+    return job, population(lines.population(*WIDER), job.env, spec.budgets[0], spec)
+
+
 @cache
 def evaluated(spec: jp.SweepSpec) -> tuple[pl.DataFrame, np.ndarray]:
     """The results of the four linear policies, and their returns [member, budget, episode]."""
-    env, agents = sweeps.environment(spec), lines.population(*WIDER)
-    tally = sweeps.evaluate(spec, env, agents, lambda update: None)
-    nobody = np.zeros(len(WIDER), bool)
-    return tables.results(spec, env, sweeps.members(spec), agents, tally, nobody), tally.total
+    job, everyone = on_lines(spec)
+    with Meter() as meter:
+        tally = sweeps.evaluate(job, everyone, meter)
+    return tables.results(spec, everyone, tally), tally.total
 
 
 @option("attacks", "eps", "norm", "space")
@@ -502,7 +510,7 @@ def _() -> None:
             assert set(rows.select("norm", "space").rows()) == {(spec.norm, spec.space)}
             for place, (attack, eps) in enumerate(labels):
                 assert_attacked(total[member, place], attack, lines.shift(eps, spec.norm, spec.space, wider))
-    assert replace(SPEC, env="hopper", eps="published").budgets == (0.075,)
+    assert replace(SPEC, env="hopper", eps="published").budgets == (jp.Budget(0.075),)
 
 
 def assert_attacked(total: np.ndarray, attack: str, shift: float) -> None:
@@ -531,9 +539,8 @@ def _() -> None:
 @option("certify_episodes")
 def _() -> None:
     spec = replace(SPEC, certify_episodes=5)
-    tally, visits = sweeps.visit(
-        spec, sweeps.environment(spec), lines.population(*WIDER), lambda update: None
-    )
+    with Meter() as meter:
+        tally, visits = sweeps.visit(*on_lines(spec), meter)
     assert tally.total.shape == (4, 1, 5)
     assert visits.observation.shape[2:] == (5, 4)
     assert visits.alive.sum() == 4 * 5 * HORIZON
@@ -554,15 +561,16 @@ def _() -> None:
 
 def error_of_the_verdicts(spec: jp.SweepSpec) -> float:
     """What a sweep asks of its verdicts, with everything before them left out."""
-    nothing = SimpleNamespace(agents=None, unmasked=None, diverged=[], history=None)
+    nothing = SimpleNamespace(history=None)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("train", "finished", "evaluate", "certify", "decompose"):
             patch.setattr(sweeps, name, lambda *_: nothing)
         patch.setattr(sweeps, "visit", lambda *_: (None, None))
-        for name in ("results", "certificates", "curves", "episodes", "returns"):
+        for name in ("results", "curves", "episodes", "returns"):
             patch.setattr(tables, name, lambda *_: None)
+        patch.setattr(certification, "certificates", lambda *_: None)
         patch.setattr(sweeps, "sweet_spots", lambda regret, alpha: alpha)
-        return sweeps.sweep(spec).verdicts
+        return sweeps.run(spec).verdicts
 
 
 def test_every_option_is_checked() -> None:

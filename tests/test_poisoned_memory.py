@@ -77,7 +77,7 @@ def test_learned_attackers(agent, tmp_path):
         "--eps",
         "0.3",
         "--attacks",
-        "optimal,sarsa",
+        "sa-rl,sarsa",
         *ATTACKING,
     )
     differ, written = differing(command, tmp_path)
@@ -93,7 +93,7 @@ def test_a_sweep_with_learned_attacks_and_certificates_of_its_run(env, tmp_path)
     assert not differ
     assert written >= {"results.csv", "certificates.csv", "curves.csv", "regret.csv"}
     run = tmp_path / BYTES[0]
-    learned = ("attack", "--run", run, "--attacks", "sarsa,sarsa+mad,optimal,director", *ATTACKING)
+    learned = ("attack", "--run", run, "--attacks", "sarsa,sarsa+mad,sa-rl,pa-ad", *ATTACKING)
     differ, _ = differing(learned, tmp_path / "attack", **AS_USERS_RUN_IT)
     assert not differ
     sigma = ("--smoothing-sigma", "0.5", "--smoothing-episodes", "30")

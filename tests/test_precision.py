@@ -85,8 +85,8 @@ def test_an_update_of_ppo():
     state = ppo.optimiser(hyper, 0.0).init(ppo.trainable(agent))
 
     def update(agent):
-        mask = masks.dense(agent.policy)
-        return ppo.update(agent, mask, state, batch, hyper, jnp.float32(1e-3), KEY, epochs=1, minibatches=2)
+        agent = agent.replace(mask=masks.dense(agent.policy))
+        return ppo.update(agent, state, batch, hyper, jnp.float32(1e-3), KEY, epochs=1, minibatches=2)
 
     assert at_full_precision(update, agent)
 

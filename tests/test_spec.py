@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxprune import SpecError, SweepSpec
+from jaxprune import Budget, SpecError, SweepSpec
 from jaxprune.attacks import ATTACKS
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES
@@ -43,13 +43,13 @@ def test_a_range_holds_its_stop_and_every_decimal_on_the_way(step, count):
 
 
 def test_published_budgets_are_those_of_the_task():
-    assert SweepSpec(env="hopper").budgets == (0.075,)
-    assert SweepSpec(env="halfcheetah").budgets == (0.15,)
-    assert SweepSpec(env="probe/linear").budgets == (0.1,)
+    assert SweepSpec(env="hopper").budgets == (Budget(0.075),)
+    assert SweepSpec(env="halfcheetah", space="raw").budgets == (Budget(0.15, space="raw"),)
+    assert SweepSpec(env="probe/linear", norm="l2").budgets == (Budget(0.1, "l2"),)
 
 
 def test_budgets_may_be_ranges():
-    assert SweepSpec(eps="0.05:0.15:0.05").budgets == (0.05, 0.1, 0.15)
+    assert SweepSpec(eps="0.05:0.15:0.05").budgets == tuple(map(Budget, (0.05, 0.1, 0.15)))
 
 
 def test_attacks_are_a_comma_list():

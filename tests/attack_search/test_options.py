@@ -1,4 +1,4 @@
-"""Every option of a battery acts, and rows of its tables are computed again from the calls below it."""
+"""Every option of an attack search acts, and rows of its tables are computed again from lower calls."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -13,23 +13,21 @@ import pytest
 from scipy import stats
 
 from jaxprune import SweepSpec, attack_search, attacks, evaluation, streams
-from jaxprune.attack_search import KNOWN, AttackSearchSpec
-from jaxprune.attack_search import spec as asked
-from jaxprune.attacks import Attack, SarsaMad, Victim
-from jaxprune.budget import Ball
+from jaxprune.attack_search import EFFORTS, AttackSearchSpec, Effort, effort
+from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, Rule, SarsaMad, Victim
+from jaxprune.budget import Ball, Budget
 from jaxprune.envs import make
 from jaxprune.envs.probes import HORIZON
-from jaxprune.evaluation import Condition
+from jaxprune.evaluation import STEPS_AT_ONCE, Condition
 from jaxprune.policy import Agent
 from jaxprune.policy import agent as policies
 from jaxprune.policy.normalizer import Normalizer
-from jaxprune.sweep import EVALUATION_STEPS
 from jaxprune.training import sarsa, search
-from jaxprune.training.adversary import ADVERSARIES
 from tests import lines
+from tests.populations import population
 
 ENV = make("probe/linear")
-RECIPE = asked.RECIPE.replace(environments=2, unroll=32, epochs=1, minibatches=1, hidden=(4,))
+RECIPE = effort.RECIPE.replace(environments=2, unroll=32, epochs=1, minibatches=1, hidden=(4,))
 STUDY = sarsa.Study(environments=4, unroll=32, passes=2, minibatches=2, hidden=(8,))
 ADVERSARY_SETTINGS = search.grid((1,), (0.2,), (0,), (1e-2, 3e-1), (3e-4,))
 CRITIC_SETTINGS = sarsa.grid(eps=(0.1,), weight=(0.1, 1.0))
@@ -41,10 +39,8 @@ MEMBER = 2
 def _little():
     """Two settings of everything, and little study."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asked, "RECIPE", RECIPE)
-        patch.setitem(search.GRIDS, "quick", ADVERSARY_SETTINGS)
-        patch.setitem(sarsa.GRIDS, "quick", CRITIC_SETTINGS)
-        patch.setattr(sarsa, "STUDY", STUDY)
+        little = Effort(ADVERSARY_SETTINGS, CRITIC_SETTINGS, recipe=RECIPE, study=STUDY)
+        patch.setitem(EFFORTS, "quick", little)
         yield
 
 
@@ -52,7 +48,7 @@ def _little():
 def _spec(little):
     """Nothing of it is a default, but for `at_once`."""
     return AttackSearchSpec(
-        attacks=("random", "mad", "sarsa+mad", "optimal"),
+        attacks=("random", "mad", "sarsa+mad", "sa-rl"),
         eps=(0.4,),
         norm="l2",
         space="raw",
@@ -79,7 +75,7 @@ def _agents():
 
 @pytest.fixture(name="found", scope="module")
 def _found(spec, agents):
-    return attack_search.run(spec, ENV, agents)
+    return attack_search.run(spec, population(agents, ENV))
 
 
 def one(table: pl.DataFrame, **where: object) -> dict:
@@ -91,10 +87,10 @@ def one(table: pl.DataFrame, **where: object) -> dict:
 def _returns(agent, attack, eps, norm, space, domain, episodes, seed):
     under, victim = (Condition(attack, Ball(eps[None], norm)),), Victim(agent, space)
     now = evaluation.begin(ENV, victim, under, streams.key(seed, domain), episodes)
-    return evaluation.advance(ENV, victim, under, now, EVALUATION_STEPS, 0)[0].tally.total[0]
+    return evaluation.advance(ENV, victim, under, now, STEPS_AT_ONCE, 0)[0].tally.total[0]
 
 
-def returns(agents: Agent, attack: Attack, domain: str, episodes: int, eps: float = 0.4) -> np.ndarray:
+def returns(agents: Agent, attack: Rule, domain: str, episodes: int, eps: float = 0.4) -> np.ndarray:
     """[episode], of the member under one attacker."""
     agent = jax.tree.map(lambda leaf: leaf[MEMBER], agents)
     return np.float64(_returns(agent, attack, jnp.float32(eps), "l2", "raw", domain, episodes, 5))
@@ -109,7 +105,7 @@ def _attackers(agents, little):
         ENV,
         victims,
         Ball(jnp.float32(0.4), "l2"),
-        ADVERSARIES["optimal"],
+        ATTACKS["sa-rl"].rule(),
         ADVERSARY_SETTINGS,
         RECIPE,
         iterations=2,
@@ -128,7 +124,7 @@ def _attackers(agents, little):
         "sarsa+mad": [
             SarsaMad(number(critics, c), jnp.float32(w)) for c in (0, 1) for w in (0.25, 0.5, 0.75)
         ],
-        "optimal": [number(adversaries, i) for i in (0, 1)],
+        "sa-rl": [number(adversaries, i) for i in (0, 1)],
     }
 
 
@@ -164,9 +160,9 @@ def test_no_two_attackers_are_alike_so_that_none_can_take_anothers_place(tried):
     assert np.diff(strongest).min() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["none", "random", "mad", "sarsa+mad", "optimal", "strongest"])
+@pytest.mark.parametrize("name", ["none", "random", "mad", "sarsa+mad", "sa-rl", "strongest"])
 def test_the_results(found, agents, attackers, tried, name):
-    counts = {"none": 0, "random": 1, "mad": 1, "sarsa+mad": 6, "optimal": 2, "strongest": 10}
+    counts = {"none": 0, "random": 1, "mad": 1, "sarsa+mad": 6, "sa-rl": 2, "strongest": 10}
     means = {kind: total.mean(-1) for kind, total in tried.items()}
     kind = name
     if name == "strongest":
@@ -199,10 +195,10 @@ def test_the_results(found, agents, attackers, tried, name):
         assert {column: row[column] for column in wanted} == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
-def test_the_tables_of_a_run_name_its_members(found):
+def test_the_tables_of_a_run_name_its_members(found, agents):
     trained = SweepSpec(env="probe/linear", seeds=2, sparsities=(0.0, 0.5), schedule="micro", scope="global")
-    table, regret = attack_search.of_a_run(found.results, trained, ENV)
-    assert set(table["attack"]) == {"none", "random", "mad", "sarsa+mad", "optimal"}
+    table, regret = attack_search.of_a_run(found.results, population(agents, ENV, trained_by=trained))
+    assert set(table["attack"]) == {"none", "random", "mad", "sarsa+mad", "sa-rl"}
     row = one(table, member=MEMBER, attack="mad")
     fresh = one(found.results, member=MEMBER, attack="mad", episode_set="fresh")
     assert (row["seed"], row["sparsity_asked"]) == (1, 0.0)
@@ -234,7 +230,7 @@ WIDER = (1.0, 1.2, 0.9)
 def _(spec: AttackSearchSpec, _: Path) -> None:
     """On linear policies MAD leaves a known return, where the first action does not meet its limit."""
     change = {"eps": (0.1,), "norm": "linf", "space": "normalised", "attacks": "mad,random"}
-    table = attack_search.run(replace(spec, **change), ENV, lines.population(*WIDER)).results
+    table = attack_search.run(replace(spec, **change), population(lines.population(*WIDER), ENV)).results
     assert table["attack"].unique(maintain_order=True).to_list() == ["none", "mad", "random", "strongest"]
     assert set(table.select("norm", "space").rows()) == {("linf", "normalised")}
     for member, wider in enumerate(WIDER):
@@ -249,9 +245,14 @@ def _(spec: AttackSearchSpec, _: Path) -> None:
         for name in ("mad", "strongest"):
             assert known - 1e-3 <= rows[name]["return_mean"] <= known + shift**2
             assert rows[name]["eps"] == pytest.approx(0.1)
-    per_feature = replace(spec, eps="0.1,0,0.3,0.2", norm="linf").ball(ENV)
-    np.testing.assert_allclose(per_feature.eps, [0.1, 0, 0.3, 0.2], rtol=1e-6)
-    assert replace(spec, eps="published").radii(make("hopper")) == (0.075,)
+    assert replace(spec, eps="0.1,0,0.3,0.2").eps == (0.1, 0, 0.3, 0.2)
+    # "published" leaves a population the budget that it has.
+    change = {"eps": "published", "attacks": "mad"}
+    own = population(lines.population(*WIDER), ENV, Budget(0.05, "linf", "raw"))
+    row = one(
+        attack_search.run(replace(spec, **change), own).results, member=0, attack="mad", episode_set="fresh"
+    )
+    assert (row["eps"], row["norm"], row["space"]) == (0.05, "linf", "raw")
 
 
 @option("episodes", "selection_episodes", "seed", "at_once")
@@ -259,7 +260,7 @@ def _(spec: AttackSearchSpec, folder: Path) -> None:
     """Of three members, two meet clean and noisy episodes side by side, and one in a second turn."""
     spec = replace(spec, attacks="random", episodes=2, selection_episodes=5, seed=6, at_once=4)
     agents = lines.population(*WIDER)
-    table = attack_search.run(spec, ENV, agents, folder=folder).results
+    table = attack_search.run(spec, population(agents, ENV), folder=folder).results
     assert len([*(folder / "fresh-returns").iterdir()]) == 2
     agent = jax.tree.map(lambda leaf: leaf[1], agents)
     noise, eps = attacks.make("random"), jnp.float32(0.4)
@@ -274,22 +275,23 @@ def _(spec: AttackSearchSpec, folder: Path) -> None:
 @option("search")
 def _(spec: AttackSearchSpec, _: Path) -> None:
     for name, adversaries, critics in (("quick", 2, 2), ("small", 12, 4), ("published", 216, 30)):
-        chosen = replace(spec, search=name)
-        assert [chosen.attackers(kind) for kind in ("optimal", "director", "sarsa", "sarsa+mad")] == [
+        chosen = replace(spec, search=name, steps=2048)
+        assert [chosen.attackers(kind) for kind in ("sa-rl", "pa-ad", "sarsa", "sarsa+mad")] == [
             adversaries,
             adversaries,
             critics,
             3 * critics,
         ]
-    assert all(spec.attackers(kind) == 1 for kind in attacks.ATTACKS)
-    assert {*KNOWN} == {*attacks.ATTACKS, "sarsa", "sarsa+mad", *ADVERSARIES}
+    for name, attack in ATTACKS.items():
+        critics = 2 * max(1, len(attack.settings))
+        assert spec.attackers(name) == {NOTHING: 1, CRITICS: critics, TRAINING: 2}[attack.needs]
 
 
 @option("steps")
 def _(spec: AttackSearchSpec, _: Path) -> None:
     """An iteration takes 2 x 32 steps of each of the two adversaries of each of three members."""
     for steps, iterations in ((64, 1), (127, 1), (192, 3)):
-        longer = replace(spec, steps=steps, attacks="optimal")
+        longer = replace(spec, steps=steps, attacks="sa-rl")
         assert longer.iterations == iterations
         trained = attack_search.total_steps(longer, ENV, 3) - 3 * (3 * 3 + 2 * 4) * HORIZON
         assert trained == 3 * 2 * iterations * 64

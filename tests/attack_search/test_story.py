@@ -1,4 +1,4 @@
-"""The battery as a whole: who is tried, who is chosen, and what the tables say about it."""
+"""The search as a whole: who is tried, who is chosen, and what the tables say about it."""
 
 from dataclasses import replace
 
@@ -10,27 +10,26 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxprune import SpecError, attack_search, attacks, evaluation, streams
-from jaxprune.attack_search import KNOWN, AttackSearchSpec
-from jaxprune.attack_search import spec as asked
-from jaxprune.attacks import Victim
+from jaxprune.attack_search import EFFORTS, AttackSearchSpec, Effort
+from jaxprune.attack_search.effort import RECIPE
+from jaxprune.attacks import ATTACKS, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import make
 from jaxprune.envs.probes import WEIGHTS
-from jaxprune.evaluation import Condition
+from jaxprune.evaluation import STEPS_AT_ONCE, Condition
 from jaxprune.policy import Agent, normalizer
-from jaxprune.sweep import EVALUATION_STEPS
 from jaxprune.training import sarsa, search
-from jaxprune.training.learner import Recipe
+from tests.populations import population
 
 ENV = make("probe/linear")
 SPEC = AttackSearchSpec(
-    attacks=("random", "sarsa", "sarsa+mad", "optimal"),
+    attacks=("random", "sarsa", "sarsa+mad", "sa-rl"),
     eps=(0.3,),
     episodes=6,
     selection_episodes=4,
     steps=2048,
 )
-COUNTS = {"none": 0, "random": 1, "sarsa": 2, "sarsa+mad": 6, "optimal": 2}
+COUNTS = {"none": 0, "random": 1, "sarsa": 2, "sarsa+mad": 6, "sa-rl": 2}
 
 
 @pytest.fixture(name="small_searches", scope="module", autouse=True)
@@ -38,11 +37,13 @@ def _small_searches():
     """Two settings of everything, and little study."""
     with pytest.MonkeyPatch.context() as patch:
         adversaries = search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,))
-        patch.setitem(search.GRIDS, "small", adversaries)
-        patch.setitem(sarsa.GRIDS, "small", sarsa.grid(eps=(0.1,), weight=(0.1, 1.0)))
-        patch.setattr(sarsa, "STUDY", sarsa.Study(environments=4, unroll=32, passes=2, minibatches=2))
-        tiny: Recipe = asked.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,))
-        patch.setattr(asked, "RECIPE", tiny)
+        effort = Effort(
+            adversaries,
+            sarsa.grid(eps=(0.1,), weight=(0.1, 1.0)),
+            recipe=RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)),
+            study=sarsa.Study(environments=4, unroll=32, passes=2, minibatches=2),
+        )
+        patch.setitem(EFFORTS, "small", effort)
         yield
 
 
@@ -61,7 +62,7 @@ def _agents():
 
 @pytest.fixture(name="found", scope="module")
 def _found(agents, small_searches):
-    return attack_search.run(SPEC, ENV, agents)
+    return attack_search.run(SPEC, population(agents, ENV))
 
 
 def test_there_is_one_row_per_member_attack_and_episode_set(found):
@@ -123,7 +124,7 @@ def test_returns_are_those_of_the_evaluation(found, agents):
     @jax.jit
     def play(agent):
         now = evaluation.begin(ENV, Victim(agent), conditions, key, SPEC.episodes)
-        return evaluation.advance(ENV, Victim(agent), conditions, now, EVALUATION_STEPS, 0)[0]
+        return evaluation.advance(ENV, Victim(agent), conditions, now, STEPS_AT_ONCE, 0)[0]
 
     rows = found.results.filter(member=1, attack="random", episode_set="fresh")
     assert rows["return_mean"].item() == pytest.approx(float(play(agent).tally.total.mean()), rel=1e-5)
@@ -131,14 +132,16 @@ def test_returns_are_those_of_the_evaluation(found, agents):
 
 def test_taking_turns_changes_nothing(agents):
     spec = replace(SPEC, attacks="mad,random", norm="l2")
-    together, in_turns = (attack_search.run(replace(spec, at_once=n), ENV, agents) for n in (72, 1))
+    together, in_turns = (
+        attack_search.run(replace(spec, at_once=n), population(agents, ENV)) for n in (72, 1)
+    )
     for one, other in zip(together, in_turns, strict=True):
         assert_frame_equal(one, other, rel_tol=1e-5)
 
 
 def test_progress_never_exceeds_the_plan(agents):
     updates = []
-    attack_search.run(SPEC, ENV, agents, updates.append)
+    attack_search.run(SPEC, population(agents, ENV), updates.append)
     steps = [update.steps_done for update in updates]
     assert steps == sorted(steps)
     assert 0.5 < steps[-1] / attack_search.total_steps(SPEC, ENV, 2) <= 2
@@ -146,15 +149,15 @@ def test_progress_never_exceeds_the_plan(agents):
 
 
 def test_a_budget_per_feature_is_kept_feature_by_feature(agents):
-    spec = replace(SPEC, attacks="random,optimal", eps="0.3,0,0,0.2")
-    assert attack_search.run(spec, ENV, agents).results["outside_ball"].sum() == 0
+    spec = replace(SPEC, attacks="random,sa-rl", eps="0.3,0,0,0.2")
+    assert attack_search.run(spec, population(agents, ENV)).results["outside_ball"].sum() == 0
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"attacks": ""}, "attacks: the list is empty"),
-        ({"attacks": "optimum"}, "did you mean 'optimal'"),
+        ({"attacks": "sarl"}, "did you mean 'sa-rl'"),
         ({"norm": "l1"}, "norm: unknown name 'l1'"),
         ({"space": "normalized"}, "did you mean 'normalised'"),
         ({"search": "smal"}, "did you mean 'small'"),
@@ -173,34 +176,35 @@ def test_a_mistake_is_named(change, said):
     ("eps", "said"),
     [
         ("0.1,0.2", "2 numbers for an observation of 4 features"),
-        ("published", "no budget is published"),
-        ("-1", ">= 0"),
+        ("-1", "finite number of at least 0"),
     ],
 )
-def test_a_budget_that_does_not_fit_is_named(eps, said):
+def test_a_budget_that_does_not_fit_is_named(agents, eps, said):
     with pytest.raises(SpecError, match=said):
-        replace(SPEC, eps=eps).ball(ENV)
+        attack_search.run(replace(SPEC, eps=eps), population(agents, ENV))
 
 
 def test_every_known_attack_can_be_asked_for():
-    assert AttackSearchSpec(attacks=KNOWN).attacks == tuple(name for name in KNOWN if name != "none")
+    assert AttackSearchSpec(attacks=tuple(ATTACKS)).attacks == tuple(
+        name for name in ATTACKS if name != "none"
+    )
 
 
-def test_a_battery_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp_path, monkeypatch):
+def test_a_search_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp_path, monkeypatch):
     def stop(update):
-        if update.phase == "selecting optimal":
+        if update.phase == "selecting sa-rl":
             raise KeyboardInterrupt
 
     def never(*_, **__):
         raise AssertionError
 
     with pytest.raises(KeyboardInterrupt):
-        attack_search.run(SPEC, ENV, agents, stop, tmp_path)
+        attack_search.run(SPEC, population(agents, ENV), stop, tmp_path)
     # What was learned before the stop is not learned again.
     monkeypatch.setattr(search, "_learned", never)
     monkeypatch.setattr(sarsa, "learn", never)
     for _ in "go on", "read it all again":
-        again = attack_search.run(SPEC, ENV, agents, folder=tmp_path)
+        again = attack_search.run(SPEC, population(agents, ENV), folder=tmp_path)
         assert_frame_equal(again.results, found.results)
         assert_frame_equal(again.tried, found.tried)
         monkeypatch.setattr(evaluation, "advance", never)

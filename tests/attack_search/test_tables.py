@@ -1,4 +1,4 @@
-"""What a battery did to a run, as the tables of a sweep, from handmade tallies."""
+"""What an attack search did to a run, as the tables of a sweep, from handmade tallies."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,12 @@ import pytest
 from jaxprune.analysis import STRONGEST, Student
 from jaxprune.attack_search import AttackSearchSpec, of_a_run
 from jaxprune.attack_search.tables import results_table
+from jaxprune.budget import Budget
 from jaxprune.envs import make
 from jaxprune.evaluation import Tally
 from jaxprune.policy import agent
 from jaxprune.spec import SweepSpec
+from tests.populations import population
 
 ENV = make("probe/linear")
 NAMES = ["none", "random", "critic", "mad"]
@@ -26,7 +28,7 @@ def tally(total):
 
 @pytest.fixture(name="tables", scope="module")
 def _tables():
-    """The battery's own table, and what is made of it for a run of two seeds and sparsities."""
+    """The search's own table, and what is made of it for a run of two seeds and sparsities."""
     rng = np.random.default_rng(0)
     attackers = {"none": 1, "random": 1, "critic": 3, "mad": 2}
     selection = [tally(rng.normal(0, 5, (4, count, 6))) for count in attackers.values()]
@@ -36,12 +38,13 @@ def _tables():
     one = agent.init(jax.random.key(0), 4, 1, hidden=(2,))
     agents = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one)
     spec = AttackSearchSpec(attacks="random,critic,mad", eps=(0.3,), episodes=8, selection_episodes=6)
-    results = results_table(spec, ENV, agents, NAMES, selection, fresh, np.zeros(len(fresh.total), bool))
     run = SweepSpec(env="probe/linear", seeds=2, sparsities="0,0.5")
-    return results, *of_a_run(results, run, ENV)
+    everyone = population(agents, ENV, Budget(0.3), run)
+    results = results_table(spec, everyone, NAMES, selection, fresh)
+    return results, *of_a_run(results, everyone)
 
 
-def test_the_regret_is_under_the_attack_that_the_battery_called_strongest(tables):
+def test_the_regret_is_under_the_attack_that_the_search_called_strongest(tables):
     results, kinds, regret = tables
     own = results.filter(attack=STRONGEST, episode_set="fresh").sort("member")
     ours = regret.filter(attack=STRONGEST).sort("member")

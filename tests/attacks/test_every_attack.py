@@ -64,7 +64,7 @@ def test_one_program_serves_every_eps(name):
     assert first_step._cache_size() == programs
 
 
-@pytest.mark.parametrize("name", ["random", "fgsm", "mad-sgld", "sarsa+mad", "learned", "sensor"])
+@pytest.mark.parametrize("name", ["random", "fgsm", "mad-sgld", "sarsa+mad", "sa-rl", "sensor"])
 def test_a_batch_equals_its_members(name):
     """Attack, victim, key, point and eps all differ. Tolerance: rounding, summed over eleven steps."""
     attacks, victims = [named(name, seed) for seed in range(3)], [random_victim(seed) for seed in range(3)]
@@ -84,7 +84,7 @@ def test_a_constant_policy_acts_the_same(name):
     np.testing.assert_array_equal(victim.output(point_hat), victim.output(POINT))
 
 
-@pytest.mark.parametrize("name", ["fgsm", "mad", "critic", "learned", "random"])
+@pytest.mark.parametrize("name", ["fgsm", "mad", "critic", "sa-rl", "random"])
 def test_raw_space_is_the_normalised_one_rescaled(name):
     """Sign steps do not see a change of units per feature, as long as nothing is clipped."""
     attack, key = named(name, 7), jax.random.key(1)

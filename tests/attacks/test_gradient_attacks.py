@@ -7,18 +7,18 @@ import pytest
 
 from jaxprune.attacks import (
     Critic,
-    Director,
     Fgsm,
-    Learned,
     Mad,
     MadLangevin,
+    PaAd,
+    SaRl,
     Sarsa,
     SarsaMad,
     Uniform,
     action_difference,
     ascend,
 )
-from jaxprune.attacks.director import push
+from jaxprune.attacks.pa_ad import push
 from jaxprune.budget import Ball
 from tests.attacks.victims import (
     ACT,
@@ -61,7 +61,7 @@ def test_action_difference_of_a_linear_policy_is_pushed_to_either_end(attack, no
         (Critic(), -1),
         (Sarsa(linear_network(RISING)), -1),
         (Sarsa(linear_network(-RISING)), 1),
-        (Director(linear_network(np.zeros((OBS, 1), np.float32))), 0),
+        (PaAd(linear_network(np.zeros((OBS, 1), np.float32))), 0),
     ],
 )
 def test_signed_objectives_of_a_linear_policy_are_optimal(attack, side, norm):
@@ -87,7 +87,7 @@ def test_director_moves_the_action_where_it_points(asked, discrete):
     """The published actor steps the other way."""
     director = linear_network(np.zeros((OBS, 2 if discrete else 1), np.float32))
     director["layer_0"]["bias"] = jnp.array([asked, 0.0] if discrete else [asked])
-    offset = perturbation(Director(director), linear_victim(discrete=discrete), "linf")
+    offset = perturbation(PaAd(director), linear_victim(discrete=discrete), "linf")
     np.testing.assert_allclose(offset, asked * BEST["linf"], atol=1e-6)
 
 
@@ -179,5 +179,5 @@ def test_learned_adversary_is_scaled_into_the_ball(norm):
         "linf": EPS * np.array([0.5, -0.25, 1.0, -1.0, 0.0]),
         "l2": EPS * np.array([0.5, -0.25, 3.0, -4.0, 0.0]) / np.sqrt(25.3125),
     }
-    offset = perturbation(Learned(network), linear_victim(), norm)
+    offset = perturbation(SaRl(network), linear_victim(), norm)
     np.testing.assert_allclose(offset, expected[norm], atol=1e-6)

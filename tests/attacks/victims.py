@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprune.attacks import ATTACKS, Attack, Director, Learned, Sarsa, SarsaMad, Victim, make
+from jaxprune.attacks import ATTACKS, CRITICS, TRAINING, Attack, Rule, Victim
 from jaxprune.budget import Ball
 from jaxprune.policy import Agent, Normalizer
 
@@ -60,16 +60,19 @@ def linear_victim(*, discrete=False):
     )
 
 
-def every_attack(seed, *, discrete=False) -> tuple[Attack, ...]:
-    """One of each rule; those that carry a network have a random one."""
-    critic = random_network(seed, OBS, 16, ACT) if discrete else random_network(seed, OBS + ACT, 16, 1)
-    return (
-        *(make(name) for name in ATTACKS),
-        Sarsa(critic),
-        SarsaMad(critic),
-        Learned(random_network(seed, OBS, 16, OBS)),
-        Director(random_network(seed, OBS, 16, ACT)),
-    )
+def every_attack(seed, *, discrete=False) -> tuple[Rule, ...]:
+    """One rule of each attack; those that carry a network have a random one."""
+    return tuple(ready(attack, seed, discrete) for attack in ATTACKS.values())
+
+
+def ready(attack: Attack, seed: int, discrete: bool) -> Rule:
+    if attack.needs == CRITICS:
+        critic = random_network(seed, OBS, 16, ACT) if discrete else random_network(seed, OBS + ACT, 16, 1)
+        return attack.rule(critic, *attack.settings[:1])
+    rule = attack.rule()
+    if attack.needs == TRAINING:
+        return rule.replace(network=random_network(seed, OBS, 16, rule.action_size(OBS, ACT)))
+    return rule
 
 
 @jax.jit

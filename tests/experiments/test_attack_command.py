@@ -14,19 +14,24 @@ from polars.testing import assert_frame_equal
 import jaxprune as jp
 from experiments.attack import Arguments, main
 from experiments.command import run_command
-from jaxprune.attack_search import spec as asked
+from jaxprune.attack_search import EFFORTS, Effort
+from jaxprune.attack_search.effort import RECIPE
 from jaxprune.report import LiveProgress
-from jaxprune.training import search
+from jaxprune.training import sarsa, search
 from tests.experiments.agent_files import write_agent
 
-QUICK = ("--attacks", "random,optimal", "--episodes", "4", "--selection-episodes", "2", "--steps", "2048")
+QUICK = ("--attacks", "random,sa-rl", "--episodes", "4", "--selection-episodes", "2", "--steps", "2048")
 
 
 @pytest.fixture(name="small_search", scope="module", autouse=True)
 def _small_search():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(search.GRIDS, "small", search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,)))
-        patch.setattr(asked, "RECIPE", asked.RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)))
+        little = Effort(
+            search.grid((1,), (0.2,), (0,), (1e-3, 3e-3), (3e-4,)),
+            sarsa.grid(eps=(0.1,), weight=(0.1,)),
+            recipe=RECIPE.replace(epochs=1, minibatches=1, hidden=(4,)),
+        )
+        patch.setitem(EFFORTS, "small", little)
         yield
 
 
@@ -45,7 +50,7 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
     out = tmp_path / "out"
     command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.3", *QUICK, "--out", out)
     printed = capsys.readouterr().out
-    for fact in ("1 random, 2 optimal", "strongest", "probe/linear", str(out)):
+    for fact in ("1 random, 2 sa-rl", "strongest", "probe/linear", str(out)):
         assert fact in printed
     assert {path.name for path in out.iterdir()} == {
         "attack.json",
@@ -56,14 +61,14 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
     assert results["attack"].unique(maintain_order=True).to_list() == [
         "none",
         "random",
-        "optimal",
+        "sa-rl",
         "strongest",
     ]
     assert results["outside_ball"].sum() == 0
     assert (results["return_low"] <= results["return_mean"]).all()
     assert (results["return_mean"] <= results["return_high"]).all()
     written = json.loads((out / "attack.json").read_text())
-    assert written["battery"]["eps"] == [0.3]
+    assert written["search"]["eps"] == [0.3]
     assert written["victims"]["agent"] == str(agent)
     assert written["victims"]["physics"] == "none"  # what "auto" stood for when it began
 
@@ -72,15 +77,15 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
     of_agent = ("--agent", agent.relative_to(agent.parent), "--env", "probe/linear", "--eps", "0.3", *QUICK)
     monkeypatch.chdir(agent.parent)
     command(monkeypatch, *of_agent, "--out", tmp_path / "whole")
-    heard = LiveProgress.update
+    heard = LiveProgress.show
 
-    def press_ctrl_c(self, phase, *rest):
-        heard(self, phase, *rest)
-        if phase == "selecting optimal":
+    def press_ctrl_c(self, update):
+        heard(self, update)
+        if update.phase == "selecting sa-rl":
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as leaving:
-        patch.setattr(LiveProgress, "update", press_ctrl_c)
+        patch.setattr(LiveProgress, "show", press_ctrl_c)
         command(patch, *of_agent, "--out", tmp_path / "stopped")
     assert leaving.value.code == 130
     assert f"python -m experiments.attack --resume {tmp_path / 'stopped'}" in capsys.readouterr().out
@@ -113,7 +118,7 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
         certify_episodes=2,
         attacks="random",
     )
-    jp.sweep(spec, tmp_path / "run")
+    jp.sweep.run(spec, tmp_path / "run")
     with pytest.raises(SystemExit):
         command(monkeypatch, "--run", tmp_path / "run", "--env", "probe/chain", *QUICK)
     assert "env: probe/chain was asked for, but the members of" in capsys.readouterr().err
@@ -146,7 +151,7 @@ def test_an_unfinished_run_is_refused_before_it_is_attacked(tmp_path, monkeypatc
         certify_episodes=2,
         attacks="random",
     )
-    jp.sweep(spec, tmp_path / "run")
+    jp.sweep.run(spec, tmp_path / "run")
     (tmp_path / "run" / "certificates.parquet").unlink()
     with pytest.raises(SystemExit) as leaving:
         command(monkeypatch, "--run", tmp_path / "run", *QUICK)
@@ -177,7 +182,7 @@ def _files(agent):
         ("missing.npz", (), "missing.npz"),
         ("evil.model", (), "refused"),
         ("large.npz", (), "maps 5 features to 2 actions, the task has 4 features and 1 actions"),
-        ("agent.npz", ("--attacks", "optimul"), "did you mean 'optimal'?"),
+        ("agent.npz", ("--attacks", "sarl"), "did you mean 'sa-rl'?"),
         ("agent.npz", ("--attacks", ""), "attacks: the list is empty"),
         ("agent.npz", ("--eps", "0.1,0.2"), "2 numbers for an observation of 4 features"),
         ("agent.npz", ("--eps", "0.1,0.2,0.1,0.1", "--norm", "l2"), "one radius"),
@@ -209,3 +214,11 @@ def test_an_agent_without_its_task_is_refused(agent, monkeypatch, capsys):
         command(monkeypatch, "--agent", agent)
     assert leaving.value.code == 2
     assert "give --env NAME" in capsys.readouterr().err
+
+
+def test_a_former_name_of_an_attack_is_read_with_a_hint(agent, tmp_path, monkeypatch, capsys):
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.3", *QUICK)
+    former = [word.replace("sa-rl", "optimal") for word in map(str, of_agent)]
+    command(monkeypatch, *former, "--out", tmp_path / "out")
+    assert "hint: attack 'optimal' is now called 'sa-rl'\n" in capsys.readouterr().err
+    assert "sa-rl" in pl.read_csv(tmp_path / "out" / "results.csv")["attack"].to_list()

@@ -51,8 +51,8 @@ def read(path: Path) -> Run:
     return Run(
         spec=spec | {"eps": content["resolved"]["eps"]},
         physics=content["resolved"]["physics"],
-        agents=[_policy(saved["agents"], member) for member in members],
-        unmasked=[_policy(saved["unmasked"], member) for member in members],
+        agents=[_policy(saved["agents"], member, masked=True) for member in members],
+        unmasked=[_policy(saved["agents"], member, masked=False) for member in members],
         tables={file.stem: table(file) for file in path.glob("*.csv")},
     )
 
@@ -73,14 +73,18 @@ def _value(column: str, text: str) -> Any:
     return float(text)
 
 
-def _policy(agents: Mapping[str, Any], member: int) -> Policy:
+def _policy(agents: Mapping[str, Any], member: int, *, masked: bool) -> Policy:
     network, seen = agents["policy"], agents["normalizer"]
     names = [f"layer_{i}" for i in range(len(network))]
+    kernels = [np.array(network[name]["kernel"][member]) for name in names]
+    if masked:
+        kernels = [
+            kernel * np.array(agents["mask"][name][member])
+            for kernel, name in zip(kernels, names, strict=True)
+        ]
+    biases = [np.array(network[name]["bias"][member]) for name in names]
     return Policy(
-        layers=[
-            (np.array(network[name]["kernel"][member]).T, np.array(network[name]["bias"][member]))
-            for name in names
-        ],
+        layers=[(kernel.T, bias) for kernel, bias in zip(kernels, biases, strict=True)],
         log_std=np.array(agents["log_std"][member]),
         mean=np.array(seen["mean"][member]),
         std=np.sqrt(np.array(seen["variance"][member])) + np.float32(1e-8),

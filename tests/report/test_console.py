@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from jaxprune.progress import Update
 from jaxprune.report import LiveProgress, open_console, plan
 
 
@@ -17,9 +18,9 @@ def test_the_plan_shows_names_and_settings():
 def test_a_pipe_gets_one_plain_line_per_update():
     file = io.StringIO()
     with LiveProgress(open_console(file), total_steps=2_000) as live:
-        live.update("train", 500, 100.0, [(0.0, float("nan"), 0), (0.5, 812.4, 7)])
+        live.show(Update("train", 500, 100.0, rows=((0.0, float("nan"), 0), (0.5, 812.4, 7))))
         assert file.getvalue().endswith("\n")
-        live.update("certify", 2_000, 0.0)
+        live.show(Update("certify", 2_000, 0.0))
     first, second = file.getvalue().splitlines()
     assert first == (
         "train, 25% of 2000 steps, 100 steps/s, 0:00:00 elapsed, 0:00:15 left, return 0.00:- 0.50:812"
@@ -34,7 +35,7 @@ def test_a_terminal_gets_one_display_that_is_redrawn():
         file=file, force_terminal=True, width=100, color_system=None, _environ={"TERM": "xterm"}
     )
     with LiveProgress(console, total_steps=2_000) as live:
-        live.update("train", 500, 100.0, [(0.5, 812.4, 7)])
+        live.show(Update("train", 500, 100.0, rows=((0.5, 812.4, 7),)))
     shown = file.getvalue()
     assert all(part in shown for part in ("train", "25%", "100 steps/s", "0:00:15 left", "0.50", "812"))
     assert "\x1b[?25h" in shown  # the cursor is back

@@ -1,0 +1,24 @@
+"""Agents as a population."""
+
+import jax
+import numpy as np
+
+from jaxprune.budget import Budget
+from jaxprune.envs import Environment
+from jaxprune.policy import Agent
+from jaxprune.population import Members, Population, members
+from jaxprune.spec import SweepSpec
+
+
+def population(
+    agents: Agent,
+    env: Environment,
+    budget: Budget = Budget(0.1),  # noqa: B008  it is frozen
+    trained_by: SweepSpec | None = None,
+    diverged: np.ndarray | None = None,
+) -> Population:
+    """Agents (leaves [member]) as the members of a run, or as so many dense ones of different seeds."""
+    count = jax.tree.leaves(agents)[0].shape[0]
+    everyone = Members(np.arange(count), np.zeros(count)) if trained_by is None else members(trained_by)
+    lost = np.zeros(count, bool) if diverged is None else diverged
+    return Population(everyone, env, agents, lost, budget, trained_by)
