@@ -17,22 +17,23 @@ import polars as pl
 from benchmarks.machine import machine_line
 from benchmarks.sweep_throughput import raw_rollout, record
 from jaxprune import attack_search, device, envs, evaluation
-from jaxprune.attack_search import AttackSearchSpec
-from jaxprune.attacks import Learned, Victim
+from jaxprune.attack_search import EFFORTS, AttackSearchSpec
+from jaxprune.attack_search.effort import RECIPE
+from jaxprune.attacks import ATTACKS, TRAINING, SaRl, Victim, ready
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
 from jaxprune.policy.foreign import read_adversary, read_agent
-from jaxprune.sweep import Update
+from jaxprune.population import Population
+from jaxprune.progress import Update
 from jaxprune.training import search
-from jaxprune.training.adversary import ADVERSARIES, RECIPE
 from jaxprune.training.rollout import start
 
 AGENTS = Path(__file__).parents[2] / "shared" / "released_agents"
 RESULT = Path(__file__).parent / "results" / "adversaries.md"
 SPEC = AttackSearchSpec(
-    attacks=("random", "critic", "mad", "sarsa", "sarsa+mad", "optimal", "director"),
+    attacks=("random", "critic", "mad", "sarsa", "sarsa+mad", "sa-rl", "pa-ad"),
     episodes=20,
     search="quick",
     steps=307_200,
@@ -50,9 +51,9 @@ def main() -> None:
     tables: dict[str, pl.DataFrame] = {}
     for name in PUBLISHED:
         path = AGENTS / f"attack-{name}-halfcheetah.npz"
-        agent, released = read_agent(path), Learned(read_adversary(path))
+        agent, released = read_agent(path), SaRl(read_adversary(path))
         began = perf_counter()
-        found = attack_search.run(SPEC, env, jax.tree.map(lambda leaf: leaf[None], agent), show)
+        found = attack_search.run(SPEC, Population.of_pruned(agent, env), show)
         minutes = (perf_counter() - began) / 60
         under_released = float(returns(env, agent, released).mean())
         tables[name] = found.results.with_columns(released=pl.lit(under_released), minutes=pl.lit(minutes))
@@ -66,9 +67,9 @@ def show(update: Update) -> None:
     print(f"{update.phase}: {update.steps_done:,} steps, {update.steps_per_second:,.0f} a second", flush=True)
 
 
-def returns(env: Environment, agent: Agent, attack: Learned) -> np.ndarray:
+def returns(env: Environment, agent: Agent, attack: SaRl) -> np.ndarray:
     """Returns of `SPEC.episodes` episodes under one attack."""
-    conditions = (Condition(attack, Ball(SPEC.ball(env).eps[None])),)
+    conditions = (Condition(attack, Ball(jnp.full(1, env.published_eps))),)
 
     @jax.jit
     def play() -> jax.Array:
@@ -81,7 +82,7 @@ def returns(env: Environment, agent: Agent, attack: Learned) -> np.ndarray:
 def speeds(task: str) -> dict[str, list[float]]:
     """Environment steps per second of 12 trainings at once, and of `mujoco.rollout` alone, round by round."""
     env, agent = envs.make(task, "native"), read_agent(AGENTS / f"attack-ppo-{task}.npz")
-    settings = search.GRIDS["small"]
+    settings = EFFORTS["small"].adversaries
     count = len(settings.learning_rate)
     victims = Victim(jax.tree.map(lambda leaf: leaf[None], agent))
     crowd = jax.tree.map(lambda leaf: jnp.stack([leaf] * count), agent)
@@ -90,7 +91,7 @@ def speeds(task: str) -> dict[str, list[float]]:
     states, actions = jax.jit(jax.vmap(partial(record, env, RECIPE.unroll)))(
         crowd, state, jax.random.split(jax.random.key(1), count)
     )
-    names = (RAW, *(f"training 12 `{name}` adversaries at once" for name in ADVERSARIES))
+    names = (RAW, *(f"training 12 `{name}` adversaries at once" for name in ready(TRAINING)))
     found: dict[str, list[float]] = {name: [] for name in names}
 
     def raw() -> tuple[int, float]:
@@ -104,8 +105,8 @@ def speeds(task: str) -> dict[str, list[float]]:
         search.train(
             env,
             victims,
-            SPEC.ball(env),
-            ADVERSARIES[name],
+            Ball(jnp.float32(env.published_eps)),
+            ATTACKS[name].rule(),
             settings,
             RECIPE,
             2 * search.SEGMENT,
@@ -115,7 +116,7 @@ def speeds(task: str) -> dict[str, list[float]]:
         )
         return at[1][0], at[1][1] - at[0][1]
 
-    parts = (raw, *(partial(training, name) for name in ADVERSARIES))
+    parts = (raw, *(partial(training, name) for name in ready(TRAINING)))
     for _ in range(ROUNDS):
         for name, part in zip(names, parts, strict=True):
             steps, seconds = part()
@@ -134,7 +135,7 @@ def report(tables: dict[str, pl.DataFrame], speeds: dict[str, dict[str, list[flo
 {machine_line("python -m benchmarks.adversaries")}
 
 HalfCheetah, native physics, l_inf eps 0.15 in the normalised space, deterministic victims. Search \
-"{SPEC.search}", {SPEC.iterations * RECIPE.steps:,} steps per adversary (published: 216 settings, 1,000,000 \
+"{SPEC.search}", {SPEC.steps_per_adversary:,} steps per adversary (published: 216 settings, 1,000,000 \
 steps). The attacker is chosen on {SPEC.selection_episodes} episodes and measured on {SPEC.episodes} fresh \
 ones; intervals are 95 % intervals (Student's t) of the mean over those.
 
@@ -171,7 +172,7 @@ def _victim(name: str, table: pl.DataFrame) -> str:
     return f"""## {name}
 
 Seen by others: natural {natural}, uniform random {random}, released adversary {released}. Here the released \
-adversary brings it to {first["released"]:.0f}. The battery took {first["minutes"]:.1f} minutes.
+adversary brings it to {first["released"]:.0f}. The search took {first["minutes"]:.1f} minutes.
 
 | attack | return, fresh episodes | as selected | median attacker | tried |
 |---|---|---|---|---|

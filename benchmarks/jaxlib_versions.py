@@ -94,12 +94,12 @@ def prepared():
     from jaxprune import SweepSpec, bounds
     from jaxprune.envs import make
     from jaxprune.policy import agent as agents
-    from jaxprune.sweep import environment, segment, start
+    from jaxprune.sweep import job, segment, start
 
     spec = SweepSpec()
-    env = environment(spec)
-    iteration = jax.jit(partial(segment, spec, env, 1))
-    training = start(spec, env)
+    asked = job(spec)
+    iteration = jax.jit(partial(segment, asked, 1))
+    training = start(asked)
     for _ in range(WARM_UP_ITERATIONS):
         training = iteration(training)
     train = partial(iteration, training)

@@ -27,8 +27,8 @@ from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
 from jaxprune.envs import Environment, model, step_or_reset
 from jaxprune.envs.locomotion import TASKS
-from jaxprune.sweep import environment, segment, start, train
-from jaxprune.training import ppo
+from jaxprune.progress import Meter
+from jaxprune.sweep import job, segment, start, train
 from jaxprune.training.rollout import rollout
 
 RESULT = Path(__file__).parent / "results" / "sweep_throughput.md"
@@ -59,10 +59,10 @@ def main() -> None:
 
 def measure(spec: SweepSpec) -> dict[str, list[float]]:
     """Environment steps per second of each part, round by round."""
-    env = environment(spec)
-    training = jax.jit(partial(segment, spec, env, WARM_UP_ITERATIONS))(start(spec, env))
+    asked = job(spec)
+    env, training = asked.env, jax.jit(partial(segment, asked, WARM_UP_ITERATIONS))(start(asked))
     learners = training.learners
-    policies = jax.vmap(ppo.acting)(learners.agent, learners.mask)
+    policies = learners.agent.pruned()
     states, actions = jax.jit(jax.vmap(partial(record, env, spec.unroll)))(
         policies, learners.workers.state, learners.key
     )
@@ -71,7 +71,7 @@ def measure(spec: SweepSpec) -> dict[str, list[float]]:
         RAW: partial(raw_rollout, env, states, np.asarray(actions)),
         PHYSICS: partial(jax.jit(partial(physics_only, env)), states, actions),
         ACTING: partial(jax.jit(act), policies, learners.workers, learners.key),
-        TRAINING: partial(jax.jit(partial(segment, spec, env, 1)), training),
+        TRAINING: partial(jax.jit(partial(segment, asked, 1)), training),
     }
     for run in parts.values():
         jax.block_until_ready(run())
@@ -132,9 +132,9 @@ def _compile_here() -> None:
 
     device.keep_compiled()
     spec = SweepSpec()
-    env = environment(spec)
-    training = start(spec, env)
-    run = jax.jit(partial(segment, spec, env, 4), donate_argnums=0)
+    asked = job(spec)
+    training = start(asked)
+    run = jax.jit(partial(segment, asked, 4), donate_argnums=0)
     print(_seconds(lambda: run.lower(training).compile() and None))
 
 
@@ -143,7 +143,8 @@ def one_program_against_ten(spec: SweepSpec) -> tuple[float, float]:
 
     def fresh(spec: SweepSpec) -> Any:
         jax.clear_caches()
-        return train(spec, environment(spec), None, lambda update: None).iteration
+        with Meter() as meter:
+            return train(job(spec), None, meter).iteration
 
     together = _seconds(partial(fresh, spec))
     alone = sum(_seconds(partial(fresh, replace(spec, sparsities=(s,)))) for s in spec.sparsities)
