@@ -1,14 +1,17 @@
 """What a sweep is: a frozen dataclass, its fields the command line, its construction the check."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 from jaxprune import attacks, envs, parse
 from jaxprune.analysis import needed_pairs
-from jaxprune.budget import PUBLISHED, Budget, several_budgets
+from jaxprune.budget import NORMS, PUBLISHED, SPACES, Budget, several_budgets
 from jaxprune.errors import SpecError, unknown_name
+from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES, SCORES
+from jaxprune.training.arms import PLAIN, read_arm
+from jaxprune.training.regularizers import REGULARIZERS
 from jaxprune.training.settings import PPOSettings
 
 DEFAULT_ERROR = 0.05
@@ -34,10 +37,8 @@ class SweepSpec(PPOSettings):
     Raises SpecError on construction for anything that could not run.
     """
 
-    env: str = "hopper"
-    """Task: hopper, walker2d, halfcheetah, ant, ant-contact (with the contact forces that the published ants
-    read), humanoid, inverted_pendulum, inverted_double_pendulum, probe/linear, probe/categorical,
-    probe/tabular, probe/chain, or brax/NAME."""
+    env: Annotated[str, known(lambda: envs.tasks())] = "hopper"
+    """Task. ant-contact is the ant with the contact forces that the published ants read."""
     physics: str = "auto"
     """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
     mjx on an accelerator."""
@@ -51,22 +52,25 @@ class SweepSpec(PPOSettings):
     """Number of seeds; every seed is trained at every sparsity."""
     steps: int = 600_000
     """Environment steps of training per member."""
-    schedule: str = "gradual"
-    """When weights are removed: posthoc, oneshot, gradual, micro or static."""
-    score: str = "auto"
-    """Which weights go first: magnitude or random. auto: random for the static schedule, else magnitude."""
-    scope: str = "layer"
-    """Where the sparsity holds: in each layer, or global."""
+    schedule: Annotated[str, known(lambda: SCHEDULES)] = "gradual"
+    """When weights are removed."""
+    score: Annotated[str, known(lambda: ("auto", *SCORES))] = "auto"
+    """Which weights go first. auto: random for the static schedule, else magnitude."""
+    scope: Annotated[str, known(lambda: SCOPES)] = "layer"
+    """Where the sparsity holds."""
+    arm: Annotated[str, known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
+    """How policies are trained: ppo, or the name of a regulariser that is added to its loss, with its numbers
+    if they are not the defaults: NAME:number=value:number=value; several are joined by "+"."""
     shared_filter: bool = False
     """Let all members of a seed see through the observation filter of its dense member, so that a budget in
     standard deviations is the same in raw units for all of them."""
-    attacks: str | tuple[str, ...] = "random,mad"
+    attacks: Annotated[str | tuple[str, ...], known(lambda: attacks.ready())] = "random,mad"
     """Attacks to evaluate under, a comma list; the clean return is always measured."""
     eps: str | tuple[float, ...] = "published"
     """Budgets of the attacks, a comma list. published: the one of the published tables, else 0.1."""
-    norm: str = "linf"
-    """Norm of the attacks' ball: linf or l2."""
-    space: str = "normalised"
+    norm: Annotated[str, known(lambda: NORMS)] = "linf"
+    """Norm of the attacks' ball."""
+    space: Annotated[str, known(lambda: SPACES)] = "normalised"
     """Space in which eps lives: normalised (observations in standard deviations) or raw."""
     episodes: int = 20
     """Evaluation episodes per member, attack and budget, behind the returns reported."""
@@ -81,8 +85,8 @@ class SweepSpec(PPOSettings):
     """Action distribution: gaussian for continuous tasks, categorical for discrete ones."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of the policy and of the value network."""
-    activation: str = "tanh"
-    """Activation of both networks: tanh, relu, elu or swish."""
+    activation: Annotated[str, known(lambda: ACTIVATIONS)] = "tanh"
+    """Activation of both networks."""
     environments: int = 16
     """Parallel environments per member."""
     unroll: int = 128
@@ -106,7 +110,7 @@ class SweepSpec(PPOSettings):
         self.check_settings()
 
     def _check_names(self) -> None:
-        for field, known in {
+        for field, names in {
             "schedule": SCHEDULES,
             "score": ("auto", *SCORES),
             "scope": SCOPES,
@@ -114,9 +118,10 @@ class SweepSpec(PPOSettings):
             "head": HEADS,
             "env": envs.tasks(),
         }.items():
-            parse.check_known(field, getattr(self, field), known)
+            parse.check_known(field, getattr(self, field), names)
         parse.check_known("physics", self.physics, ("auto", *envs.physics_names(self.env)))
         envs.check_charge(self.env, self.charge)
+        read_arm(self.arm)
         parse.check_each_once("eps", tuple(budget.eps for budget in self.budgets))
         parse.check_each_once("attacks", self.attacks)
         for name in self.attacks:

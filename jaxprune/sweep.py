@@ -31,6 +31,7 @@ from jaxprune.pruning import schedule
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
 from jaxprune.training import learner as learners
+from jaxprune.training.arms import read_arm
 from jaxprune.training.learner import Learner, Progress, Recipe
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.settings import PPOSettings
@@ -178,6 +179,7 @@ def recipe(spec: SweepSpec) -> Recipe:
         minibatches=spec.minibatches,
         hidden=spec.hidden,
         activation=spec.activation,
+        regularizers=read_arm(spec.arm).regularizers,
         schedule=schedule(spec.schedule),
         score=spec.ranking,
         scope=spec.scope,
@@ -188,7 +190,8 @@ def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
     count = job.trained.count
     settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
-    hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf, jnp.float32), Hyperparameters(**settings))
+    hyper = Hyperparameters(**settings, regularizers=read_arm(job.spec.arm).leaves)
+    hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf, jnp.float32), hyper)
 
     def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
         return learners.init(job.env, recipe(job.spec), streams.key(seed, "training"), sparsity, hyper)

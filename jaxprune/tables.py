@@ -31,7 +31,7 @@ def results(spec: SweepSpec, population: Population, tally: Tally) -> pl.DataFra
                 "member": member,
                 "task": spec.env,
                 "physics": env.physics,
-                "arm": "ppo",
+                "arm": spec.arm,
                 "schedule": spec.schedule,
                 "score": spec.ranking,
                 "scope": spec.scope,

@@ -1,13 +1,14 @@
 """What an attack search asks for: which attacks, in which ball, and how hard attackers are searched for."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from jaxprune import parse
 from jaxprune.attack_search.effort import EFFORTS, Effort
 from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
 from jaxprune.errors import SpecError
+from jaxprune.options import known
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,24 @@ class AttackSearchSpec:
     Raises SpecError on construction for anything that could not run.
     """
 
-    attacks: str | tuple[str, ...] = "random,critic,mad,sarsa,sarsa+mad,sa-rl,pa-ad"
-    """Attacks, a comma list; the clean return is always measured. Learned are sarsa and sarsa+mad (critics),
-    sa-rl and pa-ad."""
+    attacks: Annotated[str | tuple[str, ...], known(lambda: ATTACKS)] = (
+        "random,critic,mad,sarsa,sarsa+mad,sa-rl,pa-ad"
+    )
+    """Attacks, a comma list; the clean return is always measured."""
     eps: str | tuple[float, ...] = "published"
     """Budget: one number, or for linf a comma list with one per feature. published: the one of the published
     tables for the task; for a sweep's run, its largest budget in its own norm and space."""
-    norm: str = "linf"
-    """Norm of the ball: linf or l2."""
-    space: str = "normalised"
+    norm: Annotated[str, known(lambda: NORMS)] = "linf"
+    """Norm of the ball."""
+    space: Annotated[str, known(lambda: SPACES)] = "normalised"
     """Space in which eps lives: normalised (observations in standard deviations) or raw."""
     episodes: int = 50
     """Fresh episodes on which the strongest attacker of each kind is measured."""
     selection_episodes: int = 10
     """Episodes on which it is selected."""
-    search: str = "small"
-    """Attackers tried: quick (2 adversaries, 2 critics), small (12 and 4) or published (216 and 30)."""
+    search: Annotated[str, known(lambda: EFFORTS)] = "small"
+    """How many attackers are tried: 2 adversaries and 2 critics (quick), 12 and 4 (small), 216 and 30
+    (published)."""
     steps: int = 500_000
     """Environment steps of training per adversary; published: 1,000,000."""
     seed: int = 0
@@ -43,8 +46,8 @@ class AttackSearchSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", _names(self.attacks))
         object.__setattr__(self, "eps", self.eps if self.eps == PUBLISHED else read_radii(self.eps))
-        for field, known in {"norm": NORMS, "space": SPACES, "search": EFFORTS}.items():
-            parse.check_known(field, getattr(self, field), known)
+        for field, names in {"norm": NORMS, "space": SPACES, "search": EFFORTS}.items():
+            parse.check_known(field, getattr(self, field), names)
         for field in ("episodes", "selection_episodes", "at_once"):
             parse.check_at_least(field, getattr(self, field), 1)
         parse.check_at_least("steps", self.steps, self.effort.recipe.steps)

@@ -80,7 +80,7 @@ def of_a_run(results: pl.DataFrame, population: Population) -> tuple[pl.DataFram
     recipe = {
         "task": trained.env,
         "physics": population.env.physics,
-        "arm": "ppo",
+        "arm": trained.arm,
         "schedule": trained.schedule,
         "score": trained.ranking,
         "scope": trained.scope,

@@ -11,7 +11,9 @@ from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, Schedule, masks, scores
 from jaxprune.training import ppo
-from jaxprune.training.ppo import Batch, Diagnostics, Hyperparameters
+from jaxprune.training.batch import Batch
+from jaxprune.training.ppo import Diagnostics, Hyperparameters
+from jaxprune.training.regularizers import Regularizer
 from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
@@ -30,6 +32,7 @@ class Recipe:
     minibatches: int = struct.field(pytree_node=False, default=8)
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     activation: str = struct.field(pytree_node=False, default="tanh")
+    regularizers: tuple[Regularizer, ...] = struct.field(pytree_node=False, default=())
     filter: bool = struct.field(pytree_node=False, default=True)
     schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
     score: str = struct.field(pytree_node=False, default="magnitude")
@@ -168,6 +171,8 @@ def _iterate(
         update_key,
         epochs=recipe.epochs,
         minibatches=recipe.minibatches,
+        progress=(iteration / iterations, (iteration + 1) / iterations),
+        regularizers=recipe.regularizers,
     )
     if recipe.filter:
         seen = trajectory.observation.reshape(recipe.steps, -1)

@@ -5,12 +5,20 @@ Everything that does not shape an array is a traced leaf, so members may differ 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprune.policy import Agent, Params, masked
+from jaxprune.training.batch import Batch
+from jaxprune.training.regularizers import Leaves, Moment, Regularizer
 from jaxprune.training.settings import PPOSettings
+
+Scalar = Float[Array, ""] | float
+
+REGULARIZERS_TAG = np.uint32(2**31 + 1)
+"""Sets the stream of the regularisers apart; no split of the same key reaches it, see `streams`."""
 
 
 @struct.dataclass
@@ -19,9 +27,11 @@ class Hyperparameters(PPOSettings):
 
     value_rate: learning rate of the value network over that of the policy. Adam's step knows no scale of the
     loss, so this and not `value_weight` tells how fast the value network learns.
+    regularizers: the numbers of each regulariser, by its name.
     """
 
     value_rate: float = 1.0
+    regularizers: dict[str, Leaves] = struct.field(default_factory=dict)
 
 
 @struct.dataclass
@@ -31,17 +41,6 @@ class Trainable:
     policy: Params
     log_std: Float[Array, "..."] | None
     value: Params
-
-
-@struct.dataclass
-class Batch:
-    """Samples of one iteration, every array [B, ...]. `x` is the normalised observation."""
-
-    x: Float[Array, "*batch obs"]
-    action: Float[Array, "*batch act"] | Int[Array, "*batch"]
-    log_prob: Float[Array, "*batch"]
-    advantage: Float[Array, "*batch"]
-    value_target: Float[Array, "*batch"]
 
 
 @struct.dataclass
@@ -87,11 +86,16 @@ def trainable(agent: Agent) -> Trainable:
 
 
 def loss(
-    moved: Trainable, agent: Agent, batch: Batch, hyper: Hyperparameters
+    moved: Trainable,
+    agent: Agent,
+    batch: Batch,
+    hyper: Hyperparameters,
+    moment: Moment,
+    regularizers: tuple[Regularizer, ...] = (),
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """Clipped surrogate + value_weight * 1/2 (V - target)^2 - entropy_weight * entropy, over one minibatch.
 
-    Advantages are standardised within the minibatch.
+    Advantages are standardised within the minibatch. Every regulariser adds its term.
     """
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value).pruned()
     policy = jax.vmap(agent.distribution)(batch.x)
@@ -104,6 +108,8 @@ def loss(
     value_loss = 0.5 * jnp.square(jax.vmap(agent.state_value)(batch.x) - batch.value_target).mean()
     entropy = jax.vmap(lambda p: p.entropy())(policy).mean()
     total = policy_loss + hyper.value_weight * value_loss - hyper.entropy_weight * entropy
+    for regularizer in regularizers:
+        total = total + regularizer.loss(agent, batch, hyper.regularizers[regularizer.name], moment)
     return total, Diagnostics(
         policy_loss=policy_loss,
         value_loss=value_loss,
@@ -134,15 +140,22 @@ def update(
     *,
     epochs: int,
     minibatches: int,
+    progress: tuple[Scalar, Scalar] = (0.0, 1.0),
+    regularizers: tuple[Regularizer, ...] = (),
 ) -> tuple[Agent, optax.OptState, Diagnostics]:
-    """`epochs` passes over the batch in `minibatches` random parts each. Pruned weights stay as they are."""
+    """`epochs` passes over the batch in `minibatches` random parts each. Pruned weights stay as they are.
+
+    progress: the shares of the training that are done before and after.
+    """
     size = batch.log_prob.shape[0]
     transform = optimiser(hyper, learning_rate)
 
-    def one(carry: tuple[Trainable, optax.OptState], rows: Int[Array, " row"]) -> tuple:
-        moved, state = carry
+    def one(
+        carry: tuple[Trainable, optax.OptState], now: tuple[Int[Array, " row"], Moment]
+    ) -> tuple[tuple[Trainable, optax.OptState], Diagnostics]:
+        (moved, state), (rows, moment) = carry, now
         part = jax.tree.map(lambda array: array[rows], batch)
-        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper)
+        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper, moment, regularizers)
         step, state = transform.update(gradient, state)
         if agent.mask is not None:
             # Adam's momentum must not move a weight that is masked now.
@@ -155,6 +168,12 @@ def update(
     # The order of random numbers is a random order; `jax.random.permutation` sorts twice for large sizes.
     order = jnp.argsort(jax.random.bits(key, (epochs, size)), axis=-1)
     rows = order.reshape(epochs * minibatches, size // minibatches)
-    (moved, optimiser_state), diagnostics = jax.lax.scan(one, (trainable(agent), optimiser_state), rows)
+    # A stream of its own, so that members with and without regularisers meet the same minibatches.
+    keys = jax.random.split(jax.random.fold_in(key, REGULARIZERS_TAG), len(rows))
+    before, after = progress
+    moments = Moment(before + (after - before) * jnp.arange(len(rows)) / len(rows), keys)
+    (moved, optimiser_state), diagnostics = jax.lax.scan(
+        one, (trainable(agent), optimiser_state), (rows, moments)
+    )
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value)
     return agent, optimiser_state, jax.tree.map(jnp.mean, diagnostics)

@@ -1,0 +1,12 @@
+"""Options whose values are names out of a list: the help texts say which, whatever has been added to it."""
+
+from collections.abc import Callable, Iterable
+
+import tyro
+
+
+def known(names: Callable[[], Iterable[str]]) -> object:
+    """An annotation of a field, as in `Annotated[str, known(...)]`: its help ends with the names there are."""
+    return tyro.conf.arg(
+        help_behavior_hint=lambda default: f"(known: {', '.join(names())}; default: {default})"
+    )

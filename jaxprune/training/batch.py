@@ -1,0 +1,15 @@
+"""What one iteration of PPO learns from."""
+
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+
+@struct.dataclass
+class Batch:
+    """Samples of one iteration, every array [B, ...]. `x` is the normalised observation."""
+
+    x: Float[Array, "*batch obs"]
+    action: Float[Array, "*batch act"] | Int[Array, "*batch"]
+    log_prob: Float[Array, "*batch"]
+    advantage: Float[Array, "*batch"]
+    value_target: Float[Array, "*batch"]
