@@ -104,8 +104,8 @@ def play(
     now = started(env, victims, conditions, keys, episodes)
     visits = []
     while (before := int(now.tally.length.sum())) >= 0 and now.tally.alive.any():
-        now, seen = jax.block_until_ready(_advanced(env, victims, conditions, now, record))
-        visits.append(jax.device_get(seen))
+        now, visited = jax.block_until_ready(_advanced(env, victims, conditions, now, record))
+        visits.append(jax.device_get(visited))
         heard(now.tally, int(now.tally.length.sum()) - before)
     return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
 
@@ -143,7 +143,7 @@ def begin(
     """`episodes` fresh episodes for every condition and budget, the same start states for all."""
     reset_key, memory_key, key = jax.random.split(key, 3)
     state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
-    points = jax.vmap(victim.point)(state.observation)
+    xs = jax.vmap(victim.to_space)(state.observation)
     keys = jax.random.split(memory_key, episodes)
     budgets = [condition.balls.eps.shape[0] for condition in conditions]
     count = sum(budgets)
@@ -151,7 +151,7 @@ def begin(
     return Evaluation(
         state=_repeat(state, count),
         memory=tuple(
-            _repeat(jax.vmap(condition.attack.start)(keys, points), n)
+            _repeat(jax.vmap(condition.attack.start)(keys, xs), n)
             for condition, n in zip(conditions, budgets, strict=True)
         ),
         tally=Tally(
@@ -186,8 +186,8 @@ def advance(
         actions, memories, inside, offset = [], [], [], 0
         for condition, memory in zip(conditions, now.memory, strict=True):
             budgets = condition.balls.eps.shape[0]
-            seen = now.state.observation[offset : offset + budgets]
-            action, memory, within = _perturbed_actions(victim, condition, keys, seen, memory)
+            observation = now.state.observation[offset : offset + budgets]
+            action, memory, within = _perturbed_actions(victim, condition, keys, observation, memory)
             actions.append(action)
             memories.append(memory)
             inside.append(within)
@@ -209,13 +209,13 @@ def _perturbed_actions(
     observation: Float[Array, "budget episode obs"],
     memory: Memory,
 ) -> tuple[Array, Memory, Bool[Array, "budget episode"]]:
-    def one(ball: Ball, key: PRNGKeyArray, seen: Array, memory: Memory) -> tuple[Array, Memory, Array]:
+    def one(ball: Ball, key: PRNGKeyArray, observation: Array, memory: Memory) -> tuple[Array, Memory, Array]:
         attack_key, action_key = jax.random.split(key)
-        point = victim.point(seen)
-        shown, memory = condition.attack.perturb(attack_key, victim, point, ball, memory)
-        policy = victim.distribution(shown)
+        x = victim.to_space(observation)
+        s_hat, memory = condition.attack.perturb(attack_key, victim, x, ball, memory)
+        policy = victim.distribution(s_hat)
         action = policy.sample(action_key) if condition.policy == "sampled" else policy.mode()
-        return action, memory, ball.contains(point, shown)
+        return action, memory, ball.contains(x, s_hat)
 
     per_episode = jax.vmap(one, in_axes=(None, 0, 0, 0))
     return jax.vmap(per_episode, in_axes=(0, None, 0, 0))(condition.balls, keys, observation, memory)

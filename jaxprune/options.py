@@ -6,7 +6,7 @@ import tyro
 
 
 def known(names: Callable[[], Iterable[str]]) -> object:
-    """An annotation of a field, as in `Annotated[str, known(...)]`: its help ends with the names there are."""
+    """What annotates a field whose help text shall end with the names there are."""
     return tyro.conf.arg(
         help_behavior_hint=lambda default: f"(known: {', '.join(names())}; default: {default})"
     )

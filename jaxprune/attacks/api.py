@@ -20,32 +20,32 @@ Memory = Any
 class Victim:
     """The agent under attack, seen from the space in which `eps` lives.
 
-    space "normalised": a point is the normalised, clipped observation; the perturbation is added to it and
-    not clipped again. space "raw": a point is the observation in its own units, normalised afterwards.
+    space "normalised": x is the normalised, clipped observation; the perturbation is added to it and
+    not clipped again. space "raw": x is the observation in its own units, normalised afterwards.
     """
 
     agent: Agent
     space: str = struct.field(pytree_node=False, default="normalised")
 
-    def point(self, observation: Float[Array, " obs"]) -> Float[Array, " obs"]:
-        """A raw observation as a point of the attack's space."""
+    def to_space(self, observation: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        """x: a raw observation in the space of eps."""
         return self.agent.normalise(observation) if self.space == "normalised" else observation
 
-    def view(self, point: Float[Array, " obs"]) -> Float[Array, " obs"]:
-        """What the networks read when they are shown `point`."""
-        return point if self.space == "normalised" else self.agent.normalise(point)
+    def normalised(self, x: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        """What the networks read when they are shown x."""
+        return x if self.space == "normalised" else self.agent.normalise(x)
 
-    def output(self, point: Float[Array, " obs"]) -> Float[Array, " act"]:
-        """Action mean or logits at a point."""
-        return self.agent.output(self.view(point))
+    def output(self, x: Float[Array, " obs"]) -> Float[Array, " act"]:
+        """Action mean or logits at x."""
+        return self.agent.output(self.normalised(x))
 
-    def distribution(self, point: Float[Array, " obs"]) -> Distribution:
-        """Action distribution at a point."""
-        return self.agent.distribution(self.view(point))
+    def distribution(self, x: Float[Array, " obs"]) -> Distribution:
+        """Action distribution at x."""
+        return self.agent.distribution(self.normalised(x))
 
-    def state_value(self, point: Float[Array, " obs"]) -> Float[Array, ""]:
-        """The value network's estimate at a point."""
-        return self.agent.state_value(self.view(point))
+    def state_value(self, x: Float[Array, " obs"]) -> Float[Array, ""]:
+        """The value network's estimate at x."""
+        return self.agent.state_value(self.normalised(x))
 
 
 @runtime_checkable
@@ -54,23 +54,23 @@ class Rule(Protocol):
 
     name: str
 
-    def start(self, key: PRNGKeyArray, point: Float[Array, " obs"]) -> Memory:
+    def start(self, key: PRNGKeyArray, x: Float[Array, " obs"]) -> Memory:
         """The memory at the start of an episode."""
 
     def perturb(
         self,
         key: PRNGKeyArray,
         victim: Victim,
-        point: Float[Array, " obs"],
+        x: Float[Array, " obs"],
         ball: Ball,
         memory: Memory,
     ) -> tuple[Float[Array, " obs"], Memory]:
-        """The point shown to the victim instead of `point`, and the memory for the next step."""
+        """`s_hat`, what the victim is shown in place of x, and the memory for the next step."""
 
 
 class Memoryless:
     """An attack that carries nothing from one step to the next."""
 
-    def start(self, key: PRNGKeyArray, point: Float[Array, " obs"]) -> Memory:
+    def start(self, key: PRNGKeyArray, x: Float[Array, " obs"]) -> Memory:
         """Nothing to remember."""
         return ()

@@ -12,14 +12,14 @@ from jaxprune.budget import Ball
 class Critic(Memoryless):
     """Descend `V(s_hat)` (Pattanaik et al. 2018, arXiv 1712.03632, as used in the SA-PPO tables).
 
-    A weak attack: V values the state it is shown, while the true state stays `s`.
+    A weak attack: V values the state it is shown, while the true state stays `x`.
     """
 
     steps: int = struct.field(pytree_node=False, default=10)
     name: str = struct.field(pytree_node=False, default="critic")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The least valued of the points tried."""
-        return ascend(key, lambda shown: -victim.state_value(shown), point, ball, self.steps), memory
+        return ascend(key, lambda s_hat: -victim.state_value(s_hat), x, ball, self.steps), memory

@@ -11,17 +11,17 @@ from jaxprune.budget import Ball
 
 @struct.dataclass
 class Fgsm(Memoryless):
-    """`s_hat = s + eps sign(g)`, or `s + eps g / ||g||_2`, on the objective of MAD.
+    """`s_hat = x + eps sign(g)`, or `x + eps g / ||g||_2`, on the objective of MAD.
 
-    After Huang et al. 2017 (arXiv 1702.02284). The objective is stationary at `s`, so `g` is its gradient
-    at a uniformly random point of the ball; the step is taken from `s` and ends on the edge.
+    After Huang et al. 2017 (arXiv 1702.02284). The objective is stationary at `x`, so `g` is its gradient
+    at a uniformly random point of the ball; the step is taken from `x` and ends on the edge.
     """
 
     name: str = struct.field(pytree_node=False, default="fgsm")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The edge of the ball along one gradient."""
-        slope = jax.grad(action_difference(victim, point))(point + ball.sample(key, point.size))
-        return point + ball.steepest(slope), memory
+        slope = jax.grad(action_difference(victim, x))(x + ball.sample(key, x.size))
+        return x + ball.steepest(slope), memory

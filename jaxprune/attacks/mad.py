@@ -11,18 +11,18 @@ from jaxprune.budget import Ball
 from jaxprune.policy import Categorical
 
 
-def action_difference(victim: Victim, centre: Float[Array, " obs"]) -> Gain:
-    """How far `pi(.|s_hat)` is from `pi(.|s)`, `s` being the centre.
+def action_difference(victim: Victim, x: Float[Array, " obs"]) -> Gain:
+    """How far `pi(.|s_hat)` is from `pi(.|x)`.
 
-    Categorical: `KL(pi(.|s) || pi(.|s_hat))` in nats. Gaussian: `sum_i (sigma_min / sigma_i)^2 (mu_i(s) -
+    Categorical: `KL(pi(.|x) || pi(.|s_hat))` in nats. Gaussian: `sum_i (sigma_min / sigma_i)^2 (mu_i(x) -
     mu_i(s_hat))^2 = 2 sigma_min^2 KL`. The factor leaves the maximiser where it is and keeps the number
     finite for a deterministic agent, whose published spread is exp(-100).
     """
-    clean = victim.distribution(centre)
+    clean = victim.distribution(x)
     if isinstance(clean, Categorical):
-        return lambda point: clean.kl(victim.distribution(point))
+        return lambda s_hat: clean.kl(victim.distribution(s_hat))
     weight = jnp.exp(jnp.min(clean.log_std) - clean.log_std)
-    return lambda point: jnp.sum((weight * (victim.output(point) - clean.mean)) ** 2)
+    return lambda s_hat: jnp.sum((weight * (victim.output(s_hat) - clean.mean)) ** 2)
 
 
 @struct.dataclass
@@ -36,10 +36,10 @@ class Mad(Memoryless):
     name: str = struct.field(pytree_node=False, default="mad")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The most different of the points tried."""
-        return ascend(key, action_difference(victim, point), point, ball, self.steps), memory
+        return ascend(key, action_difference(victim, x), x, ball, self.steps), memory
 
 
 @struct.dataclass
@@ -56,13 +56,13 @@ class MadLangevin(Memoryless):
     name: str = struct.field(pytree_node=False, default="mad-sgld")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The most different of the points tried."""
         start_key, noise_key = jax.random.split(key)
         spread = jnp.sqrt(2 * self.temperature * ball.eps / self.steps)
 
         def noise(k: Array) -> Float[Array, " obs"]:
-            return spread / (k + 2) * jax.random.normal(jax.random.fold_in(noise_key, k), point.shape)
+            return spread / (k + 2) * jax.random.normal(jax.random.fold_in(noise_key, k), x.shape)
 
-        return ascend(start_key, action_difference(victim, point), point, ball, self.steps, noise), memory
+        return ascend(start_key, action_difference(victim, x), x, ball, self.steps, noise), memory

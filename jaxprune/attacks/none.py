@@ -14,7 +14,7 @@ class Nothing(Memoryless):
     name: str = struct.field(pytree_node=False, default="none")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The point itself."""
-        return point, memory
+        return x, memory

@@ -12,18 +12,18 @@ from jaxprune.policy import Categorical, Params, networks
 from jaxprune.precision import PRECISION
 
 
-def push(victim: Victim, centre: Float[Array, " obs"], direction: Float[Array, " act"]) -> Gain:
+def push(victim: Victim, x: Float[Array, " obs"], direction: Float[Array, " act"]) -> Gain:
     """How far the victim's action has moved along `direction` when it is shown another point.
 
-    Gaussian: `<mu(s_hat) - mu(s), d>`, in action units times the length of d.
+    Gaussian: `<mu(s_hat) - mu(x), d>`, in action units times the length of d.
     Categorical: `<pi(.|s_hat) - pi(.|s), d>`: d asks for more of the actions with a high entry.
     """
-    if isinstance(victim.distribution(centre), Categorical):
-        act = lambda point: jax.nn.softmax(victim.output(point))  # noqa: E731
+    if isinstance(victim.distribution(x), Categorical):
+        act = lambda s_hat: jax.nn.softmax(victim.output(s_hat))  # noqa: E731
     else:
         act = victim.output
-    clean = act(centre)
-    return lambda point: jnp.dot(act(point) - clean, direction, precision=PRECISION)
+    clean = act(x)
+    return lambda s_hat: jnp.dot(act(s_hat) - clean, direction, precision=PRECISION)
 
 
 @struct.dataclass
@@ -43,22 +43,22 @@ class PaAd(Memoryless):
     name: str = struct.field(pytree_node=False, default="pa-ad")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The point tried that pushes the action furthest where the director points."""
-        direction = networks.apply(self.network, victim.view(point), self.activation)
-        return self.show(key, victim, point, ball, direction), memory
+        direction = networks.apply(self.network, victim.normalised(x), self.activation)
+        return self.show(key, victim, x, ball, direction), memory
 
     def show(
         self,
         key: PRNGKeyArray,
         victim: Victim,
-        point: Float[Array, " obs"],
+        x: Float[Array, " obs"],
         ball: Ball,
         action: Float[Array, " act"],
     ) -> Float[Array, " obs"]:
         """The point that an action of the director, a direction, shows."""
-        return ascend(key, push(victim, point, action), point, ball, self.steps)
+        return ascend(key, push(victim, x, action), x, ball, self.steps)
 
     def action_size(self, observation_size: int, action_size: int) -> int:
         """Length of the director's action, against a victim of these sizes: one number per action."""

@@ -10,20 +10,20 @@ from jaxprune.budget import Ball
 
 @struct.dataclass
 class Uniform(Memoryless):
-    """`s_hat = s + d`, `d` uniform in the ball: the "random" column of the SA-PPO tables."""
+    """`s_hat = x + d`, `d` uniform in the ball: the "random" column of the SA-PPO tables."""
 
     name: str = struct.field(pytree_node=False, default="random")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """A fresh draw at every step."""
-        return point + ball.sample(key, point.size), memory
+        return x + ball.sample(key, x.size), memory
 
 
 @struct.dataclass
 class Gaussian(Memoryless):
-    """`s_hat = s + project(eps z)`, `z ~ N(0, I)`: sensor noise of standard deviation eps, cut to the ball.
+    """`s_hat = x + project(eps z)`, `z ~ N(0, I)`: sensor noise of standard deviation eps, cut to the ball.
 
     In the l_inf ball 32 % of the coordinates end on its faces; in the l_2 ball, as soon as there are more
     than a few features, nearly every draw ends on its surface.
@@ -32,8 +32,8 @@ class Gaussian(Memoryless):
     name: str = struct.field(pytree_node=False, default="random-gaussian")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """A fresh draw at every step."""
-        noise = ball.eps * jax.random.normal(key, point.shape)
-        return point + ball.project(noise), memory
+        noise = ball.eps * jax.random.normal(key, x.shape)
+        return x + ball.project(noise), memory

@@ -30,22 +30,22 @@ class SaRl(Memoryless):
     name: str = struct.field(pytree_node=False, default="sa-rl")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The adversary's mean action, scaled into the ball; the key is not used."""
-        action = networks.apply(self.network, victim.view(point), self.activation)
-        return self.show(key, victim, point, ball, action), memory
+        action = networks.apply(self.network, victim.normalised(x), self.activation)
+        return self.show(key, victim, x, ball, action), memory
 
     def show(
         self,
         key: PRNGKeyArray,
         victim: Victim,
-        point: Float[Array, " obs"],
+        x: Float[Array, " obs"],
         ball: Ball,
         action: Float[Array, " obs"],
     ) -> Float[Array, " obs"]:
         """The point that an action of the adversary shows."""
-        return point + offset(ball, action)
+        return x + offset(ball, action)
 
     def action_size(self, observation_size: int, action_size: int) -> int:
         """Length of the adversary's action, against a victim of these sizes: the perturbation itself."""

@@ -13,19 +13,19 @@ from jaxprune.policy import Categorical, Params, networks
 from jaxprune.precision import PRECISION
 
 
-def action_loss(victim: Victim, centre: Float[Array, " obs"], critic: Params, activation: str) -> Gain:
-    """`-Q(s, what the victim does at s_hat)`: the truth in Q, the lie in the policy.
+def action_loss(victim: Victim, x: Float[Array, " obs"], critic: Params, activation: str) -> Gain:
+    """`-Q(x, what the victim does at s_hat)`: the truth in Q, the lie in the policy.
 
-    Gaussian: `-Q(s, mu(s_hat))`, the critic reading `concat(s, a)` [obs + act] and giving one number.
-    Categorical: `-sum_a pi(a|s_hat) Q(s, a)`, the critic reading `s` [obs] and giving one number per action.
+    Gaussian: `-Q(x, mu(s_hat))`, the critic reading `concat(s, a)` [obs + act] and giving one number.
+    Categorical: `-sum_a pi(a|s_hat) Q(x, a)`, the critic reading `x` [obs] and giving one number per action.
     The critic reads the normalised observation, whatever the space of the attack.
     """
-    truth = victim.view(centre)
-    if isinstance(victim.distribution(centre), Categorical):
-        q = networks.apply(critic, truth, activation)
-        return lambda point: -jnp.dot(jax.nn.softmax(victim.output(point)), q, precision=PRECISION)
-    return lambda point: (
-        -networks.apply(critic, jnp.concatenate([truth, victim.output(point)]), activation)[0]
+    x_clean = victim.normalised(x)
+    if isinstance(victim.distribution(x), Categorical):
+        q = networks.apply(critic, x_clean, activation)
+        return lambda s_hat: -jnp.dot(jax.nn.softmax(victim.output(s_hat)), q, precision=PRECISION)
+    return lambda s_hat: (
+        -networks.apply(critic, jnp.concatenate([x_clean, victim.output(s_hat)]), activation)[0]
     )
 
 
@@ -42,11 +42,11 @@ class Sarsa(Memoryless):
     name: str = struct.field(pytree_node=False, default="sarsa")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The point tried whose action Q likes least."""
-        gain = action_loss(victim, point, self.critic, self.activation)
-        return ascend(key, gain, point, ball, self.steps), memory
+        gain = action_loss(victim, x, self.critic, self.activation)
+        return ascend(key, gain, x, ball, self.steps), memory
 
 
 @struct.dataclass
@@ -64,14 +64,14 @@ class SarsaMad(Memoryless):
     name: str = struct.field(pytree_node=False, default="sarsa+mad")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The best compromise of the points tried."""
-        loss = action_loss(victim, point, self.critic, self.activation)
-        difference = action_difference(victim, point)
-        actions = victim.output(point).size
+        loss = action_loss(victim, x, self.critic, self.activation)
+        difference = action_difference(victim, x)
+        actions = victim.output(x).size
 
-        def gain(shown: Float[Array, " obs"]) -> Float[Array, ""]:
-            return (1 - self.weight) * loss(shown) + self.weight * difference(shown) / actions
+        def gain(s_hat: Float[Array, " obs"]) -> Float[Array, ""]:
+            return (1 - self.weight) * loss(s_hat) + self.weight * difference(s_hat) / actions
 
-        return ascend(key, gain, point, ball, self.steps), memory
+        return ascend(key, gain, x, ball, self.steps), memory

@@ -46,29 +46,29 @@ class Sensor:
     drift: Float[Array, "..."] | float | None = None
     name: str = struct.field(pytree_node=False, default="sensor")
 
-    def start(self, key: PRNGKeyArray, point: Float[Array, " obs"]) -> Failure:
+    def start(self, key: PRNGKeyArray, x: Float[Array, " obs"]) -> Failure:
         """Which features have failed: a draw from the stationary distribution of the chain."""
         failed_key, direction_key = jax.random.split(key)
         rates = self.failure + self.recovery
         share = self.failure / jnp.where(rates > 0, rates, 1.0)
-        nothing = Failure(jnp.zeros(point.size, bool), jnp.zeros_like(point))
-        return self._next(nothing, self._draw(failed_key, point.size) < share, direction_key)
+        nothing = Failure(jnp.zeros(x.size, bool), jnp.zeros_like(x))
+        return self._next(nothing, self._draw(failed_key, x.size) < share, direction_key)
 
     def perturb(
         self,
         key: PRNGKeyArray,
         victim: Victim,
-        point: Float[Array, " obs"],
+        x: Float[Array, " obs"],
         ball: Ball,
         memory: Failure,
     ) -> tuple[Float[Array, " obs"], Failure]:
         """The point as the failed sensors show it, and which will have failed next."""
         chain_key, direction_key = jax.random.split(key)
-        mean = victim.agent.normalizer.mean if victim.space == "raw" else jnp.zeros_like(point)
-        wrong = jnp.where(memory.failed, mean - point, 0.0) if self.drift is None else memory.offset
+        mean = victim.agent.normalizer.mean if victim.space == "raw" else jnp.zeros_like(x)
+        wrong = jnp.where(memory.failed, mean - x, 0.0) if self.drift is None else memory.offset
         still_failed = jnp.where(memory.failed, 1 - self.recovery, self.failure)
-        failed = self._draw(chain_key, point.size) < still_failed
-        return point + ball.project(wrong), self._next(memory, failed, direction_key)
+        failed = self._draw(chain_key, x.size) < still_failed
+        return x + ball.project(wrong), self._next(memory, failed, direction_key)
 
     def _next(self, before: Failure, failed: Bool[Array, " obs"], key: PRNGKeyArray) -> Failure:
         """The drift goes on in its direction, begins in a new one, or is over."""

@@ -87,16 +87,16 @@ class SmoothingSpec:
 
 @struct.dataclass
 class Noise(Memoryless):
-    """`s_hat = s + sigma z`, `z ~ N(0, I)`, cut to no ball: what a smoothed policy acts on."""
+    """`s_hat = x + sigma z`, `z ~ N(0, I)`, cut to no ball: what a smoothed policy acts on."""
 
     sigma: Float[Array, "..."] | float
     name: str = struct.field(pytree_node=False, default="smoothing")
 
     def perturb(
-        self, key: PRNGKeyArray, victim: Victim, point: Float[Array, " obs"], ball: Ball, memory: Memory
+        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """A fresh draw at every step."""
-        return point + self.sigma * jax.random.normal(key, point.shape), memory
+        return x + self.sigma * jax.random.normal(key, x.shape), memory
 
 
 def certify_returns(

@@ -139,11 +139,11 @@ def largest_distance(
 
     In standard deviations of the victim's policy, or the span of the change of the logits.
     """
-    point = victim.point(observation)
+    x = victim.to_space(observation)
 
     def distance(key: PRNGKeyArray) -> Float[Array, ""]:
-        shown, _ = search.perturb(key, victim, point, ball, ())
-        change = victim.output(shown) - victim.output(point)
+        s_hat, _ = search.perturb(key, victim, x, ball, ())
+        change = victim.output(s_hat) - victim.output(x)
         if victim.agent.discrete:
             return jnp.max(change) - jnp.min(change)
         return jnp.sqrt(jnp.sum((change * jnp.exp(-victim.agent.log_std)) ** 2))

@@ -84,7 +84,7 @@ def _votes(
     key: PRNGKeyArray,
 ) -> Int[Array, " act"]:
     """How often each action is the policy's most likely one under the noise."""
-    point = victim.point(observation)
-    noise = sigma * jax.random.normal(key, (count, point.size))
-    actions = jax.vmap(lambda z: victim.distribution(point + z).mode())(noise)
-    return jnp.bincount(actions, length=victim.output(point).size)
+    x = victim.to_space(observation)
+    noise = sigma * jax.random.normal(key, (count, x.size))
+    actions = jax.vmap(lambda z: victim.distribution(x + z).mode())(noise)
+    return jnp.bincount(actions, length=victim.output(x).size)

@@ -29,7 +29,7 @@ class Adversary(Rule, Protocol):
         self,
         key: PRNGKeyArray,
         victim: Victim,
-        point: Float[Array, " obs"],
+        x: Float[Array, " obs"],
         ball: Ball,
         action: Float[Array, " out"],
     ) -> Float[Array, " obs"]:
@@ -67,9 +67,9 @@ def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversar
     def step(now: EnvState, action: Float[Array, " out"]) -> tuple[EnvState, Transition]:
         before = now.physics.state
         show_key, key = jax.random.split(now.physics.key)
-        point = victim.point(before.observation)
-        shown = adversary.show(show_key, victim, point, ball, action)
-        state, transition = env.step(before, victim.distribution(shown).mode())
+        x = victim.to_space(before.observation)
+        s_hat = adversary.show(show_key, victim, x, ball, action)
+        state, transition = env.step(before, victim.distribution(s_hat).mode())
         return look(state, key), transition.replace(
             observation=victim.agent.normalise(transition.observation), reward=-transition.reward
         )

@@ -145,7 +145,8 @@ def test_progress_never_exceeds_the_plan(agents):
     steps = [update.steps_done for update in updates]
     assert steps == sorted(steps)
     assert 0.5 < steps[-1] / attack_search.total_steps(SPEC, ENV, 2) <= 2
-    assert any(update.phase.startswith("learning optimal: lowest return") for update in updates)
+    learning = [update for update in updates if update.phase == "learning sa-rl"]
+    assert any(update.note.startswith("lowest return") for update in learning)
 
 
 def test_a_budget_per_feature_is_kept_feature_by_feature(agents):

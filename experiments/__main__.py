@@ -1,0 +1,32 @@
+"""`jaxprune COMMAND ...`, the same as `python -m experiments.COMMAND ...`."""
+
+import sys
+from importlib import import_module
+
+from experiments.command import run_command
+from jaxprune.errors import unknown_name
+
+COMMANDS = {
+    "sweep": "train, prune, attack and certify a population",
+    "attack": "attack a population, or one agent, as hard as can be",
+    "certify": "certify a population, or one agent, and audit what pruning did to it",
+}
+
+
+def main() -> None:
+    """Hand the command line to the command it names."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print("usage: jaxprune COMMAND [OPTIONS], or jaxprune COMMAND --help\n")
+        print("\n".join(f"  {name:8} {about}" for name, about in COMMANDS.items()))
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    name = sys.argv.pop(1)
+    if name not in COMMANDS:
+        print(f"error: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    command = import_module(f"experiments.{name}")
+    sys.argv[0] = str(command.__file__)
+    run_command(command.Arguments, command.main)
+
+
+if __name__ == "__main__":
+    main()
