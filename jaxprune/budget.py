@@ -26,7 +26,7 @@ UNPUBLISHED_EPS = 0.1
 class Ball:
     """`{d : ||d|| <= eps}`; `eps` is a number, or for l_inf one number per feature [obs]."""
 
-    eps: Float[Array, "..."] | float
+    eps: Float[Array, "*batch"] | float
     norm: str = struct.field(pytree_node=False, default="linf")
 
     def project(self, offset: Float[Array, " obs"]) -> Float[Array, " obs"]:

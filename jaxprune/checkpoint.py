@@ -38,7 +38,7 @@ def load(folder: Path, like: Tree) -> Tree:
         return manager.restore(step, args=ocp.args.StandardRestore(like))
 
 
-def kept(folder: Path | None, like: Callable[[], Tree], make: Callable[[], Tree]) -> Tree:
+def load_or_make(folder: Path | None, like: Callable[[], Tree], make: Callable[[], Tree]) -> Tree:
     """What `make` gives, written to the folder; read from there, as `like()`, if it has been made before.
 
     Without a folder nothing is written or read.

@@ -1,4 +1,4 @@
-"""The whole story of a sweep: spec -> population -> returns and certificates -> tables.
+"""A whole sweep: spec -> population -> returns and certificates -> tables.
 
 A population is every member's arrays stacked on axis 0; what it does is one program, compiled once, whatever
 the seeds and sparsities. This file, `evaluation.play` and the searches own that axis.

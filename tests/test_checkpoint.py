@@ -122,12 +122,14 @@ def test_what_is_kept_is_made_once_and_then_read(tmp_path, tree):
     def never():
         raise AssertionError
 
-    made = checkpoint.kept(tmp_path / "kept", like=never, make=lambda: tree)
-    read = checkpoint.kept(tmp_path / "kept", like=lambda: jax.eval_shape(lambda: tree), make=never)
+    made = checkpoint.load_or_make(tmp_path / "kept", like=never, make=lambda: tree)
+    read = checkpoint.load_or_make(tmp_path / "kept", like=lambda: jax.eval_shape(lambda: tree), make=never)
     assert_same_bits(made, tree)
     assert_same_bits(read, tree)
 
 
 def test_without_a_folder_nothing_is_kept():
-    made = [checkpoint.kept(None, like=lambda: counter(0), make=lambda n=n: counter(n)) for n in (1, 2)]
+    made = [
+        checkpoint.load_or_make(None, like=lambda: counter(0), make=lambda n=n: counter(n)) for n in (1, 2)
+    ]
     assert [tree["value"] for tree in made] == [1, 2]

@@ -9,46 +9,46 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxprune import checkpoint
-from jaxprune.attack_search.arena import Arena, count_of
 from jaxprune.attack_search.spec import AttackSearchSpec
+from jaxprune.attack_search.trials import Trials, count_of
 from jaxprune.attacks import ATTACKS, CRITICS, TRAINING, Attack, Rule, Victim
 from jaxprune.policy import Params
 from jaxprune.training import sarsa, search
 
 
-def attackers_of(spec: AttackSearchSpec, arena: Arena, victims: Victim) -> Iterator[tuple[str, Rule]]:
+def attackers_of(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Iterator[tuple[str, Rule]]:
     """The attackers of every attack asked for, by its name: leaves [member, attacker]."""
     critics = None
     for name in spec.attacks:
         attack = ATTACKS[name]
-        arena.meter.begin(f"learning {name}")
+        trials.meter.begin(f"learning {name}")
         if attack.needs == TRAINING:
-            yield name, _adversaries(spec, arena, victims, attack)
+            yield name, _adversaries(spec, trials, victims, attack)
         elif attack.needs == CRITICS:
             if critics is None:
-                critics = _critics(spec, arena, victims)
+                critics = _critics(spec, trials, victims)
             yield name, with_every_setting(attack, critics)
         else:
             yield name, repeated(attack.rule(), (count_of(victims.agent), 1))
 
 
-def _adversaries(spec: AttackSearchSpec, arena: Arena, victims: Victim, attack: Attack) -> Rule:
+def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: Attack) -> Rule:
     lowest = np.inf
 
     def heard(steps: int, returns: Float[np.ndarray, " pair"]) -> None:
         nonlocal lowest
         if np.isfinite(returns).any():
             lowest = float(np.nanmin(returns))
-        arena.meter.add(steps, note=f"lowest return {lowest:.0f}" if np.isfinite(lowest) else "")
+        trials.meter.add(steps, note=f"lowest return {lowest:.0f}" if np.isfinite(lowest) else "")
 
     return search.train(
-        arena.env,
+        trials.env,
         victims,
-        arena.ball,
+        trials.ball,
         attack.rule(),
         spec.effort.adversaries,
         spec.effort.recipe,
-        folder=arena.place(attack.name),
+        folder=trials.place(attack.name),
         iterations=spec.iterations,
         seed=spec.seed,
         at_once=spec.at_once,
@@ -56,9 +56,9 @@ def _adversaries(spec: AttackSearchSpec, arena: Arena, victims: Victim, attack: 
     )
 
 
-def _critics(spec: AttackSearchSpec, arena: Arena, victims: Victim) -> Params:
-    learn = partial(sarsa.train, arena.env, victims, spec.effort.critics, spec.effort.study, spec.seed)
-    return checkpoint.kept(arena.place("critics"), like=partial(jax.eval_shape, learn), make=learn)
+def _critics(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Params:
+    learn = partial(sarsa.train, trials.env, victims, spec.effort.critics, spec.effort.study, spec.seed)
+    return checkpoint.load_or_make(trials.place("critics"), like=partial(jax.eval_shape, learn), make=learn)
 
 
 def with_every_setting(attack: Attack, critics: Params) -> Rule:

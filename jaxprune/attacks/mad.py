@@ -51,7 +51,7 @@ class MadLangevin(Memoryless):
     that by the mean spread instead of the smallest: the same thing when all spreads are equal.)
     """
 
-    temperature: Float[Array, "..."] | float = 1.0
+    temperature: Float[Array, "*members"] | float = 1.0
     steps: int = struct.field(pytree_node=False, default=10)
     name: str = struct.field(pytree_node=False, default="mad-sgld")
 

@@ -58,7 +58,7 @@ class SarsaMad(Memoryless):
     """
 
     critic: Params
-    weight: Float[Array, "..."] | float = 0.5
+    weight: Float[Array, "*members"] | float = 0.5
     steps: int = struct.field(pytree_node=False, default=10)
     activation: str = struct.field(pytree_node=False, default="tanh")
     name: str = struct.field(pytree_node=False, default="sarsa+mad")

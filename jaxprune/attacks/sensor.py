@@ -40,10 +40,10 @@ class Sensor:
     parametrisation are ours.
     """
 
-    groups: Int[Array, "..."] | None = None
-    failure: Float[Array, "..."] | float = 0.02
-    recovery: Float[Array, "..."] | float = 0.1
-    drift: Float[Array, "..."] | float | None = None
+    groups: Int[Array, "*members obs"] | None = None
+    failure: Float[Array, "*members"] | float = 0.02
+    recovery: Float[Array, "*members"] | float = 0.1
+    drift: Float[Array, "*members"] | float | None = None
     name: str = struct.field(pytree_node=False, default="sensor")
 
     def start(self, key: PRNGKeyArray, x: Float[Array, " obs"]) -> Failure:

@@ -39,7 +39,7 @@ class Trainable:
     """What the optimiser moves. Policy kernels are kept unmasked: a weight that returns is what it was."""
 
     policy: Params
-    log_std: Float[Array, "..."] | None
+    log_std: Float[Array, "*members act"] | None
     value: Params
 
 

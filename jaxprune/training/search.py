@@ -95,7 +95,7 @@ def train(
         keys = of_setting[setting[turn]]
         world = (env, adversary, recipe, of_pair, ball)
         networks.append(
-            checkpoint.kept(
+            checkpoint.load_or_make(
                 None if folder is None else folder / f"turn-{number}",
                 like=partial(jax.eval_shape, lambda w=world, h=hyper, k=keys: _start(*w, h, k).agent.policy),
                 make=partial(_learned, *world, hyper, keys, iterations, heard),

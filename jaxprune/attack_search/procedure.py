@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from jaxprune import streams
-from jaxprune.attack_search.arena import Arena
 from jaxprune.attack_search.attackers import attackers_of, repeated
 from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.attack_search.tables import results_table, tried_table
+from jaxprune.attack_search.trials import Trials
 from jaxprune.attacks import ATTACKS, TRAINING, Nothing, Victim
 from jaxprune.envs import Environment
 from jaxprune.population import Population
@@ -53,18 +53,18 @@ def run(
     victims = Victim(population.agents.pruned(), budget.space)
     selection_key, fresh_key = (streams.key(spec.seed, use) for use in ("selection", "measurement"))
     with Meter(on_progress) as meter:
-        arena = Arena(population.env, budget.ball, spec.at_once, meter, folder)
-        attackers = {"none": repeated(Nothing(), (count, 1))} | dict(attackers_of(spec, arena, victims))
+        trials = Trials(population.env, budget.ball, spec.at_once, meter, folder)
+        attackers = {"none": repeated(Nothing(), (count, 1))} | dict(attackers_of(spec, trials, victims))
         chosen, before = [], []
         for name, rules in attackers.items():
             meter.begin(f"selecting {name}")
             tried = spec.attackers(name)
-            tally = arena.measure_each(name, victims, rules, tried, selection_key, spec.selection_episodes)
+            tally = trials.measure_each(name, victims, rules, tried, selection_key, spec.selection_episodes)
             best = tally.total.mean(-1, dtype=np.float64).argmin(axis=1)
             chosen.append(jax.tree.map(lambda leaf, best=best: leaf[np.arange(count), best], rules))
             before.append(tally)
         meter.begin("measuring")
-        fresh = arena.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
+        fresh = trials.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
     names = [*attackers]
     return AttackSearch(results_table(spec, population, names, before, fresh), tried_table(names, before))
 

@@ -1,4 +1,4 @@
-"""Where attackers and victims meet, and what is left of the victims' returns."""
+"""Attackers tried on victims: how many side by side, what they left of the returns, and where it is kept."""
 
 import math
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from jaxprune.progress import Meter
 
 
 @dataclass(frozen=True)
-class Arena:
-    """Where attackers and victims meet.
+class Trials:
+    """Where attackers are tried on victims.
 
     at_once: pairs side by side. meter: counts the steps. folder: where what has been learned and measured is
     kept, to go on from; None to keep nothing.
@@ -60,7 +60,7 @@ class Arena:
             conditions = tuple(for_all_but_rule(rule, self.ball, len(turn)) for rule in rules)
             keys = jnp.broadcast_to(key, (len(turn),))
             rest = (self.env, part, conditions, keys, episodes)
-            tally = checkpoint.kept(
+            tally = checkpoint.load_or_make(
                 self.place(name, f"turn-{number}"),
                 like=partial(_tally_of, *rest),
                 make=partial(self._played, *rest),
