@@ -460,6 +460,20 @@ def _() -> None:
         np.testing.assert_allclose(agent.state_value(x), wanted[0], rtol=1e-5)
 
 
+@option("arm")
+def _() -> None:
+    """A regulariser moves the weights, one of weight 0 does not move them by a bit."""
+    job = sweeps.job(replace(SPEC, arm="sa-sgld:kappa=0.3:eps=0.2"))
+    leaves = jax.eval_shape(lambda: sweeps.start(job)).learners.hyper.regularizers["sa-sgld"]
+    assert leaves["kappa"].shape == (4,)
+    plain = weights(trained(SPEC, 1))
+    for kappa, moved in (("0", False), ("0.3", True)):
+        asked = sweeps.job(replace(SPEC, arm=f"sa-sgld:kappa={kappa}:eps=0.2:ramp=0"))
+        found = weights(jax.jit(partial(sweeps.segment, asked, 1))(sweeps.start(asked)))
+        assert (np.abs(found - plain).max() > 1e-3) == moved, kappa
+        assert moved or np.array_equal(found, plain)
+
+
 @option("shared_filter")
 def _() -> None:
     """Of the four members, 0 and 2 are the dense ones."""
