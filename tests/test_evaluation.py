@@ -271,7 +271,7 @@ def test_showing_nan_is_outside_the_ball_and_fails_the_episode_at_once(best):
 
 def first_actions(agent, policy, episodes):
     """Episodes of `probe/categorical` under one policy of an agent: the lengths."""
-    condition = (CLEAN._replace(policy=policy),)
+    condition = (CLEAN.replace(policy=policy),)
     victim = Victim(agent)
     now = evaluation.begin(CATEGORICAL, victim, condition, KEY, episodes)
     now, _ = jax.jit(lambda now: evaluation.advance(CATEGORICAL, victim, condition, now, STEPS, 0))(now)
@@ -291,7 +291,7 @@ def test_sampled_actions_are_draws_and_modes_are_not(clumsy):
 def test_without_a_spread_the_sampled_actions_are_the_modes(best):
     still = best.replace(log_std=jnp.full(1, -200.0))
     victim = Victim(still)
-    both = (CLEAN, CLEAN._replace(policy="sampled"))
+    both = (CLEAN, CLEAN.replace(policy="sampled"))
 
     def run():
         now = evaluation.begin(LINEAR, victim, both, KEY, EPISODES)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxprune import Budget, SpecError, SweepSpec
-from jaxprune.attacks import ATTACKS
+from jaxprune.attacks import ready
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES
 
@@ -73,7 +73,7 @@ def test_every_schedule_may_be_asked_for(name):
 
 @pytest.mark.parametrize(
     ("field", "names"),
-    [("scope", SCOPES), ("activation", ACTIVATIONS), ("attacks", sorted({*ATTACKS} - {"none"}))],
+    [("scope", SCOPES), ("activation", ACTIVATIONS), ("attacks", sorted({*ready()} - {"none"}))],
 )
 def test_every_known_name_is_accepted(field, names):
     for name in names:

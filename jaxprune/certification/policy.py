@@ -109,7 +109,7 @@ def distances(
     layers once, because they do not depend on it.
     observation: raw units. eps: in the units of `space`. local: the bounds wanted at each state.
     """
-    layers = layers_of(agent.policy)
+    layers = layers_of(agent.pruned().policy)
     if std is not None:
         layers = in_std_units(layers, std)
     states = jax.vmap(jax.vmap(agent.normalise))(observation)
