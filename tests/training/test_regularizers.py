@@ -39,7 +39,7 @@ def sa_sgld(agent: Agent, moment: Moment = LATE, **change: float) -> jax.Array:
 
 @pytest.mark.parametrize("log_std", [0.0, -1.0])
 def test_on_a_line_the_ascent_comes_within_one_stride_of_the_edge(log_std: float) -> None:
-    """The largest R is `(eps |w|_1 / sigma)^2`; where the start is on the wrong side, one stride is lacking."""
+    """The largest R is `(eps |w|_1 / sigma)^2`; a start on the wrong side lacks one stride."""
     largest = float((EPS * np.abs(SLOPES).sum() / np.exp(log_std)) ** 2)
     found = float(sa_sgld(on_a_line(log_std)))
     assert (1 - 2 / STEPS) ** 2 * largest <= found <= largest * (1 + 1e-5)
