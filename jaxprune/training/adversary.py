@@ -44,7 +44,7 @@ class Exchange:
     """
 
     state: EnvState
-    key: Key[Array, "..."]
+    key: Key[Array, "*batch"]
 
 
 def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversary: Adversary) -> Environment:

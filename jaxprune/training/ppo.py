@@ -9,7 +9,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.policy import Agent, Params, masked
+from jaxprune.policy import Agent, Kernels, Params, kernels, masked
 from jaxprune.training.settings import PPOSettings
 
 
@@ -29,7 +29,7 @@ class Trainable:
     """What the optimiser moves. Policy kernels are kept unmasked: a weight that returns is what it was."""
 
     policy: Params
-    log_std: Float[Array, "..."] | None
+    log_std: Float[Array, "*members act"] | None
     value: Params
 
 
@@ -111,6 +111,16 @@ def loss(
         kl=(ratio - 1.0 - log_ratio).mean(),
         clip_fraction=(jnp.abs(ratio - 1.0) > hyper.clip).mean(),
     )
+
+
+def gradients(agent: Agent, batch: Batch, hyper: Hyperparameters) -> Kernels:
+    """D loss / d (masked kernel) of the policy over the whole batch; removed weights have one too."""
+    pruned = agent.pruned()
+
+    def of_policy(policy: Params) -> Float[Array, ""]:
+        return loss(trainable(pruned.replace(policy=policy)), pruned, batch, hyper)[0]
+
+    return kernels(jax.grad(of_policy)(pruned.policy))
 
 
 def optimiser(
