@@ -27,10 +27,12 @@ import mujoco
 import numpy as np
 
 from benchmarks.machine import machine_line
-from jaxprune.envs import Environment, Transition, make, mjx, model, native
+from jaxprune.envs import Environment, Transition, make
+from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.episode import begin
-from jaxprune.envs.locomotion import HORIZON, TASKS
-from jaxprune.envs.task import Engine, Task, embody
+from jaxprune.envs.mujoco import mjx, model, native
+from jaxprune.envs.mujoco.engine import Engine, embody
+from jaxprune.envs.mujoco.task import HORIZON, MujocoTask
 
 GYMNASIUM = {
     "hopper": "Hopper-v4",
@@ -147,7 +149,7 @@ def round_friction() -> Iterator[None]:
         model.load = load
 
 
-def stepper(env: Environment, task: Task, engine: Engine) -> Callable[..., Transition]:
+def stepper(env: Environment, task: MujocoTask, engine: Engine) -> Callable[..., Transition]:
     """[step] qpos, qvel, action -> what one step of `env` yields from there."""
 
     def step(qpos: jax.Array, qvel: jax.Array, action: jax.Array) -> Transition:
@@ -160,8 +162,8 @@ def stepper(env: Environment, task: Task, engine: Engine) -> Callable[..., Trans
 
 def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> Transition:
     """The same steps in our environment."""
-    engine = {"native": native, "mjx": mjx}[physics].engine(TASKS[task])
-    step = stepper(make(task, physics, charge=charge), TASKS[task], engine)
+    engine = {"native": native, "mjx": mjx}[physics].engine(MUJOCO[task])
+    step = stepper(make(task, physics, charge=charge), MUJOCO[task], engine)
     return jax.device_get(step(steps.qpos, steps.qvel, steps.action))
 
 
@@ -201,13 +203,13 @@ def try_limits(
         put = put_model(body)
         return put.replace(opt=put.opt.replace(iterations=limit))
 
-    limited = replace(TASKS[task], mjx_ls_iterations=ls_iterations)
+    limited = replace(MUJOCO[task], mjx_ls_iterations=ls_iterations)
     mjx.mjx.put_model = put_limited
     try:
         engine = mjx.engine(limited)
     finally:
         mjx.mjx.put_model = put_model
-    plain = stepper(embody(task, limited, "mjx", engine, HORIZON, "clipped"), limited, engine)
+    plain = stepper(embody(limited, engine, "mjx", HORIZON, "clipped"), limited, engine)
 
     def step(iterations: jax.Array, *arguments: jax.Array) -> Transition:
         limit.value = iterations
@@ -302,7 +304,10 @@ def limit_row(task: str, tried: Tried) -> str:
         f"{tried.steps_per_second:.0f}",
         f"{tried.compile_seconds:.0f}",
     ]
-    if (tried.iterations, tried.ls_iterations) == (TASKS[task].mjx_iterations, TASKS[task].mjx_ls_iterations):
+    if (tried.iterations, tried.ls_iterations) == (
+        MUJOCO[task].mjx_iterations,
+        MUJOCO[task].mjx_ls_iterations,
+    ):
         cells = [f"**{cell}**" for cell in cells]
     return f"| {' | '.join(cells)} |"
 

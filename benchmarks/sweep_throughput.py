@@ -25,8 +25,9 @@ from mujoco import rollout as mujoco_rollout
 
 from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
-from jaxprune.envs import Environment, model, step_or_reset
-from jaxprune.envs.locomotion import TASKS
+from jaxprune.envs import Environment, step_or_reset
+from jaxprune.envs.catalogue import MUJOCO
+from jaxprune.envs.mujoco import model
 from jaxprune.progress import Meter
 from jaxprune.sweep import job, segment, start, train
 from jaxprune.training.rollout import rollout
@@ -104,7 +105,7 @@ def physics_only(env: Environment, states: Any, actions: Any) -> Any:
 
 def raw_rollout(env: Environment, states: Any, actions: np.ndarray) -> np.ndarray:
     """The recorded steps by MuJoCo's own rollout: same XML, same batch, all cores, no JAX."""
-    task = TASKS[env.task]
+    task = MUJOCO[env.task]
     body = model.load(task.xml)
     qpos, qvel, control = (
         np.swapaxes(np.asarray(leaf, np.float64), 0, 1).reshape(leaf.shape[1], -1, leaf.shape[-1])

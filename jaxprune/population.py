@@ -188,8 +188,7 @@ def environment(spec: SweepSpec) -> Environment:
 
 def prune(agent: Agent, sparsity: Float[Array, ""]) -> Agent:
     """The agent without the smallest weights of each layer of its policy."""
-    magnitude = scores.score("magnitude", kernels(agent.policy), jax.random.key(0))
-    return agent.replace(mask=masks.lowest_removed(magnitude, sparsity))
+    return agent.replace(mask=masks.lowest_removed(scores.magnitude(kernels(agent.policy)), sparsity))
 
 
 def _like(spec: SweepSpec, env: Environment, count: int) -> Saved:

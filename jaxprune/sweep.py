@@ -24,10 +24,10 @@ from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition, Tally, Visits
-from jaxprune.policy import Agent
+from jaxprune.policy import Agent, Kernels
 from jaxprune.population import Members, Population, Saved, environment, members
 from jaxprune.progress import Meter, OnProgress, unheard
-from jaxprune.pruning import schedule
+from jaxprune.pruning import schedule, score
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
 from jaxprune.training import learner as learners
@@ -181,7 +181,7 @@ def recipe(spec: SweepSpec) -> Recipe:
         activation=spec.activation,
         regularizers=read_arm(spec.arm).regularizers,
         schedule=schedule(spec.schedule),
-        score=spec.ranking,
+        score=score(spec.ranking),
         scope=spec.scope,
     )
 
@@ -272,14 +272,15 @@ def finished(job: Job, training: Training) -> Population:
     """The population at the end of its training, under the largest budget."""
     spec, everyone, learned = job.spec, job.everyone, training.learners
 
-    def prune(learner: Learner, sparsity: Float[Array, ""]) -> Agent:
+    def prune(learner: Learner, gradients: Kernels | None, sparsity: Float[Array, ""]) -> Agent:
         target = learner.replace(sparsity=sparsity)
-        return learner.agent.replace(mask=learners.prune(recipe(spec), target, learner.agent, 1.0))
+        return learner.agent.replace(mask=learners.prune(recipe(spec), target, learner.agent, 1.0, gradients))
 
     agents, diverged = learned.agent, learned.diverged
     if not schedule(spec.schedule).during_training:
-        learned = jax.tree.map(lambda leaf: leaf[everyone.seed], learned)
-        agents = jax.jit(jax.vmap(prune))(learned, jnp.asarray(everyone.sparsity, jnp.float32))
+        gradients = jax.jit(jax.vmap(partial(learners.gradients, job.env, recipe(spec))))(learned)
+        learned, gradients = jax.tree.map(lambda leaf: leaf[everyone.seed], (learned, gradients))
+        agents = jax.jit(jax.vmap(prune))(learned, gradients, jnp.asarray(everyone.sparsity, jnp.float32))
         diverged = learned.diverged
     largest = max(spec.budgets, key=lambda budget: budget.largest)
     return Population(everyone, job.env, agents, np.asarray(diverged), largest, spec)

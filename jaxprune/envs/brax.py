@@ -7,6 +7,7 @@ Brax asks for actions in [-1, 1] and scales them itself. Source: https://github.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.envs.episode import begin, proceed
+from jaxprune.envs.task import Task
 
 
 @contextmanager
@@ -24,20 +26,50 @@ def _without_notices() -> Iterator[None]:
         yield
 
 
-with _without_notices():
-    from brax import envs
-
 HORIZON = 1000
 """Steps per episode, as Brax's training wrapper has it."""
 
 
-def environment(name: str, backend: str, horizon: int) -> Environment:
-    """Brax's environment `name` with physics `backend`, without its wrappers.
+EVERY = ("generalized", "spring", "positional", "mjx")
+
+BACKENDS = {
+    "ant": EVERY,
+    "halfcheetah": EVERY,
+    "hopper": EVERY,
+    "humanoid": EVERY,
+    "humanoidstandup": EVERY,
+    "inverted_double_pendulum": EVERY,
+    "inverted_pendulum": EVERY,
+    "pusher": EVERY,
+    "reacher": EVERY,
+    "swimmer": ("generalized",),
+    "walker2d": EVERY,
+}
+"""Brax's environments, and the physics that each runs under."""
+
+
+def tasks() -> Iterator[Task]:
+    """Brax's environments as they are listed."""
+    for name, backends in BACKENDS.items():
+        yield Task(
+            name=f"brax/{name}",
+            about=f"Brax's own {name}",
+            build=partial(environment, name),
+            horizon=HORIZON,
+            physics=tuple(f"brax-{backend}" for backend in backends),
+        )
+
+
+def environment(name: str, physics: str, horizon: int, charge: str = "clipped") -> Environment:
+    """Brax's environment `name` under `physics`, without its wrappers.
 
     `physics` in the state is Brax's own `State`. There is no cached reset and no lost final observation.
+    charge: "clipped", for Brax charges no other action.
     """
     with _without_notices():
-        brax_env = envs.get_environment(name, backend=backend)
+        from brax import envs  # here, because it takes seconds
+
+        brax_env = envs.get_environment(name, backend=physics.removeprefix("brax-"))
 
     def reset(key: PRNGKeyArray) -> EnvState:
         with _without_notices():
@@ -60,7 +92,7 @@ def environment(name: str, backend: str, horizon: int) -> Environment:
 
     return Environment(
         task=f"brax/{name}",
-        physics=f"brax-{backend}",
+        physics=physics,
         observation_size=jax.eval_shape(reset, jax.random.key(0)).observation.size,
         action_space=ActionSpace(brax_env.action_size),
         horizon=horizon,

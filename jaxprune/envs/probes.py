@@ -30,8 +30,8 @@ WEIGHTS = np.array([1.0, -0.5, 0.25, 0.0], np.float32)
 class Point:
     """position: x. nuisance: the part of the observation that is orthogonal to w, fixed in an episode."""
 
-    position: Float[Array, "..."]
-    nuisance: Float[Array, "..."]
+    position: Float[Array, "*batch"]
+    nuisance: Float[Array, "*batch obs"]
 
 
 def linear(horizon: int = HORIZON) -> Environment:

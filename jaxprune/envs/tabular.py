@@ -105,8 +105,8 @@ def optimal_adversary(
 class Walk:
     """place: the state's number. luck: uniform numbers drawn at the reset, one for each step's transition."""
 
-    place: Int[Array, "..."]
-    luck: Float[Array, "..."]
+    place: Int[Array, "*batch"]
+    luck: Float[Array, "*batch horizon"]
 
 
 def environment(task: str, mdp: MDP, horizon: int) -> Environment:

@@ -14,7 +14,7 @@ class Normalizer:
 
     mean: Float[Array, "*shape"]
     variance: Float[Array, "*shape"]
-    count: Float[Array, "..."]
+    count: Float[Array, "*members"]
 
 
 def init(shape: tuple[int, ...]) -> Normalizer:

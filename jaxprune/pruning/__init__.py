@@ -2,6 +2,6 @@
 
 from jaxprune.pruning.masks import SCOPES
 from jaxprune.pruning.schedules import SCHEDULES, Schedule, schedule
-from jaxprune.pruning.scores import SCORES, score
+from jaxprune.pruning.scores import SCORES, Score, score
 
-__all__ = ["SCHEDULES", "SCOPES", "SCORES", "Schedule", "schedule", "score"]
+__all__ = ["SCHEDULES", "SCOPES", "SCORES", "Schedule", "Score", "schedule", "score"]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
-from jaxprune.pruning import SCHEDULES, Schedule, masks, scores
+from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
 from jaxprune.training import ppo
 from jaxprune.training.batch import Batch
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
@@ -35,7 +35,7 @@ class Recipe:
     regularizers: tuple[Regularizer, ...] = struct.field(pytree_node=False, default=())
     filter: bool = struct.field(pytree_node=False, default=True)
     schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
-    score: str = struct.field(pytree_node=False, default="magnitude")
+    score: Score = struct.field(pytree_node=False, default=SCORES["magnitude"])
     scope: str = struct.field(pytree_node=False, default="layer")
 
     @property
@@ -101,8 +101,8 @@ def init(
         hidden=recipe.hidden,
         activation=recipe.activation,
     )
-    first = scores.score(recipe.score, kernels(agent.policy), score_key)
-    mask = recipe.schedule.mask(masks.dense(agent.policy), first, sparsity, 0.0, recipe.scope)
+    ranking = recipe.score.of(kernels(agent.policy), score_key)
+    mask = recipe.schedule.mask(masks.dense(agent.policy), ranking, sparsity, 0.0, recipe.scope)
     return Learner(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
@@ -162,10 +162,11 @@ def _iterate(
     policy = learner.agent.pruned()
     workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll)
     returns, discounted, reward = scale_reward(learner, trajectory)
+    batch = _batch(policy, trajectory, reward, learner.hyper)
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
         learner.optimiser_state,
-        _batch(policy, trajectory, reward, learner.hyper),
+        batch,
         learner.hyper,
         learner.hyper.learning_rate * (1.0 - learner.hyper.anneal * iteration / iterations),
         update_key,
@@ -177,7 +178,8 @@ def _iterate(
     if recipe.filter:
         seen = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
-    mask = prune(recipe, learner, agent, (iteration + 1) / iterations)
+    gradients = ppo.gradients(agent, batch, learner.hyper) if recipe.score.needs_gradients else None
+    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, gradients)
     after = learner.replace(
         agent=agent.replace(mask=mask),
         optimiser_state=optimiser_state,
@@ -189,10 +191,32 @@ def _iterate(
     return after, _progress(trajectory, mask, diagnostics)
 
 
-def prune(recipe: Recipe, learner: Learner, agent: Agent, progress: Float[Array, ""] | float) -> Kernels:
-    """The mask the schedule asks for once `progress` of the training is done."""
-    ranking = scores.score(recipe.score, kernels(agent.policy), learner.score_key)
+def prune(
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    progress: Float[Array, ""] | float,
+    gradients: Kernels | None,
+) -> Kernels:
+    """The mask the schedule asks for once `progress` of the training is done.
+
+    gradients: of the latest batch; None where the score needs none.
+    """
+    ranking = recipe.score.of(kernels(agent.policy), learner.score_key, gradients)
     return recipe.schedule.mask(learner.agent.mask, ranking, learner.sparsity, progress, recipe.scope)
+
+
+def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | None:
+    """The gradients of one more batch, from which the learner learns nothing; None if its score needs none.
+
+    Its environments go on from where they are. They are what `prune` takes once the training is done.
+    """
+    if not recipe.score.needs_gradients:
+        return None
+    policy = learner.agent.pruned()
+    _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
+    _, _, reward = scale_reward(learner, trajectory)
+    return ppo.gradients(learner.agent, _batch(policy, trajectory, reward, learner.hyper), learner.hyper)
 
 
 def scale_reward(

@@ -10,7 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.policy import Agent, Params, masked
+from jaxprune.policy import Agent, Kernels, Params, kernels, masked
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers import Leaves, Moment, Regularizer
 from jaxprune.training.settings import PPOSettings
@@ -90,7 +90,7 @@ def loss(
     agent: Agent,
     batch: Batch,
     hyper: Hyperparameters,
-    moment: Moment,
+    moment: Moment | None = None,
     regularizers: tuple[Regularizer, ...] = (),
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """Clipped surrogate + value_weight * 1/2 (V - target)^2 - entropy_weight * entropy, over one minibatch.
@@ -117,6 +117,16 @@ def loss(
         kl=(ratio - 1.0 - log_ratio).mean(),
         clip_fraction=(jnp.abs(ratio - 1.0) > hyper.clip).mean(),
     )
+
+
+def gradients(agent: Agent, batch: Batch, hyper: Hyperparameters) -> Kernels:
+    """D loss / d (masked kernel) of the policy over the whole batch; removed weights have one too."""
+    pruned = agent.pruned()
+
+    def of_policy(policy: Params) -> Float[Array, ""]:
+        return loss(trainable(pruned.replace(policy=policy)), pruned, batch, hyper)[0]
+
+    return kernels(jax.grad(of_policy)(pruned.policy))
 
 
 def optimiser(

@@ -73,7 +73,7 @@ class Transitions:
     x_next: Float[Array, "*n obs"]
     action_next: Float[Array, "*n act"] | Int[Array, "*n"]
     terminated: Bool[Array, "*n"]
-    mean_return: Float[Array, "*members"]
+    mean_return: Float[Array, ""]
 
 
 def collect(env: Environment, agent: Agent, study: Study, key: PRNGKeyArray) -> Transitions:

@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.env_agreement import GYMNASIUM, NATIVE_TOLERANCE, differences, gymnasium_steps, one_step
 from jaxprune.envs import make
-from jaxprune.envs.locomotion import TASKS
-from jaxprune.envs.model import load
+from jaxprune.envs.catalogue import MUJOCO
+from jaxprune.envs.mujoco.model import load
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_spaces_are_gymnasiums(task):
 
     spec = gymnasium.spec(GYMNASIUM[task])
     env = make(task, "native")
-    model = load(TASKS[task].xml)
+    model = load(MUJOCO[task].xml)
     assert env.horizon == spec.max_episode_steps
     assert (model.actuator_ctrlrange == [env.action_space.low, env.action_space.high]).all()
     assert model.nu == env.action_space.size

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.env_agreement import GYMNASIUM, MJX_TOLERANCE, differences, gymnasium_steps, one_step
-from jaxprune.envs import make, mjx
-from jaxprune.envs.locomotion import TASKS
+from jaxprune.envs import make
+from jaxprune.envs.catalogue import MUJOCO
+from jaxprune.envs.mujoco import mjx
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_the_limits_of_a_task_are_the_solvers(monkeypatch):
         return put_model(body)
 
     monkeypatch.setattr(mjx.mjx, "put_model", watched)
-    pendulum = TASKS["inverted_pendulum"]
+    pendulum = MUJOCO["inverted_pendulum"]
     mjx.engine(pendulum)
     mjx.engine(replace(pendulum, mjx_iterations=7, mjx_ls_iterations=3))
     assert seen == [(100, 50), (7, 3)]

@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from jaxprune.envs import make, native, step_or_reset
-from jaxprune.envs.locomotion import TASKS
-from jaxprune.envs.model import load
+from jaxprune.envs import make, step_or_reset
+from jaxprune.envs.catalogue import MUJOCO
+from jaxprune.envs.mujoco import native
+from jaxprune.envs.mujoco.model import load
 
 # a task that `native` steps by qpos and qvel alone, one with readings, one with contact forces
 KINDS = ("hopper", "ant", "humanoid")
@@ -35,7 +36,7 @@ def assert_close(left, right):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6), left, right)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MUJOCO)
 def test_start_noise_has_gymnasiums_distribution(task):
     motion = starts(make(task, "native"), 500).physics
     noise = {
@@ -48,7 +49,7 @@ def test_start_noise_has_gymnasiums_distribution(task):
         "inverted_pendulum": (("uniform", 0.01), ("uniform", 0.01)),
         "inverted_double_pendulum": (("uniform", 0.1), ("normal", 0.1)),
     }[task]
-    offsets = (motion.qpos - load(TASKS[task].xml).qpos0.astype(np.float32), motion.qvel)
+    offsets = (motion.qpos - load(MUJOCO[task].xml).qpos0.astype(np.float32), motion.qvel)
     for (kind, scale), offset in zip(noise, offsets, strict=True):
         std = scale / np.sqrt(3) if kind == "uniform" else scale
         np.testing.assert_allclose(offset.mean(axis=0), 0.0, atol=5 * std / np.sqrt(500))
@@ -166,7 +167,7 @@ def test_the_past_of_the_engine_leaves_no_trace(task):
 
 
 def test_physics_is_the_loop_of_mj_step():
-    task = TASKS["hopper"]
+    task = MUJOCO["hopper"]
     env, body = make("hopper", "native"), load(task.xml)
     state, action = env.reset(jax.random.key(0)), actions(make("hopper", "native"), ())
     data = mujoco.MjData(body)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprune.policy import Agent, Categorical, Gaussian, Normalizer
+from jaxprune.policy import Agent, Categorical, Gaussian, Normalizer, kernels
 from jaxprune.policy import agent as agents
 
 OBS, ACT = 2, 1
@@ -119,3 +119,66 @@ def test_an_agent_in_its_own_filter_does_not_change_by_a_bit():
     moved = agents.in_filter(agent, agent.normalizer)
     for one, other in zip(jax.tree.leaves(agent), jax.tree.leaves(moved), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# --- the mask -------------------------------------------------------------------------------------------
+
+
+def masked_agent(seed=0):
+    """A deep agent with about half of its weights removed, and the same one with its weights multiplied."""
+    agent, rng = deep_agent(), np.random.default_rng(seed)
+    mask = {
+        name: jnp.asarray(rng.integers(2, size=kernel.shape), jnp.float32)
+        for name, kernel in kernels(agent.policy).items()
+    }
+    multiplied = {
+        name: {"kernel": layer["kernel"] * mask[name], "bias": layer["bias"]}
+        for name, layer in agent.policy.items()
+    }
+    return agent.replace(mask=mask), agent.replace(policy=multiplied)
+
+
+POINTS = jnp.asarray(np.random.default_rng(1).normal(size=(20, OBS)), jnp.float32)
+
+
+def test_a_masked_agent_acts_by_its_multiplied_weights():
+    agent, multiplied = masked_agent()
+    for one in (agent, agent.pruned()):
+        np.testing.assert_array_equal(jax.vmap(one.output)(POINTS), jax.vmap(multiplied.output)(POINTS))
+        for x in POINTS[:3]:
+            np.testing.assert_array_equal(one.distribution(x).mean, multiplied.distribution(x).mean)
+            np.testing.assert_array_equal(one.state_value(x), multiplied.state_value(x))
+    assert np.any(jax.vmap(agent.output)(POINTS) != jax.vmap(deep_agent().output)(POINTS))
+
+
+def test_pruned_folds_the_mask_into_the_weights_and_puts_it_away():
+    agent, multiplied = masked_agent()
+    pruned = agent.pruned()
+    assert pruned.mask is None
+    for one, other in zip(jax.tree.leaves(pruned), jax.tree.leaves(multiplied), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert pruned.pruned() is pruned
+
+
+def test_unmasked_takes_the_mask_off_and_leaves_the_learned_weights():
+    agent, _ = masked_agent()
+    for one, other in zip(jax.tree.leaves(agent.unmasked()), jax.tree.leaves(deep_agent()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_members_of_a_population_keep_their_own_masks():
+    pairs = [masked_agent(seed) for seed in (0, 1)]
+    masked, multiplied = (
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *kind) for kind in zip(*pairs, strict=True)
+    )
+    together = jax.vmap(lambda one, x: one.output(x), in_axes=(0, None))
+    np.testing.assert_array_equal(together(masked, POINTS[0]), together(multiplied, POINTS[0]))
+
+
+def test_a_masked_agent_in_another_filter_is_the_multiplied_one_there():
+    agent, multiplied = masked_agent()
+    other = Normalizer(jnp.asarray([2.0, -3.0]), jnp.asarray([1.0, 25.0]), jnp.float32(7.0))
+    moved, wanted = agents.in_filter(agent, other), agents.in_filter(multiplied, other)
+    assert moved.mask is None
+    for one, leaf in zip(jax.tree.leaves(moved), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(one, leaf)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from jaxprune.policy import Agent, kernels, masked, normalizer
 from jaxprune.pruning import SCOPES, masks
 
 SHAPES = {"layer_0": (3, 5), "layer_1": (5, 7), "layer_2": (7, 2)}
@@ -144,7 +145,7 @@ def params(seed):
 
 def test_applying_a_mask_zeroes_what_it_removes_and_leaves_the_rest():
     network, mask = params(0), lowest_removed(random_scores(1), 0.4, scope="layer")
-    pruned = masks.apply(network, mask)
+    pruned = masked(network, mask)
     for name in SHAPES:
         wanted = np.where(np.asarray(mask[name]) == 1, network[name]["kernel"], 0.0)
         np.testing.assert_array_equal(pruned[name]["kernel"], wanted)
@@ -152,14 +153,14 @@ def test_applying_a_mask_zeroes_what_it_removes_and_leaves_the_rest():
 
 def test_biases_are_never_pruned():
     network = params(0)
-    pruned = masks.apply(network, jax.tree.map(jnp.zeros_like, masks.kernels(network)))
+    pruned = masked(network, jax.tree.map(jnp.zeros_like, kernels(network)))
     for name in SHAPES:
         np.testing.assert_array_equal(pruned[name]["bias"], network[name]["bias"])
 
 
 def test_the_dense_mask_removes_nothing():
     network = params(0)
-    pruned = masks.apply(network, masks.dense(network))
+    pruned = masked(network, masks.dense(network))
     for name in SHAPES:
         np.testing.assert_array_equal(pruned[name]["kernel"], network[name]["kernel"])
 
@@ -167,6 +168,7 @@ def test_the_dense_mask_removes_nothing():
 @scopes
 def test_the_achieved_sparsity_is_the_share_of_zero_weights(scope):
     mask = lowest_removed(random_scores(0), 0.37, scope=scope)
-    achieved = masks.achieved(masks.apply(params(0), mask))
+    agent = Agent(params(0), None, params(1), normalizer.init((3,)), mask)
+    achieved = masks.achieved(agent)
     np.testing.assert_allclose(achieved, np.mean(concatenated(mask) == 0), rtol=1e-6)
     np.testing.assert_allclose(masks.sparsity(mask), achieved, rtol=1e-6)

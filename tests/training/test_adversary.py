@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import linprog
 
 from jaxprune import evaluation
-from jaxprune.attacks import Victim
+from jaxprune.attack_search.effort import EFFORTS
+from jaxprune.attacks import ATTACKS, TRAINING, Victim, ready
 from jaxprune.budget import Ball
 from jaxprune.envs import make, tabular
 from jaxprune.envs.probes import WEIGHTS, linear_return
@@ -16,7 +17,7 @@ from jaxprune.policy import Agent, Normalizer
 from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule
 from jaxprune.training import search
-from jaxprune.training.adversary import ADVERSARIES, adversary_environment
+from jaxprune.training.adversary import adversary_environment
 from jaxprune.training.learner import Recipe
 from tests.training.populations import alone
 
@@ -56,7 +57,7 @@ def stack(*trees):
 
 
 def trained(env, victims, ball, name, iterations):
-    adversary = ADVERSARIES[name]
+    adversary = ATTACKS[name].rule()
     return search.train(
         env, victims, ball, adversary, SETTINGS, RECIPE, iterations=iterations, seed=0, at_once=8
     )
@@ -127,7 +128,7 @@ def _tables():
     return [logits(seed) for seed in (14, 15)]
 
 
-@pytest.mark.parametrize("name", ADVERSARIES)
+@pytest.mark.parametrize("name", ready(TRAINING))
 def test_it_reaches_the_value_of_the_exact_optimal_adversary(name, tables):
     victims = Victim(stack(*(linear_agent(table, discrete=True) for table in tables)))
     adversaries = trained(TABULAR, victims, Ball(EPS), name, iterations=80)
@@ -167,7 +168,7 @@ def returns(attack, victim, ball, episodes=64):
     return play(victim, attack)
 
 
-@pytest.mark.parametrize("name", ADVERSARIES)
+@pytest.mark.parametrize("name", ready(TRAINING))
 def test_it_reaches_the_optimal_return_on_the_line(name):
     victim, ball = best_on_the_line("raw"), Ball(0.3)
     adversaries = trained(LINEAR, stack(victim), ball, name, iterations=40)
@@ -181,7 +182,7 @@ def test_it_reaches_the_optimal_return_on_the_line(name):
 
 @pytest.mark.parametrize("space", ["normalised", "raw"])
 def test_its_world_is_the_victims_episode_with_negated_rewards(space):
-    victim, ball, adversary = best_on_the_line(space), Ball(0.2), ADVERSARIES["optimal"]
+    victim, ball, adversary = best_on_the_line(space), Ball(0.2), ATTACKS["sa-rl"].rule()
     world = adversary_environment(LINEAR, victim, ball, adversary)
     action = jnp.asarray([0.5, -3.0, 0.0, 2.0])
     state = world.reset(jax.random.key(1))
@@ -199,10 +200,10 @@ def test_its_world_is_the_victims_episode_with_negated_rewards(space):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("name", ADVERSARIES)
+@pytest.mark.parametrize("name", ready(TRAINING))
 @pytest.mark.parametrize("space", ["normalised", "raw"])
 def test_whatever_its_action_the_point_shown_is_in_the_ball(name, norm, space):
-    adversary, victim, ball = ADVERSARIES[name], best_on_the_line(space), Ball(0.2, norm)
+    adversary, victim, ball = ATTACKS[name].rule(), best_on_the_line(space), Ball(0.2, norm)
     size = adversary.action_size(4, 1)
 
     @jax.jit
@@ -222,7 +223,7 @@ def test_whatever_its_action_the_point_shown_is_in_the_ball(name, norm, space):
 def test_a_population_trained_in_turns_is_the_same_population():
     victims = stack(best_on_the_line("normalised"), best_on_the_line("normalised"))
     victims = victims.replace(agent=victims.agent.replace(log_std=jnp.asarray([[0.0], [1.0]])))
-    arguments = (LINEAR, victims, Ball(0.2), ADVERSARIES["optimal"], SETTINGS, TINY)
+    arguments = (LINEAR, victims, Ball(0.2), ATTACKS["sa-rl"].rule(), SETTINGS, TINY)
     heard = []
     together, in_turns = (
         search.train(
@@ -246,7 +247,7 @@ def test_the_value_network_has_a_learning_rate_of_its_own():
     still = SETTINGS.replace(value_rate=np.zeros(2, np.float32))
     victims = stack(best_on_the_line("normalised"))  # two settings: the program of the turns above
     runs = [
-        search.train(LINEAR, victims, Ball(0.2), ADVERSARIES["optimal"], s, TINY, 2, 0, 4).network
+        search.train(LINEAR, victims, Ball(0.2), ATTACKS["sa-rl"].rule(), s, TINY, 2, 0, 4).network
         for s in (SETTINGS, still)
     ]
     kernels = [run["layer_1"]["kernel"] for run in runs]
@@ -260,8 +261,8 @@ def test_an_observation_filter_is_learned_only_where_the_recipe_says_so(learned)
 
 
 def test_the_published_grid_has_216_settings_with_the_learning_rates_of_the_paper():
-    published = search.GRIDS["published"]
+    published = EFFORTS["published"].adversaries
     assert len({tuple(row) for row in np.stack(jax.tree.leaves(published), axis=1).tolist()}) == 216
     rates = np.unique(np.round(published.value_rate * published.learning_rate, 7))
     np.testing.assert_allclose(rates, [3e-5, 1e-4, 3e-4], rtol=1e-3)
-    assert len(search.GRIDS["small"].learning_rate) == 12
+    assert len(EFFORTS["small"].adversaries.learning_rate) == 12

@@ -10,7 +10,7 @@ import pytest
 from jaxprune.envs import make
 from jaxprune.policy import Agent
 from jaxprune.policy import normalizer as normalizers
-from jaxprune.pruning import schedule
+from jaxprune.pruning import schedule, score
 from jaxprune.training import learner as learners
 from jaxprune.training import ppo
 from jaxprune.training.rollout import Trajectory
@@ -87,14 +87,14 @@ def test_the_filter_has_seen_every_observation_once(population):
 
 def test_in_its_first_epoch_a_pruned_member_learns_from_its_own_actions():
     # ratio 1: the policy that acted, mask and filter included, is the one the loss starts from
-    recipe = TINY.replace(epochs=1, minibatches=1, schedule=schedule("static"), score="random")
+    recipe = TINY.replace(epochs=1, minibatches=1, schedule=schedule("static"), score=score("random"))
     _, progress = alone(ENV, recipe, 0, 0.5, iterations=2, learning_rate=0.05)
     np.testing.assert_allclose(progress.update.kl, 0.0, atol=1e-6)
     np.testing.assert_array_equal(progress.update.clip_fraction, 0.0)
 
 
 def test_the_learning_rate_falls_linearly_or_not_at_all(monkeypatch, single):
-    def reveal(agent, mask, state, batch, hyper, learning_rate, key, **_):
+    def reveal(agent, state, batch, hyper, learning_rate, key, **_):
         zero = jnp.zeros(())
         return agent, state, ppo.Diagnostics(zero, zero, zero, kl=learning_rate, clip_fraction=zero)
 

@@ -11,8 +11,8 @@ from jaxprune.budget import Ball
 from jaxprune.envs import make
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
+from jaxprune.policy import Agent
 from jaxprune.pruning import masks, schedule
-from jaxprune.training import ppo
 from jaxprune.training.learner import Recipe
 from tests.training.populations import together
 
@@ -25,7 +25,7 @@ SEEDS, SPARSITIES = [0, 0, 1, 1], [0.0, 0.5, 0.0, 0.5]
 def trained(env):
     """The acting agents after 77,000 steps each, [member]."""
     members, _ = together(env, RECIPE, SEEDS, SPARSITIES, iterations=150, learning_rate=3e-3, discount=0.9)
-    return jax.vmap(ppo.acting)(members.agent, members.mask)
+    return jax.vmap(Agent.pruned)(members.agent)
 
 
 def clean_returns(env, agents):
@@ -58,4 +58,4 @@ def test_ppo_comes_close_to_the_optimum_at_every_sparsity(learned):
 
 def test_the_pruned_policies_have_exactly_half_of_their_weights(learned):
     _, agents, _ = learned
-    np.testing.assert_array_equal(jax.vmap(masks.achieved)(agents.policy), SPARSITIES)
+    np.testing.assert_array_equal(jax.vmap(masks.achieved)(agents), SPARSITIES)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxprune.policy import Agent, Normalizer
+from jaxprune.policy import Agent, Normalizer, kernels
 from jaxprune.policy import normalizer as normalizers
-from jaxprune.pruning import masks
 from jaxprune.training import ppo
 from jaxprune.training.ppo import Batch, Hyperparameters
+from tests.training import plain
 
 OBS, HIDDEN, ACT, ROWS = 3, 5, 2, 32
 HYPER = jax.tree.map(jnp.float32, Hyperparameters())
@@ -98,9 +98,8 @@ def by_hand():
     return agent, batch
 
 
-def loss_of(agent, batch, hyper=HYPER, mask=None):
-    mask = masks.dense(agent.policy) if mask is None else mask
-    return jax.jit(ppo.loss)(ppo.trainable(agent), agent, mask, batch, hyper)
+def loss_of(agent, batch, hyper=HYPER):
+    return jax.jit(ppo.loss)(ppo.trainable(agent), agent, batch, hyper)
 
 
 def test_the_policy_loss_by_hand():
@@ -139,7 +138,7 @@ def random_network(rng, *sizes):
 
 
 def random_problem(seed, discrete):
-    """An agent whose policy has random weights, a mask with half of them, and a batch from another policy."""
+    """An agent whose policy has random weights, half of them masked, and a batch from another policy."""
     rng = np.random.default_rng(seed)
     agent = Agent(
         policy=random_network(rng, OBS, HIDDEN, ACT),
@@ -147,8 +146,10 @@ def random_problem(seed, discrete):
         value=random_network(rng, OBS, HIDDEN, 1),
         normalizer=Normalizer(jnp.full(OBS, 7.0), jnp.full(OBS, 2.0), jnp.float32(5.0)),
     )
-    kernels = masks.kernels(agent.policy)
-    mask = {name: jnp.asarray(rng.random(k.shape) < 0.5, jnp.float32) for name, k in kernels.items()}
+    mask = {
+        name: jnp.asarray(rng.random(kernel.shape) < 0.5, jnp.float32)
+        for name, kernel in kernels(agent.policy).items()
+    }
     action = rng.integers(ACT, size=ROWS) if discrete else rng.normal(size=(ROWS, ACT)).astype(np.float32)
     batch = Batch(
         x=jnp.asarray(rng.normal(size=(ROWS, OBS)), jnp.float32),
@@ -157,55 +158,37 @@ def random_problem(seed, discrete):
         advantage=jnp.asarray(rng.normal(2.0, 3.0, ROWS), jnp.float32),
         value_target=jnp.asarray(rng.normal(size=ROWS), jnp.float32),
     )
-    return agent, mask, batch
-
-
-def numpy_network(network, x, mask=None):
-    for i, (name, layer) in enumerate(network.items()):
-        kernel = np.asarray(layer["kernel"], np.float64) * (1 if mask is None else np.asarray(mask[name]))
-        x = x @ kernel + np.asarray(layer["bias"])
-        x = np.tanh(x) if i < len(network) - 1 else x
-    return x
-
-
-def numpy_loss(agent, mask, batch, hyper):
-    x, action = np.asarray(batch.x, np.float64), np.asarray(batch.action)
-    output = numpy_network(agent.policy, x, mask)
-    if agent.log_std is None:
-        p = np.exp(output) / np.exp(output).sum(1, keepdims=True)
-        log_prob = np.log(p[np.arange(ROWS), action])
-        entropy = -(p * np.log(p)).sum(1).mean()
-    else:
-        std = np.exp(np.asarray(agent.log_std, np.float64))
-        log_prob = stats.norm.logpdf(action, output, std).sum(1)
-        entropy = stats.norm.entropy(0, std).sum()
-    ratio = np.exp(log_prob - np.asarray(batch.log_prob))
-    advantage = np.asarray(batch.advantage, np.float64)
-    advantage = (advantage - advantage.mean()) / advantage.std()
-    gain = 0.0
-    for rho, a in zip(ratio, advantage, strict=True):
-        # a good action earns no more than 1 + clip, a bad one is blamed for no less than 1 - clip
-        gain += min(rho, 1 + hyper.clip) * a if a > 0 else max(rho, 1 - hyper.clip) * a
-    error = numpy_network(agent.value, x)[:, 0] - np.asarray(batch.value_target)
-    value = 0.5 * (error**2).mean()
-    return -gain / ROWS + hyper.value_weight * value - hyper.entropy_weight * entropy
+    return agent.replace(mask=mask), batch
 
 
 @pytest.mark.parametrize("discrete", [False, True])
 @settings(max_examples=15, deadline=None)
 @given(seed=seeds)
 def test_the_loss_is_that_of_a_plain_numpy_loop(discrete, seed):
-    agent, mask, batch = random_problem(seed, discrete)
+    agent, batch = random_problem(seed, discrete)
     hyper = HYPER.replace(entropy_weight=jnp.float32(0.03), clip=jnp.float32(0.3))
-    total, _ = loss_of(agent, batch, hyper, mask)
-    np.testing.assert_allclose(total, numpy_loss(agent, mask, batch, hyper), rtol=1e-3, atol=1e-4)
+    total, _ = loss_of(agent, batch, hyper)
+    np.testing.assert_allclose(total, plain.loss(agent, batch, hyper), rtol=1e-3, atol=1e-4)
 
 
 def test_shifting_and_scaling_all_advantages_changes_nothing():
-    agent, mask, batch = random_problem(0, discrete=False)
+    agent, batch = random_problem(0, discrete=False)
     other = batch.replace(advantage=10.0 * batch.advantage + 3.0)
-    one, two = (loss_of(agent, b, mask=mask)[0] for b in (batch, other))
+    one, two = (loss_of(agent, b)[0] for b in (batch, other))
     np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+# --- the gradients that scores go by ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_gradients_are_the_slopes_of_a_plain_numpy_loop_at_removed_weights_too(discrete):
+    agent, batch = random_problem(3, discrete)
+    hyper = HYPER.replace(entropy_weight=jnp.float32(0.03))
+    found = jax.jit(ppo.gradients)(agent, batch, hyper)
+    assert any((mask == 0).any() for mask in agent.mask.values())
+    for name, wanted in plain.gradients(agent, batch, hyper).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-3, atol=2e-4)
 
 
 # --- the update -----------------------------------------------------------------------------------------
@@ -213,12 +196,10 @@ def test_shifting_and_scaling_all_advantages_changes_nothing():
 update = jax.jit(ppo.update, static_argnames=("epochs", "minibatches"))
 
 
-def updated(agent, mask, batch, *, rate=0.01, hyper=HYPER, state=None, epochs=2, minibatches=4):
+def updated(agent, batch, *, rate=0.01, hyper=HYPER, state=None, epochs=2, minibatches=4):
     state = ppo.optimiser(hyper, rate).init(ppo.trainable(agent)) if state is None else state
     key = jax.random.key(0)
-    return update(
-        agent, mask, state, batch, hyper, jnp.float32(rate), key, epochs=epochs, minibatches=minibatches
-    )
+    return update(agent, state, batch, hyper, jnp.float32(rate), key, epochs=epochs, minibatches=minibatches)
 
 
 @pytest.fixture(name="problem", scope="module")
@@ -228,29 +209,30 @@ def _problem():
 
 @pytest.fixture(name="after_momentum", scope="module")
 def _after_momentum(problem):
-    """An update of the dense policy, whose momentum then meets the mask: (before, mask, after)."""
-    agent, mask, batch = problem
-    agent, state, _ = updated(agent, masks.dense(agent.policy), batch)
-    return agent, mask, updated(agent, mask, batch, state=state)[0]
+    """An update of the dense policy, whose momentum then meets the mask: (before, after)."""
+    agent, batch = problem
+    dense, state, _ = updated(agent.unmasked(), batch)
+    before = dense.replace(mask=agent.mask)
+    return before, updated(before, batch, state=state)[0]
 
 
 def test_masked_weights_do_not_move_even_with_momentum_from_before(after_momentum):
-    before, mask, after = after_momentum
-    for name, m in mask.items():
+    before, after = after_momentum
+    for name, m in before.mask.items():
         gone = np.asarray(m) == 0
         moved = np.asarray(after.policy[name]["kernel"] != before.policy[name]["kernel"])
         assert not moved[gone].any()
 
 
 def test_living_weights_move(after_momentum):
-    before, mask, after = after_momentum
-    for name, m in mask.items():
+    before, after = after_momentum
+    for name, m in before.mask.items():
         moved = np.asarray(after.policy[name]["kernel"] != before.policy[name]["kernel"])
         assert moved[np.asarray(m) == 1].all()
 
 
 def test_biases_log_std_and_the_value_network_move_whatever_is_masked(after_momentum):
-    before, _, after = after_momentum
+    before, after = after_momentum
     for name in before.policy:
         assert np.all(after.policy[name]["bias"] != before.policy[name]["bias"])
     assert np.all(after.log_std != before.log_std)
@@ -258,29 +240,29 @@ def test_biases_log_std_and_the_value_network_move_whatever_is_masked(after_mome
 
 
 def test_the_observation_filter_is_not_learned(after_momentum):
-    before, _, after = after_momentum
+    before, after = after_momentum
     np.testing.assert_array_equal(after.normalizer.mean, before.normalizer.mean)
     np.testing.assert_array_equal(after.normalizer.variance, before.normalizer.variance)
 
 
-def sampled_by(agent, mask, batch):
+def sampled_by(agent, batch):
     """The batch with the log-probabilities of the pruned agent itself."""
-    policy = jax.vmap(ppo.acting(agent, mask).distribution)(batch.x)
+    policy = jax.vmap(agent.pruned().distribution)(batch.x)
     return batch.replace(log_prob=jax.vmap(lambda p, a: p.log_prob(a))(policy, batch.action))
 
 
 def test_before_the_first_step_the_ratio_is_one(problem):
-    agent, mask, batch = problem
-    _, _, found = updated(agent, mask, sampled_by(agent, mask, batch), epochs=1, minibatches=1)
+    agent, batch = problem
+    _, _, found = updated(agent, sampled_by(agent, batch), epochs=1, minibatches=1)
     np.testing.assert_allclose(found.kl, 0.0, atol=1e-6)
     assert found.clip_fraction == 0.0
     np.testing.assert_allclose(found.policy_loss, 0.0, atol=1e-5)
 
 
 def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gradient(problem):
-    agent, mask, batch = problem
-    gradient = jax.grad(lambda moved: ppo.loss(moved, agent, mask, batch, HYPER)[0])(ppo.trainable(agent))
-    after, _, _ = updated(agent, mask, batch, rate=0.01, epochs=1, minibatches=1)
+    agent, batch = problem
+    gradient = jax.grad(lambda moved: ppo.loss(moved, agent, batch, HYPER)[0])(ppo.trainable(agent))
+    after, _, _ = updated(agent, batch, rate=0.01, epochs=1, minibatches=1)
     step = np.asarray(after.value["layer_0"]["kernel"] - agent.value["layer_0"]["kernel"])
     slope = np.asarray(gradient.value["layer_0"]["kernel"])
     norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
@@ -290,20 +272,19 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
 
 def test_every_epoch_visits_every_sample_once():
     # With a learning rate of 0 the mean value loss over the minibatches of an epoch is that of the batch.
-    agent, mask, batch = random_problem(1, discrete=True)
-    _, _, found = updated(agent, mask, batch, rate=0.0)
-    np.testing.assert_allclose(found.value_loss, loss_of(agent, batch, mask=mask)[1].value_loss, rtol=1e-5)
+    agent, batch = random_problem(1, discrete=True)
+    _, _, found = updated(agent, batch, rate=0.0)
+    np.testing.assert_allclose(found.value_loss, loss_of(agent, batch)[1].value_loss, rtol=1e-5)
 
 
 def test_members_with_their_own_learning_rates_share_one_compilation(problem):
-    agent, mask, batch = problem
+    agent, batch = problem
     state = ppo.optimiser(HYPER, 0.0).init(ppo.trainable(agent))
 
     def distance(rate, largest_norm):
         hyper = HYPER.replace(max_gradient_norm=largest_norm)
-        after, _, _ = ppo.update(
-            agent, mask, state, batch, hyper, rate, jax.random.key(0), epochs=1, minibatches=2
-        )
+        key = jax.random.key(0)
+        after, _, _ = ppo.update(agent, state, batch, hyper, rate, key, epochs=1, minibatches=2)
         return jnp.abs(after.value["layer_0"]["kernel"] - agent.value["layer_0"]["kernel"]).max()
 
     run = jax.jit(jax.vmap(distance))

@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from mujoco.batch import Batch
 
-from jaxprune.envs import model
-from jaxprune.envs.task import Engine, Motion, Task
+from jaxprune.envs.mujoco import model
+from jaxprune.envs.mujoco.engine import Engine
+from jaxprune.envs.mujoco.task import Motion, MujocoTask
 
 # The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
 CONTACT_FORCES = "cfrc_ext"
@@ -30,7 +31,7 @@ PARTS = 4
 """In how many steps a batch shrinks as its episodes end."""
 
 
-def engine(task: Task) -> Engine:
+def engine(task: MujocoTask) -> Engine:
     """The native engine for the body of `task`."""
     body = model.load(task.xml)
     # a simulation that diverges shall come back as NaN, not be put back at rest unseen

@@ -1,4 +1,4 @@
-"""The bodies of the locomotion tasks: MuJoCo models compiled from the XML files that Gymnasium ships."""
+"""The bodies of the tasks: MuJoCo models compiled from XML files, such as those that Gymnasium ships."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,16 +8,17 @@ import mujoco
 
 
 def load(xml: str) -> mujoco.MjModel:
-    """Compile one of Gymnasium's MuJoCo files, given its name.
+    """Compile one of Gymnasium's MuJoCo files, given its name, or another file, given its absolute path.
 
     The total mass that a file asks for is set after compilation, by the calls that MuJoCo recommends in place
     of the deprecated `settotalmass`: the same model, without the warning and without its log file.
 
     Raises:
-        FileNotFoundError: the installed Gymnasium holds no such file.
+        FileNotFoundError: there is no such file.
     """
     root = ElementTree.parse(_assets() / xml).getroot()
-    total_mass = root.find("compiler").attrib.pop("settotalmass", None)
+    compiler = root.find("compiler")
+    total_mass = None if compiler is None else compiler.attrib.pop("settotalmass", None)
     model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
     if total_mass is not None:
         mujoco.mj_setTotalmass(model, float(total_mass))

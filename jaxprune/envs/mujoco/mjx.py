@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import mujoco
 from jaxtyping import Array, Bool, Float
 
-from jaxprune.envs import model
-from jaxprune.envs.native import CONTACT_FORCES
-from jaxprune.envs.task import Engine, Motion, Task
+from jaxprune.envs.mujoco import model
+from jaxprune.envs.mujoco.engine import Engine
+from jaxprune.envs.mujoco.native import CONTACT_FORCES
+from jaxprune.envs.mujoco.task import Motion, MujocoTask
 
 with redirect_stdout(None):  # MJX prints that the optional package warp is missing
     from mujoco import mjx
 
 
-def engine(task: Task) -> Engine:
+def engine(task: MujocoTask) -> Engine:
     """The MJX engine for the body of `task`."""
     body = model.load(task.xml)
     body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON

@@ -1,0 +1,92 @@
+"""What a task of MuJoCo is: a body, and pure functions of its motion."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+HORIZON = 1000
+"""Steps per episode, as Gymnasium has it."""
+
+
+@struct.dataclass
+class Motion:
+    """What a task may look at.
+
+    qpos: [nq] generalised positions (m, rad). qvel: [nv] generalised velocities (m/s, rad/s).
+    readings: further fields of MuJoCo's `mjData`, by name, in the shapes they have there. After a step they
+        describe the last state that the integrator evaluated, one substep behind qpos and qvel: so it is in
+        MuJoCo, and so Gymnasium reports them.
+    """
+
+    qpos: Float[Array, " nq"]
+    qvel: Float[Array, " nv"]
+    readings: dict[str, Float[Array, "*reading"]]
+
+
+Noise = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, " coordinate"]]
+
+
+@dataclass(frozen=True)
+class MujocoTask:
+    """What is controlled and what for.
+
+    name, about: see `envs.Task`.
+    xml: file name among Gymnasium's MuJoCo assets, or the absolute path of another file.
+    frame_skip: physics steps per action.
+    action_limit: actions are clipped to [-action_limit, action_limit].
+    position_noise, velocity_noise: (key, shape) -> what a reset adds to the body at rest.
+    observe: Motion -> [obs]. terminate: Motion -> [].
+    reward: (Motion before, Motion after) -> [], what the step earns before its effort is charged.
+    effort: a step costs `effort * sum_i action_i^2`; 0 where the task charges nothing.
+    readings: the fields of `mjData` that these functions read.
+    published_eps: l_inf radius of the published tables, in the normalised space.
+    mjx_iterations, mjx_ls_iterations: limits that MJX's constraint solver and its line search get, as low as
+        the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. The
+        solver stops by itself, but in a batch its every iteration pays for the whole line search.
+    """
+
+    name: str
+    about: str
+    xml: str
+    frame_skip: int
+    action_limit: float
+    position_noise: Noise
+    velocity_noise: Noise
+    observe: Callable[[Motion], Float[Array, " obs"]]
+    reward: Callable[[Motion, Motion], Float[Array, ""]]
+    terminate: Callable[[Motion], Bool[Array, ""]]
+    effort: float = 0.0
+    readings: tuple[str, ...] = ()
+    published_eps: float | None = None
+    mjx_iterations: int | None = None
+    mjx_ls_iterations: int | None = None
+
+
+def uniform(scale: float) -> Noise:
+    """Noise that is uniform in [-scale, scale]."""
+    return partial(jax.random.uniform, minval=-scale, maxval=scale)
+
+
+def normal(scale: float) -> Noise:
+    """Gaussian noise with standard deviation `scale`."""
+    return lambda key, shape: scale * jax.random.normal(key, shape)
+
+
+def inside(low: float, value: Float[Array, "*any"], high: float) -> Bool[Array, ""]:
+    """Whether every number is within the open interval."""
+    return ((low < value) & (value < high)).all()
+
+
+def never(after: Motion) -> Bool[Array, ""]:
+    """The task ends no episode."""
+    return jnp.zeros((), bool)
+
+
+def speed(before: Float[Array, ""], after: Float[Array, ""], period: float) -> Float[Array, ""]:
+    """Mean forward speed in m/s over a control period of `period` seconds."""
+    return (after - before) / period

@@ -1,0 +1,128 @@
+"""A score may go by the gradients of PPO's loss, while a policy is trained and after it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxprune as jp
+from jaxprune.envs import make
+from jaxprune.pruning import SCORES, Score, schedule, score, scores
+from jaxprune.training import learner as learners
+from jaxprune.training import ppo
+from jaxprune.training.rollout import rollout
+from tests.training import plain
+from tests.training.populations import TINY, hyperparameters
+
+ENV = make("probe/linear", horizon=4)
+
+
+def saliency(weights, gradients):
+    return jax.tree.map(lambda w, g: jnp.abs(w * g), weights, gradients)
+
+
+SALIENCY = Score("saliency", "|w g|", saliency, needs=("weights", "gradients"))
+RECIPE = TINY.replace(schedule=schedule("gradual"), score=SALIENCY)
+
+
+def batch_of(learner, key, recipe, env=ENV):
+    """What the learner sees with this key."""
+    policy = learner.agent.pruned()
+    _, trajectory = jax.jit(rollout, static_argnums=(0, 4))(env, policy, learner.workers, key, recipe.unroll)
+    _, _, reward = learners.scale_reward(learner, trajectory)
+    return learners._batch(policy, trajectory, reward, learner.hyper)
+
+
+def assert_lowest_removed(mask, scores, sparsity):
+    """In each layer exactly the rounded share is removed, and no score there is above one that is kept."""
+    for name, wanted in scores.items():
+        gone = np.asarray(mask[name]) == 0
+        assert gone.sum() == round(sparsity * wanted.size)
+        assert wanted[gone].max() <= wanted[~gone].min() + 1e-3 * wanted.max()
+
+
+def numpy_saliency(agent, slopes):
+    return {name: np.abs(np.asarray(agent.policy[name]["kernel"]) * slope) for name, slope in slopes.items()}
+
+
+def half_masked(learner, seed):
+    rng = np.random.default_rng(seed)
+    mask = {
+        name: jnp.asarray(rng.integers(2, size=m.shape), m.dtype) for name, m in learner.agent.mask.items()
+    }
+    return learner.replace(agent=learner.agent.replace(mask=mask))
+
+
+def test_in_training_the_lowest_scores_under_the_iterations_own_batch_are_removed():
+    learner = learners.init(ENV, RECIPE, jax.random.key(0), jnp.float32(0.8), hyperparameters())
+    learner = half_masked(learner, 0)
+    iterate = jax.jit(learners.iterate, static_argnums=(0, 1, 4))
+    after, _ = iterate(ENV, RECIPE, learner, jnp.int32(2), 6)  # half of the training is done then
+
+    batch = batch_of(learner, jax.random.split(learner.key, 3)[1], RECIPE)
+    moved = after.agent.replace(mask=learner.agent.mask)
+    slopes = plain.gradients(moved, batch, learner.hyper)
+    wanted = {
+        name: np.abs(np.asarray(moved.policy[name]["kernel"]) * slope) for name, slope in slopes.items()
+    }
+    assert_lowest_removed(after.agent.mask, wanted, 0.7)
+    by_size, _ = iterate(ENV, RECIPE.replace(score=score("magnitude")), learner, jnp.int32(2), 6)
+    for name, kernel in after.agent.policy.items():
+        np.testing.assert_array_equal(by_size.agent.policy[name]["kernel"], kernel["kernel"])
+    assert any(np.any(by_size.agent.mask[name] != mask) for name, mask in after.agent.mask.items())
+
+
+def test_no_other_score_pays_for_gradients(monkeypatch):
+    def asked(*_):
+        raise AssertionError("gradients were asked for")
+
+    monkeypatch.setattr(ppo, "gradients", asked)
+    recipe = RECIPE.replace(score=score("magnitude"))
+    learner = learners.init(ENV, recipe, jax.random.key(0), jnp.float32(0.8), hyperparameters())
+    jax.eval_shape(lambda now: learners.iterate(ENV, recipe, now, 0, 6), learner)
+    assert learners.gradients(ENV, recipe, learner) is None
+    with pytest.raises(AssertionError, match="asked for"):
+        learners.gradients(ENV, RECIPE, learner)
+
+
+@pytest.fixture(name="listed")
+def _listed():
+    scores.add(SALIENCY)
+    yield
+    del SCORES["saliency"]
+
+
+def test_after_training_they_are_those_of_one_more_batch_of_the_dense_policy(listed):
+    spec = jp.SweepSpec(
+        env="probe/linear",
+        sparsities="0,0.5,0.75",
+        seeds=2,
+        schedule="posthoc",
+        score="saliency",
+        steps=64,
+        environments=4,
+        unroll=8,
+        epochs=2,
+        minibatches=2,
+        hidden=(4,),
+    )
+    job = jp.sweep.job(spec)
+    training = jax.jit(lambda now: jp.sweep.segment(job, 2, now))(jp.sweep.start(job))
+    population = jp.sweep.finished(job, training)
+    by_size = jp.sweep.finished(
+        jp.sweep.job(jp.SweepSpec(**spec.to_dict() | {"score": "magnitude"})), training
+    )
+    different = False
+    for member, (seed, sparsity) in enumerate(zip(*job.everyone, strict=True)):
+        learner = jax.tree.map(lambda leaf, seed=seed: leaf[seed], training.learners)
+        batch = batch_of(learner, learner.key, jp.sweep.recipe(spec), job.env)
+        wanted = numpy_saliency(learner.agent, plain.gradients(learner.agent, batch, learner.hyper))
+        mask = {name: leaf[member] for name, leaf in population.agents.mask.items()}
+        if sparsity == 0:
+            assert all((leaf == 1).all() for leaf in mask.values())
+        else:
+            assert_lowest_removed(mask, wanted, sparsity)
+            different |= any(np.any(by_size.agents.mask[name][member] != m) for name, m in mask.items())
+        for name, layer in learner.agent.policy.items():
+            np.testing.assert_array_equal(population.agents.policy[name]["kernel"][member], layer["kernel"])
+    assert different, "the sizes alone would have given the same masks"
