@@ -60,7 +60,7 @@ def check_each_once(field: str, values: tuple) -> None:
             raise SpecError(f"{field}: {value} is given {values.count(value)} times; each may appear once")
 
 
-def check_at_least(field: str, value: float, least: float) -> None:
+def check_at_least(field: str, value: int, least: int) -> None:
     """Raise SpecError for a number below the least."""
     if value < least:
         raise SpecError(f"{field}: {value} must be at least {least}")
