@@ -5,14 +5,13 @@
 """
 
 import time
-from importlib import import_module
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from benchmarks.machine import machine_line
-from jaxprune import SweepSpec
+from jaxprune import Population, SweepSpec, certification, population
 from jaxprune.evaluation import Visits
 from jaxprune.policy import agent
 
@@ -21,16 +20,17 @@ ASKED = 25.0
 
 
 def main():
-    sweep = import_module("jaxprune.sweep")  # the name jaxprune.sweep is the function
     spec = SweepSpec()
-    env = sweep.environment(spec)
+    env, members = population.environment(spec), population.members(spec)
     sizes = env.observation_size, env.action_space.size
-    count, shape = len(spec.sparsities), (env.horizon, spec.certify_episodes)
+    count, shape = members.count, (env.horizon, spec.certify_episodes)
     agents = jax.vmap(lambda key: agent.init(key, *sizes))(jax.random.split(jax.random.key(0), count))
     observation = np.random.default_rng(0).normal(size=(count, *shape, sizes[0])).astype(np.float32)
     visits = Visits(observation, np.ones((count, *shape), bool))
+    (budget,) = spec.budgets
+    everyone = Population(members, env, agents, np.zeros(count, bool), budget, spec)
     wall, processor = time.perf_counter(), time.process_time()
-    (certified,) = sweep.certify(spec, agents, agents, visits)
+    certified = certification.certify(everyone, visits)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     line = (
         f"| {', '.join(certified.distance)} | {np.prod(certified.tv.shape):,} | {ASKED:g} | {wall:.1f} "

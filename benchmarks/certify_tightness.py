@@ -52,7 +52,7 @@ BOUNDS = {
     "IBP": bounds.interval_bound,
     "CROWN": bounds.crown_bound,
     "alpha-CROWN": bounds.alpha_crown_bound,
-    "splitting": bounds.branching_bound,
+    "splitting": partial(bounds.branching_bound, parts=128),
 }
 
 

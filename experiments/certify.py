@@ -111,13 +111,12 @@ def _population(arguments: Arguments) -> Population:
 
 def _plan(spec: CertificationSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
     sparsities = dict.fromkeys(population.members.sparsity.tolist())
-    effort = {"alpha-crown": f"{spec.alpha_steps} steps", "branching": f"{spec.nodes} parts"}
-    bounds = (f"{name} ({effort[name]})" if name in effort else name for name in spec.bounds)
+    bounds = ", ".join(bound.in_words() for bound in spec.local.values())
     lines = {
         "task": f"{population.env.task}, physics {population.env.physics}",
         "members": f"{population.members.count}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
         "budget": population.budget.in_words(),
-        "bounds": f"{', '.join(bounds)} at {spec.states} states",
+        "bounds": f"{bounds} at {spec.states} states",
         "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",
         "episodes": f"{spec.episodes} clean ones per member, {spec.policy} policy",
     }

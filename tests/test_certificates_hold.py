@@ -12,14 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxprune import tables
-from jaxprune.budget import Ball
-from jaxprune.certification import visited
+from jaxprune.bounds import at_every_state, at_one_state
+from jaxprune.budget import Budget
+from jaxprune.certification import certificates, certify
 from jaxprune.envs import probes, tabular
 from jaxprune.evaluation import Tally, Visits
 from jaxprune.policy import Agent, normalizer
+from jaxprune.population import Members, Population
 from jaxprune.spec import SweepSpec
-from jaxprune.tables import Members
 
 DISCOUNT, EPISODES = 0.9, 4000
 
@@ -61,16 +61,15 @@ def unattacked(observation):
 
 def certified(env, agent, eps, visits, tally):
     """The table of one agent, certified on these episodes; it holds no violation."""
-    spec = SweepSpec(env=env.task, eps=(eps,), discount=DISCOUNT, sparsities=(0.0,), seeds=1)
     first = jax.tree.map(lambda leaf: leaf[:, :200], visits)  # enough to see and to bound
-    bounds = jax.jit(visited.certify, static_argnums=(6, 7))(
-        agent, agent, agent, first, jax.random.key(1), Ball(jnp.float32(eps)), "normalised", DISCOUNT
-    )
-    of_members = jax.tree.map(lambda leaf: leaf[None], (agent, bounds, first, tally))
-    agents, bounds, first, tally = of_members
-    everyone = Members(np.array([0]), np.array([0.0]))
-    table = tables.certificates(spec, env, everyone, agents, [bounds], first, tally, np.zeros(1, bool))
-    assert table["violated"].sum() == 0 and table["violated"].drop_nulls().len() >= 10
+    agents, first, tally = jax.tree.map(lambda leaf: leaf[None], (agent, first, tally))
+    everyone, budget = Members(np.array([0]), np.array([0.0])), Budget(eps)
+    trained = SweepSpec(env=env.task, discount=DISCOUNT)
+    population = Population(everyone, env, agents, np.zeros(1, bool), budget, trained)
+    table = certificates(population, (budget,), (certify(population, first),), first, tally)
+    seen = table.filter(pl.col("violated").is_not_null())
+    assert set(seen["bound"]) == {*at_every_state(agent.activation), *at_one_state(agent.activation)}
+    assert seen["violated"].sum() == 0
     assert set(table["policy"]) == {"sampled"}
     return table
 

@@ -1,15 +1,27 @@
 """Certificates: sound upper bounds on how far a policy, and its return, can be moved.
 
-Every bound takes one network (`Layers`), where it is local also one state, and the radius `eps` of the ball;
-`norm` and `activation` are static names. It returns a `Change`; the caller vmaps. For a Gaussian policy
-pass `in_std_units(layers, std)` and read `change.euclidean`, its `delta`; for a softmax policy pass the
-layers that give the logits and read `change.span`.
+Every bound takes one network (`policy.Layers`), where it is local also one normalised observation `x`, and
+the radius `eps` of the ball of what may be shown instead, `s_hat`; `norm` and `activation` are static names.
+It returns a `Change`; the caller vmaps. For a Gaussian policy pass `in_std_units(layers, std)` and read
+`change.euclidean`, its `delta`; for a softmax policy pass the layers that give the logits and read
+`change.span`. `BOUNDS` lists them all, and `add` lists another one.
 """
 
-from jaxprune.bounds.activations import ACTIVATIONS, Activation, activation_named
+from jaxprune.bounds.activations import CERTIFIABLE, Activation, activation_named
+from jaxprune.bounds.alpha_crown import alpha_crown_bound
 from jaxprune.bounds.branching import branching_bound
+from jaxprune.bounds.catalogue import (
+    BOUNDS,
+    Bound,
+    add,
+    asked,
+    at_every_state,
+    at_one_state,
+    is_monotone,
+    local_names,
+)
 from jaxprune.bounds.change import Box, Change, change_from_box, intersect, tightest
-from jaxprune.bounds.crown import alpha_crown_bound, crown_bound
+from jaxprune.bounds.crown import crown_bound
 from jaxprune.bounds.divergence import (
     categorical_kl,
     categorical_kl_bound,
@@ -18,18 +30,14 @@ from jaxprune.bounds.divergence import (
     gaussian_kl,
     gaussian_tv,
 )
+from jaxprune.bounds.eclipse import eclipse_bound
 from jaxprune.bounds.evaluation_error import evaluation_error
+from jaxprune.bounds.frobenius import frobenius_product
+from jaxprune.bounds.induced import induced_inf_product, induced_one_product
 from jaxprune.bounds.interval import interval_bound, interval_box
 from jaxprune.bounds.jacobian import jacobian_bound
-from jaxprune.bounds.lipschitz import eclipse_bound, spectral_norm, spectral_product
-from jaxprune.bounds.network import Layer, Layers, check_finite, forward, in_std_units
-from jaxprune.bounds.norms import (
-    absolute_spectral_product,
-    frobenius_product,
-    induced_inf_product,
-    induced_one_product,
-    path_bound,
-)
+from jaxprune.bounds.network import check_finite, forward, in_std_units
+from jaxprune.bounds.path import path_bound
 from jaxprune.bounds.smoothing import (
     CertifiedAction,
     certified_action,
@@ -39,6 +47,7 @@ from jaxprune.bounds.smoothing import (
     episodes_needed,
     votes_needed,
 )
+from jaxprune.bounds.spectral import absolute_spectral_product, spectral_norm, spectral_product
 from jaxprune.bounds.value import (
     ValueGap,
     discounted_value_gap,
@@ -49,17 +58,21 @@ from jaxprune.bounds.value import (
 )
 
 __all__ = [
-    "ACTIVATIONS",
+    "BOUNDS",
+    "CERTIFIABLE",
     "Activation",
+    "Bound",
     "Box",
     "CertifiedAction",
     "Change",
-    "Layer",
-    "Layers",
     "ValueGap",
     "absolute_spectral_product",
     "activation_named",
+    "add",
     "alpha_crown_bound",
+    "asked",
+    "at_every_state",
+    "at_one_state",
     "branching_bound",
     "categorical_kl",
     "categorical_kl_bound",
@@ -89,7 +102,9 @@ __all__ = [
     "intersect",
     "interval_bound",
     "interval_box",
+    "is_monotone",
     "jacobian_bound",
+    "local_names",
     "mean_upper_limit",
     "path_bound",
     "spectral_norm",

@@ -16,11 +16,17 @@ from jaxtyping import Array, Float
 
 from jaxprune.bounds.rounding import activation_slack
 from jaxprune.errors import SpecError
+from jaxprune.policy import ACTIVATIONS
 
-Values = Float[Array, "..."]
-Function = Callable[[Values], Values]
-Extremes = Callable[[Values, Values, Values], tuple[Values, Values]]
-Slopes = Callable[[Values, Values], tuple[Values, ...]]  # of an interval
+Ends = Float[Array, " neuron"]
+"""The lower or upper ends of one interval per neuron, or something else of which each has one."""
+
+Slope = Float[Array, "*choice neuron"]
+"""The slope of a line per neuron, or several to choose from."""
+
+Function = Callable[[Array], Array]
+Extremes = Callable[[Slope, Ends, Ends], tuple[Slope, Slope]]
+Slopes = Callable[[Ends, Ends], tuple[Ends, ...]]  # of an interval
 
 BISECTIONS = 12
 SWISH_CELLS = 32
@@ -55,7 +61,7 @@ class Activation:
         return max(abs(slope) for slope in self.slopes)
 
 
-def _tanh_extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values, Values]:
+def _tanh_extremes(slope: Slope, lower: Ends, upper: Ends) -> tuple[Slope, Slope]:
     """At the ends, or where `1 - tanh(z)^2 = slope`: at `tanh z = t` with `t = -+sqrt(1 - slope)`."""
     tiny = jnp.finfo(slope.dtype).eps
     t = jnp.sqrt(jnp.clip(1 - slope, tiny, 1 - tiny))
@@ -67,12 +73,12 @@ def _tanh_extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values,
     return least, jnp.where((lower < z) & (z < upper), jnp.maximum(largest, peak), largest)
 
 
-def _tanh_end_tangents(lower: Values, upper: Values) -> tuple[Values, Values]:
+def _tanh_end_tangents(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """Slopes of the lines through either end that touch tanh on the other side of zero, if there are such."""
     return _tanh_touching(jnp.minimum(lower, 0)), _tanh_touching(jnp.minimum(-upper, 0))
 
 
-def _tanh_touching(end: Values) -> Values:
+def _tanh_touching(end: Ends) -> Ends:
     """Slope at the point d > 0 whose tangent meets tanh at `end < 0`, by bisection between 0 and `-end / 2`.
 
     The cubic `z - z^3 / 3` has `d = -end / 2`; tanh bends more. A slope slightly off is sound as well.
@@ -88,7 +94,7 @@ def _tanh_touching(end: Values) -> Values:
 def _convex_extremes(function: Function, valley: Function) -> Extremes:
     """Extremes of a convex `f` minus a line: the largest at an end, the least where `f` has the slope."""
 
-    def extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values, Values]:
+    def extremes(slope: Slope, lower: Ends, upper: Ends) -> tuple[Slope, Slope]:
         at_lower, at_upper = function(lower) - slope * lower, function(upper) - slope * upper
         z = jnp.clip(valley(slope), lower, upper)
         least = jnp.minimum(jnp.minimum(at_lower, at_upper), function(z) - slope * z)
@@ -97,12 +103,12 @@ def _convex_extremes(function: Function, valley: Function) -> Extremes:
     return extremes
 
 
-def _elu_valley(slope: Values) -> Values:
+def _elu_valley(slope: Slope) -> Slope:
     """Where elu has this slope: `elu'(z) = exp(z)` for z < 0."""
     return jnp.log(jnp.clip(slope, jnp.finfo(slope.dtype).tiny, 1))
 
 
-def _swish_extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values, Values]:
+def _swish_extremes(slope: Slope, lower: Ends, upper: Ends) -> tuple[Slope, Slope]:
     """Extremes on a grid, plus what a curve of bounded curvature can do between two grid points.
 
     Between neighbours at distance h a function with |f''| <= c leaves its chord by at most `c h^2 / 8`.
@@ -115,40 +121,39 @@ def _swish_extremes(slope: Values, lower: Values, upper: Values) -> tuple[Values
     return gap.min(axis=0) - between, gap.max(axis=0) + between
 
 
-def _tanh_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+def _tanh_slope_range(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """The slope falls with the distance from zero."""
     nearest = jnp.maximum(jnp.maximum(lower, -upper), 0)
     farthest = jnp.maximum(jnp.abs(lower), jnp.abs(upper))
     return 1 - jnp.tanh(farthest) ** 2, 1 - jnp.tanh(nearest) ** 2
 
 
-def _relu_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+def _relu_slope_range(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """The slope is 0 or 1; at the kink it counts as either."""
     return (lower > 0).astype(lower.dtype), (upper >= 0).astype(upper.dtype)
 
 
-def _elu_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+def _elu_slope_range(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """The slope `exp(min(z, 0))` rises."""
     return jnp.exp(jnp.minimum(lower, 0)), jnp.exp(jnp.minimum(upper, 0))
 
 
-def _swish_slope_range(lower: Values, upper: Values) -> tuple[Values, Values]:
+def _swish_slope_range(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """The slope at the middle, and what bounded curvature makes of it on either side."""
     middle, bend = (lower + upper) / 2, SWISH_CURVATURE * (upper - lower) / 2
     _, slope = jax.jvp(jax.nn.swish, (middle,), (jnp.ones_like(middle),))
     return jnp.clip(slope - bend, *SWISH_SLOPES), jnp.clip(slope + bend, *SWISH_SLOPES)
 
 
-ACTIVATIONS = {
-    "tanh": Activation(
-        jnp.tanh, (0.0, 1.0), _tanh_extremes, _tanh_slope_range, _tanh_end_tangents, limit=1.0
-    ),
-    "relu": Activation(
-        jax.nn.relu, (0.0, 1.0), _convex_extremes(jax.nn.relu, jnp.zeros_like), _relu_slope_range
-    ),
-    "elu": Activation(jax.nn.elu, (0.0, 1.0), _convex_extremes(jax.nn.elu, _elu_valley), _elu_slope_range),
-    "swish": Activation(jax.nn.swish, SWISH_SLOPES, _swish_extremes, _swish_slope_range),
+_TANH, _RELU, _ELU, _SWISH = (ACTIVATIONS[name] for name in ("tanh", "relu", "elu", "swish"))
+
+CERTIFIABLE: dict[str, Activation] = {
+    "tanh": Activation(_TANH, (0.0, 1.0), _tanh_extremes, _tanh_slope_range, _tanh_end_tangents, limit=1.0),
+    "relu": Activation(_RELU, (0.0, 1.0), _convex_extremes(_RELU, jnp.zeros_like), _relu_slope_range),
+    "elu": Activation(_ELU, (0.0, 1.0), _convex_extremes(_ELU, _elu_valley), _elu_slope_range),
+    "swish": Activation(_SWISH, SWISH_SLOPES, _swish_extremes, _swish_slope_range),
 }
+"""The activations of the policy's table that bounds know, by their names there."""
 
 
 def activation_named(name: str) -> Activation:
@@ -157,17 +162,17 @@ def activation_named(name: str) -> Activation:
     Raises:
         SpecError: no certificate is known for this activation.
     """
-    if name not in ACTIVATIONS:
+    if name not in CERTIFIABLE:
         raise SpecError(
             f"activation: no slope bound is known for {name!r}; a certificate needs one of "
-            f"{', '.join(sorted(ACTIVATIONS))}"
+            f"{', '.join(sorted(CERTIFIABLE))}"
         )
-    return ACTIVATIONS[name]
+    return CERTIFIABLE[name]
 
 
 def enclose(
-    activation: Activation, slope: Values, lower: Values, upper: Values, *, terms: int = 0
-) -> tuple[Values, Values]:
+    activation: Activation, slope: Slope, lower: Ends, upper: Ends, *, terms: int = 0
+) -> tuple[Slope, Slope]:
     """Intercepts of two lines of this slope that enclose the activation on [lower, upper], rounded outwards.
 
     `slope z + low <= f(z) <= slope z + high` for every z in the interval, in real arithmetic and as computed,

@@ -1,4 +1,4 @@
-"""The set of observations an adversary may show: a ball around the true state, or a part of it."""
+"""The set of observations an adversary may show: a ball around the true one, or a part of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ Radius = Float[Array, ""] | Float[Array, " obs"] | float
 class Region:
     """All that a bound needs to know of a set of observations.
 
-    state: [obs], the true state, from which changes are measured.
+    x: [obs], the true observation, normalised, from which changes are measured.
     largest: [obs], bound on the absolute value of each feature.
-    support: rows [n, obs] -> [n], the largest `row . (s_hat - state)` over the set, rounded up.
+    support: rows [n, obs] -> [n], the largest `row . (s_hat - x)` over the set, rounded up.
     """
 
-    state: Float[Array, " obs"]
+    x: Float[Array, " obs"]
     largest: Float[Array, " obs"]
     support: Callable[[Float[Array, "n obs"]], Float[Array, " n"]]
 
 
-def ball(state: Float[Array, " obs"], eps: Radius, norm: str) -> Region:
-    """The full ball of radius `eps` around a state."""
-    moves = radii(eps, state.size, norm, state.dtype)
-    return Region(state, jnp.abs(state) + moves, lambda rows: reach(rows, eps, norm))
+def ball(x: Float[Array, " obs"], eps: Radius, norm: str) -> Region:
+    """The full ball of radius `eps` around an observation."""
+    moves = radii(eps, x.size, norm, x.dtype)
+    return Region(x, jnp.abs(x) + moves, lambda rows: reach(rows, eps, norm))
 
 
 def within(region: Region, lower: Float[Array, " obs"], upper: Float[Array, " obs"]) -> Region:
-    """The part of a region whose offset `s_hat - state` lies between `lower` and `upper`, feature by feature.
+    """The part of a region whose offset `s_hat - x` lies between `lower` and `upper`, feature by feature.
 
     A row's support over the part is at most its support over either of the two sets that meet there.
     """
@@ -47,7 +47,7 @@ def within(region: Region, lower: Float[Array, " obs"], upper: Float[Array, " ob
         corner = product(rows, middle) + reach(rows, half, "linf") + product(rounding, jnp.abs(middle))
         return jnp.minimum(region.support(rows), corner)
 
-    return Region(region.state, region.largest, support)
+    return Region(region.x, region.largest, support)
 
 
 def radii(eps: Radius, size: int, norm: str, dtype: jnp.dtype) -> Float[Array, " obs"]:

@@ -13,13 +13,15 @@ from jaxtyping import Array, Float, Int
 from jaxprune.bounds.activations import activation_named
 from jaxprune.bounds.ball import Radius, Region, ball, radii, within
 from jaxprune.bounds.change import Change
-from jaxprune.bounds.crown import Size, crown_hidden
-from jaxprune.bounds.joint import worst_euclidean, worst_span
-from jaxprune.bounds.network import Layers
+from jaxprune.bounds.crown import crown_hidden
+from jaxprune.bounds.joint import Size, worst_euclidean, worst_span
+from jaxprune.policy import Layers
+
+PARTS = 32
 
 
 class Part(NamedTuple):
-    """A part of the ball, or several stacked: offsets from the state, bound, and the feature to split by."""
+    """A part of the ball, or several stacked: offsets from x, bound, and the feature to split by."""
 
     lower: Float[Array, "*part obs"]
     upper: Float[Array, "*part obs"]
@@ -29,29 +31,29 @@ class Part(NamedTuple):
 
 def branching_bound(
     layers: Layers,
-    state: Float[Array, " obs"],
+    x: Float[Array, " obs"],
     eps: Radius,
     *,
     norm: str = "linf",
     activation: str = "tanh",
-    nodes: int = 128,
+    parts: int = PARTS,
 ) -> Change:
-    """Bound from `nodes` parts of the ball (2 `nodes` - 1 CROWN bounds); never above `crown_bound`.
+    """Bound from that many parts of the ball (2 `parts` - 1 CROWN bounds); never above `crown_bound`.
 
     Raises:
         SpecError: an unknown norm or activation.
     """
-    region = ball(state, eps, norm)
-    moves = radii(eps, state.size, norm, state.dtype)
+    region = ball(x, eps, norm)
+    moves = radii(eps, x.size, norm, x.dtype)
     return Change(
-        *(search(size, layers, region, moves, activation, nodes) for size in (worst_euclidean, worst_span))
+        *(search(size, layers, region, moves, activation, parts) for size in (worst_euclidean, worst_span))
     )
 
 
 def search(
-    size: Size, layers: Layers, region: Region, moves: Float[Array, " obs"], activation: str, nodes: int
+    size: Size, layers: Layers, region: Region, moves: Float[Array, " obs"], activation: str, count: int
 ) -> Float[Array, ""]:
-    """Bound on one size of the change over a region whose offsets are within `moves`."""
+    """Bound on one size of the change over a region whose offsets are within `moves`, in so many parts."""
     function = activation_named(activation)
 
     def bounded(lower: Float[Array, " obs"], upper: Float[Array, " obs"]) -> Part:
@@ -73,7 +75,7 @@ def search(
 
     root = bounded(-moves, moves)
     parts = jax.tree.map(
-        lambda values: jnp.zeros((nodes, *values.shape), values.dtype).at[0].set(values), root
+        lambda values: jnp.zeros((count, *values.shape), values.dtype).at[0].set(values), root
     )
-    parts, _ = jax.lax.scan(split, parts, jnp.arange(1, nodes))
+    parts, _ = jax.lax.scan(split, parts, jnp.arange(1, count))
     return jnp.max(parts.bound)

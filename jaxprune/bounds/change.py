@@ -10,7 +10,7 @@ from jaxprune.bounds.rounding import l2_norm, outward
 
 
 class Change(NamedTuple):
-    """Upper bounds on the change `D = z(s_hat) - z(s)` of the outputs, over all `s_hat` of the ball.
+    """Upper bounds on the change `D = z(s_hat) - z(x)` of the outputs, over all `s_hat` of the ball.
 
     euclidean: on `||D||_2`; for a network in standard deviations this is the `delta` of a Gaussian policy.
     span: on `max D - min D`, all that a softmax policy feels of a change of its logits.

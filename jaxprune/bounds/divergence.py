@@ -1,4 +1,4 @@
-"""Distances between two policies at one state: exact values, and the bounds a `Change` turns into."""
+"""Distances between two policies at one observation: exact values, and the bounds a `Change` turns into."""
 
 import jax
 import jax.numpy as jnp

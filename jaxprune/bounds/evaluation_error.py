@@ -13,28 +13,28 @@ from jaxtyping import Array, Float
 from jaxprune.bounds.activations import Activation, activation_named
 from jaxprune.bounds.ball import Radius, ball
 from jaxprune.bounds.change import Change, change_from_sizes
-from jaxprune.bounds.network import Layers
 from jaxprune.bounds.rounding import activation_slack, affine_slack, outward, product
+from jaxprune.policy import Layers
 
 
 def evaluation_error(
     layers: Layers,
-    state: Float[Array, " obs"],
+    x: Float[Array, " obs"],
     eps: Radius,
     *,
     norm: str = "linf",
     activation: str = "tanh",
 ) -> Change:
-    """What rounding can add to the change of the outputs, anywhere in the ball around one state.
+    """What rounding can add to the change of the outputs, anywhere in the ball around one observation.
 
-    `bound(layers, eps) + evaluation_error(layers, state, eps)`, member by member of the `Change`, holds for
+    `bound(layers, eps) + evaluation_error(layers, x, eps)`, member by member of the `Change`, holds for
     the change as computed, for a `bound` that holds for the exact one.
 
     Raises:
         SpecError: an unknown norm or activation.
     """
     function = activation_named(activation)
-    inputs = [ball(state, eps, norm).largest]
+    inputs = [ball(x, eps, norm).largest]
     for weight, bias in layers[:-1]:
         size = product(jnp.abs(weight), inputs[-1]) + jnp.abs(bias)  # and |f(z)| <= |z|
         inputs.append(jnp.minimum(outward(size, weight.shape[1]), function.limit))

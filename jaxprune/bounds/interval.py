@@ -9,53 +9,53 @@ from jaxtyping import Array, Float
 from jaxprune.bounds.activations import Activation, activation_named, enclose
 from jaxprune.bounds.ball import Radius, Region, ball
 from jaxprune.bounds.change import Box, Change, change_from_box, magnitude
-from jaxprune.bounds.network import Layer, Layers
 from jaxprune.bounds.rounding import affine_slack, product
+from jaxprune.policy import Layer, Layers
 
 
 def interval_bound(
     layers: Layers,
-    state: Float[Array, " obs"],
+    x: Float[Array, " obs"],
     eps: Radius,
     *,
     norm: str = "linf",
     activation: str = "tanh",
 ) -> Change:
-    """Bound on the change of the outputs around one state, computed and rounded as `interval_box`.
+    """Bound on the change of the outputs around one observation, computed and rounded as `interval_box`.
 
     The span comes from boxes of the pairwise differences of the outputs, tighter than differences of boxes.
 
     Raises:
         SpecError: an unknown norm or activation.
     """
-    function, region = activation_named(activation), ball(state, eps, norm)
-    box = interval_box(layers, state, eps, norm=norm, activation=activation)
-    pairs = interval_box(pairwise(layers), state, eps, norm=norm, activation=activation)
-    noise = pair_noise(last_slack(layers, region, function), layers, state, function)
+    function, region = activation_named(activation), ball(x, eps, norm)
+    box = interval_box(layers, x, eps, norm=norm, activation=activation)
+    pairs = interval_box(pairwise(layers), x, eps, norm=norm, activation=activation)
+    noise = pair_noise(last_slack(layers, region, function), layers, x, function)
     return Change(change_from_box(box).euclidean, jnp.max(pairs.upper + noise))
 
 
 def interval_box(
     layers: Layers,
-    state: Float[Array, " obs"],
+    x: Float[Array, " obs"],
     eps: Radius,
     *,
     norm: str = "linf",
     activation: str = "tanh",
 ) -> Box:
-    """Box of `z(s_hat) - z(s)`, [out], over the ball around `state`, rounded outwards in the inputs' dtype.
+    """Box of `z(s_hat) - z(x)`, [out], over the ball around `x`, rounded outwards in the inputs' dtype.
 
-    It holds the difference of any two computed evaluations of the network, one in the ball and one at `s`.
+    It holds the difference of any two computed evaluations of the network, one in the ball and one at `x`.
     """
     function = activation_named(activation)
-    attacked = preactivations(layers, ball(state, eps, norm), function)[-1]
-    clean = clean_output(layers, state, function)
+    attacked = preactivations(layers, ball(x, eps, norm), function)[-1]
+    clean = clean_output(layers, x, function)
     return Box(attacked.lower - clean.upper, attacked.upper - clean.lower)
 
 
-def clean_output(layers: Layers, state: Float[Array, " obs"], activation: Activation) -> Box:
-    """Box of what may be computed for the outputs at the state itself: the ball of radius zero."""
-    return preactivations(layers, ball(state, 0.0, "linf"), activation)[-1]
+def clean_output(layers: Layers, x: Float[Array, " obs"], activation: Activation) -> Box:
+    """Box of what may be computed for the outputs at the observation itself: the ball of radius zero."""
+    return preactivations(layers, ball(x, 0.0, "linf"), activation)[-1]
 
 
 def preactivations(layers: Layers, region: Region, activation: Activation) -> tuple[Box, ...]:
@@ -69,7 +69,7 @@ def preactivations(layers: Layers, region: Region, activation: Activation) -> tu
 def first_preactivation(layer: Layer, region: Region) -> Box:
     """Box of `W_1 s_hat + b_1`: each row moves by its support."""
     weight, bias = layer
-    clean = product(weight, region.state) + bias
+    clean = product(weight, region.x) + bias
     slack = affine_slack(weight, bias, region.largest)
     return Box(clean - region.support(-weight) - slack, clean + region.support(weight) + slack)
 
@@ -95,13 +95,13 @@ def last_slack(layers: Layers, region: Region, activation: Activation) -> Float[
 
 
 def pair_noise(
-    slack: Float[Array, " out"], layers: Layers, state: Float[Array, " obs"], activation: Activation
+    slack: Float[Array, " out"], layers: Layers, x: Float[Array, " obs"], activation: Activation
 ) -> Float[Array, " pair"]:
     """Rounding of `D_i - D_j` beyond that of `pairwise`, from the `slack` of the attacked outputs.
 
     Each output is rounded by itself, attacked and clean, however small `W_i - W_j` may be.
     """
-    clean = clean_output(layers, state, activation)
+    clean = clean_output(layers, x, activation)
     noise = slack + (clean.upper - clean.lower)
     return (noise[:, None] + noise[None, :]).reshape(-1)
 

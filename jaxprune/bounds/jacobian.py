@@ -8,19 +8,19 @@ from jaxprune.bounds.ball import Radius, ball, reach
 from jaxprune.bounds.change import Box, Change, change_from_sizes, magnitude
 from jaxprune.bounds.evaluation_error import propagated_error
 from jaxprune.bounds.interval import image, preactivations
-from jaxprune.bounds.network import Layers
 from jaxprune.bounds.rounding import activation_slack, product
+from jaxprune.policy import Layers
 
 
 def jacobian_bound(
     layers: Layers,
-    state: Float[Array, " obs"],
+    x: Float[Array, " obs"],
     eps: Radius,
     *,
     norm: str = "linf",
     activation: str = "tanh",
 ) -> Change:
-    """Bound on the change of the outputs by the mean value theorem: `D in [J] (s_hat - s)`.
+    """Bound on the change of the outputs by the mean value theorem: `D in [J] (s_hat - x)`.
 
     `[J] = W_L [F_{L-1}] W_{L-1} ... [F_1] W_1` in interval arithmetic, `[F]` the range of the activations'
     slopes over the interval bounds of the ball. So `|D_i|` is at most the reach of the row `sup |J_i|`, which
@@ -29,7 +29,7 @@ def jacobian_bound(
     Raises:
         SpecError: an unknown norm or activation.
     """
-    function, region = activation_named(activation), ball(state, eps, norm)
+    function, region = activation_named(activation), ball(x, eps, norm)
     boxes = preactivations(layers, region, function)
     rows = Box(layers[0][0], layers[0][0])
     inputs = [region.largest]

@@ -7,6 +7,7 @@ of a network, and one more row for the linear bounds. Chords are loose where an 
 the box is cut at zero first, and the bound is the largest over its pieces.
 """
 
+from collections.abc import Callable
 from itertools import product as all_choices
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ from jaxprune.bounds.ball import Region
 from jaxprune.bounds.change import Box, farthest_corner, magnitude
 from jaxprune.bounds.interval import clean_output, pair_noise, pairwise
 from jaxprune.bounds.linear import Hidden, preactivation, slack_of, upper_limits
-from jaxprune.bounds.network import Layers
 from jaxprune.bounds.rounding import exponent, outward, power, product
+from jaxprune.policy import Layers
 
 MOST_CUTS = 6  # outputs cut at zero: 2^6 pieces
 
@@ -35,12 +36,16 @@ class Worst(NamedTuple):
     sensitivity: Float[Array, " obs"]
 
 
+Size = Callable[[Layers, tuple[Hidden, ...], Region, Activation], Worst]
+"""What bounds one size of the change, given the hidden layers."""
+
+
 def worst_euclidean(
     layers: Layers, hidden: tuple[Hidden, ...], region: Region, activation: Activation
 ) -> Worst:
     """Bound on `||D||_2` over the region, never above the farthest corner of the box of `D`."""
     weight, bias = layers[-1]
-    clean = clean_output(layers, region.state, activation)
+    clean = clean_output(layers, region.x, activation)
     box = preactivation(layers[-1], hidden, region, activation)
     box = Box(box.lower - clean.upper, box.upper - clean.lower)
     # In units of a power of two near its largest number, whose square stays in range.
@@ -64,12 +69,12 @@ def worst_euclidean(
 def worst_span(layers: Layers, hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Worst:
     """Bound on `max D - min D` over the region: the largest difference of two outputs."""
     pairs = pairwise(layers)
-    clean = clean_output(pairs, region.state, activation)
+    clean = clean_output(pairs, region.x, activation)
     limits, coefficients = upper_limits(pairs[-1], hidden, region)
     limits = limits + slack_of(pairs[-1], hidden, region, activation)
     box = preactivation(pairs[-1], hidden, region, activation)
     slack = slack_of(layers[-1], hidden, region, activation)
-    gaps = jnp.minimum(limits, box.upper) - clean.lower + pair_noise(slack, layers, region.state, activation)
+    gaps = jnp.minimum(limits, box.upper) - clean.lower + pair_noise(slack, layers, region.x, activation)
     worst = jnp.argmax(gaps)
     return Worst(gaps[worst], coefficients[worst])
 

@@ -20,8 +20,8 @@ from jaxprune.bounds.activations import Activation, enclose
 from jaxprune.bounds.ball import Region
 from jaxprune.bounds.change import Box, intersect, magnitude
 from jaxprune.bounds.interval import affine_image, first_preactivation, image
-from jaxprune.bounds.network import Layer, Layers
 from jaxprune.bounds.rounding import activation_slack, affine_slack, product, smallest
+from jaxprune.policy import Layer, Layers
 
 NARROW = 1e-3  # below this width a chord is lost in rounding and the tangent serves
 
@@ -106,8 +106,8 @@ def upper_limits(
         rows = positive * slopes.above + negative * slopes.below
         limits = limits + product(rows, bias) + product(jnp.abs(rows), slack) + flushed
         rows = product(rows, weight)
-    rounding = activation_slack(product(jnp.abs(rows), region.largest), region.state.size)
-    return limits + product(rows, region.state) + region.support(rows) + rounding, rows
+    rounding = activation_slack(product(jnp.abs(rows), region.largest), region.x.size)
+    return limits + product(rows, region.x) + region.support(rows) + rounding, rows
 
 
 def tightest_slopes(activation: Activation, box: Box) -> Slopes:

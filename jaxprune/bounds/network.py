@@ -7,19 +7,17 @@ from jaxtyping import Array, Float
 from jaxprune.bounds.activations import activation_named
 from jaxprune.bounds.rounding import product
 from jaxprune.errors import SpecError
-
-Layer = tuple[Float[Array, "_ _"], Float[Array, " _"]]
-Layers = tuple[Layer, ...]
+from jaxprune.policy import Layers
 
 
-def forward(layers: Layers, state: Float[Array, " obs"], *, activation: str = "tanh") -> Float[Array, " out"]:
-    """Output of the network at one state: `W_L f(... f(W_1 s + b_1) ...) + b_L`, weights [out, in].
+def forward(layers: Layers, x: Float[Array, " obs"], *, activation: str = "tanh") -> Float[Array, " out"]:
+    """Output of the network at one observation: `W_L f(... f(W_1 x + b_1) ...) + b_L`, weights [out, in].
 
     Raises:
         SpecError: the activation is not in the table.
     """
     function = activation_named(activation).function
-    hidden = state
+    hidden = x
     for weight, bias in layers[:-1]:
         hidden = function(product(weight, hidden) + bias)
     weight, bias = layers[-1]
@@ -29,7 +27,7 @@ def forward(layers: Layers, state: Float[Array, " obs"], *, activation: str = "t
 def in_std_units(layers: Layers, std: Float[Array, " act"]) -> Layers:
     """The same network with its last layer divided by `std`: outputs in standard deviations of the policy.
 
-    The l2 distance of two of its outputs is `delta = ||Sigma^{-1/2} (mu(s) - mu(s_hat))||_2`. The division
+    The l2 distance of two of its outputs is `delta = ||Sigma^{-1/2} (mu(x) - mu(s_hat))||_2`. The division
     is entry by entry, so it commutes with pruning masks.
     """
     weight, bias = layers[-1]

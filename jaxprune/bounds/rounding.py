@@ -75,7 +75,7 @@ def product_of(*factors: Float[Array, "*_"]) -> Float[Array, "*_"]:
     return scaled_up(outward(reduce(jnp.multiply, scaled), len(factors)), sum(exponents))
 
 
-def l2_norm(values: Float[Array, "..."], axis: int | None = None) -> Float[Array, "..."]:
+def l2_norm(values: Float[Array, "*shape"], axis: int | None = None) -> Float[Array, "*without_axis"]:
     """Euclidean norm, kept just above zero so that a fully pruned network has a gradient and a logarithm.
 
     The numbers are scaled by a power of two near the largest one, so that no square leaves the range.

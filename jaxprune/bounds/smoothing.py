@@ -211,8 +211,8 @@ def _preferred(
 
 
 def _attacked(
-    probability: Float[np.ndarray, "..."] | float, budget: float, sigma: float
-) -> Float[np.ndarray, "..."] | float:
+    probability: Float[np.ndarray, "*shape"] | float, budget: float, sigma: float
+) -> Float[np.ndarray, "*shape"] | float:
     """What a total l2 budget can make of the probability of an event under Gaussian noise, at worst."""
     return ndtr(ndtri(probability) - budget / sigma)
 

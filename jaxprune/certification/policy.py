@@ -3,7 +3,7 @@
 The bounds that are monotone in `|W|` stand beside the tight ones, and beside both what an attack found.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import reduce
 
 import jax
@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from jaxprune.bounds.activations import activation_named
+from jaxprune.bounds.catalogue import Bound, at_every_state, at_one_state
 from jaxprune.bounds.change import Change
-from jaxprune.bounds.crown import crown_bound
 from jaxprune.bounds.divergence import (
     categorical_kl_bound,
     categorical_tv_bound,
@@ -21,40 +20,11 @@ from jaxprune.bounds.divergence import (
     gaussian_tv,
 )
 from jaxprune.bounds.evaluation_error import evaluation_error
-from jaxprune.bounds.interval import interval_bound
-from jaxprune.bounds.jacobian import jacobian_bound
-from jaxprune.bounds.lipschitz import eclipse_bound, spectral_product
-from jaxprune.bounds.network import Layers, in_std_units
-from jaxprune.bounds.norms import (
-    absolute_spectral_product,
-    frobenius_product,
-    induced_inf_product,
-    induced_one_product,
-    path_bound,
-)
+from jaxprune.bounds.network import in_std_units
+from jaxprune.bounds.path import path_bound
 from jaxprune.bounds.rounding import outward, unit
-from jaxprune.policy import Agent, normalizer
+from jaxprune.policy import Agent, Layers, normalizer
 from jaxprune.policy import layers as layers_of
-
-Bounds = Mapping[str, Callable[..., Change]]
-"""Bounds by the name they carry in tables."""
-
-GLOBAL_BOUNDS: Bounds = {
-    "frobenius": frobenius_product,
-    "induced_one": induced_one_product,
-    "induced_inf": induced_inf_product,
-    "absolute_spectral": absolute_spectral_product,
-    "path": path_bound,
-    "spectral": spectral_product,
-    "eclipse": eclipse_bound,
-}
-"""Bounds that hold at every state."""
-
-LOCAL_BOUNDS: Bounds = {"interval": interval_bound, "jacobian": jacobian_bound, "crown": crown_bound}
-"""Bounds at one state that are cheap enough for every state of a sweep."""
-
-MONOTONE = frozenset({"frobenius", "induced_one", "induced_inf", "absolute_spectral", "path"})
-"""Bounds that no mask can raise."""
 
 TIGHTEST = "tightest"
 """The name of the smallest of all bounds, taken state by state."""
@@ -76,10 +46,10 @@ class Distances:
     anywhere: one number, the smallest bound that holds for the network as computed at every state there is.
     """
 
-    everywhere: dict[str, Float[Array, "..."]]
-    visited: dict[str, Float[Array, "..."]]
-    error: Float[Array, "..."]
-    anywhere: Float[Array, "..."]
+    everywhere: dict[str, Float[Array, "*batch"]]
+    visited: dict[str, Float[Array, "*batch time episode"]]
+    error: Float[Array, "*batch time episode"]
+    anywhere: Float[Array, "*batch"]
 
     def at_states(self) -> dict[str, Float[Array, "*batch time episode"]]:
         """Every bound at each state, all of the network as computed."""
@@ -100,24 +70,25 @@ def distances(
     *,
     norm: str,
     space: str,
-    local: Bounds = LOCAL_BOUNDS,
+    local: Mapping[str, Bound] | None = None,
 ) -> Distances:
-    """All bounds for one agent and one budget; a global one only where it holds for the activation.
+    """All bounds for one agent and one budget; one that is not asked for only if it holds for the activation.
 
     std: the standard deviations that delta is measured in (the policy's own, the dense policy's, or ones for
     action units); None for a categorical policy. Batched over std alone, the program bounds the hidden
     layers once, because they do not depend on it.
-    observation: raw units. eps: in the units of `space`. local: the bounds wanted at each state.
+    observation: raw units. eps: in the units of `space`. local: the bounds wanted at each state; left out,
+    those that are cheap.
     """
     layers = layers_of(agent.pruned().policy)
     if std is not None:
         layers = in_std_units(layers, std)
-    states = jax.vmap(jax.vmap(agent.normalise))(observation)
-    farthest = jnp.maximum(jnp.max(jnp.abs(states), axis=(0, 1)), normalizer.CLIP)
+    x = jax.vmap(jax.vmap(agent.normalise))(observation)
+    farthest = jnp.maximum(jnp.max(jnp.abs(x), axis=(0, 1)), normalizer.CLIP)
     filtering = farthest_filtering = None
     if space == "raw":
         mean, std = agent.normalizer.mean, normalizer.std(agent.normalizer)
-        layers, states = _in_raw_units(layers, states, std)
+        layers, x = _in_raw_units(layers, x, std)
         filtering = _raw_rounding(observation, mean)
         # Farther out, the filter's clip hides both what is true and what is shown.
         farthest = farthest * std
@@ -131,33 +102,23 @@ def distances(
         return 0.0 if blur is None else size(path_bound(layers, blur, activation=agent.activation))
 
     kind = {"norm": norm, "activation": agent.activation}
+    at_each = at_one_state(agent.activation) if local is None else local
 
     def at(
         seen: tuple[Float[Array, " obs"], Float[Array, " obs"] | None],
     ) -> tuple[dict[str, Float[Array, ""]], Float[Array, ""]]:
-        state, blur = seen
+        x, blur = seen
         extra = filtered(blur)
-        bounds = {name: size(bound(layers, state, eps, **kind)) + extra for name, bound in local.items()}
-        return bounds, size(evaluation_error(layers, state, eps, **kind)) + extra
+        bounds = {name: size(bound(layers, x, eps, **kind)) + extra for name, bound in at_each.items()}
+        return bounds, size(evaluation_error(layers, x, eps, **kind)) + extra
 
-    rows = min(ROWS_AT_ONCE, len(states))
-    visited, error = jax.lax.map(jax.vmap(at), (states, filtering), batch_size=rows)
+    rows = min(ROWS_AT_ONCE, len(x))
+    visited, error = jax.lax.map(jax.vmap(at), (x, filtering), batch_size=rows)
     everywhere = {
-        name: size(bound(layers, eps, **kind)) for name, bound in global_bounds(agent.activation).items()
+        name: size(bound(layers, eps, **kind)) for name, bound in at_every_state(agent.activation).items()
     }
     most_error = size(evaluation_error(layers, farthest, eps, **kind)) + filtered(farthest_filtering)
     return Distances(everywhere, visited, error, reduce(jnp.fmin, everywhere.values()) + most_error)
-
-
-def global_bounds(activation: str) -> Bounds:
-    """The global bounds that hold for an activation: `eclipse` needs slopes in [0, 1].
-
-    Raises:
-        SpecError: no slope bound is known for the activation.
-    """
-    least, steepest = activation_named(activation).slopes
-    unit_slopes = least >= 0 and steepest <= 1
-    return {name: bound for name, bound in GLOBAL_BOUNDS.items() if unit_slopes or name != "eclipse"}
 
 
 def total_variation(distance: Float[Array, "*shape"], *, categorical: bool) -> Float[Array, "*shape"]:
@@ -183,15 +144,15 @@ def discounted_mean(
 
 
 def _in_raw_units(
-    layers: Layers, states: Float[Array, "*batch obs"], std: Float[Array, " obs"]
-) -> tuple[Layers, Float[Array, "*batch obs"]]:
+    layers: Layers, x: Float[Array, "time episode obs"], std: Float[Array, " obs"]
+) -> tuple[Layers, Float[Array, "time episode obs"]]:
     """The same network on `x std`: a raw budget is a ball there.
 
     The filter's clip only brings points nearer coordinate by coordinate, and both balls contain every such
     contraction, so the ball around the clipped point holds whatever the networks can be shown.
     """
     (weight, bias), *rest = layers
-    return ((weight / std, bias), *rest), states * std
+    return ((weight / std, bias), *rest), x * std
 
 
 def _raw_rounding(

@@ -1,7 +1,7 @@
 """Policy smoothing of a whole population: episodes under Gaussian noise, and what they certify.
 
 Every member acts on `s + N(0, sigma^2 I)`, drawn anew at every step in the space of the budget. Its returns
-become lower limits on its return against any adaptive adversary of a total l2 budget (`certify.smoothing`).
+become lower limits on its return against any adaptive adversary of a total l2 budget (`bounds.smoothing`).
 The limits of all members hold together, so the best of them may be named.
 """
 
@@ -89,7 +89,7 @@ class SmoothingSpec:
 class Noise(Memoryless):
     """`s_hat = x + sigma z`, `z ~ N(0, I)`, cut to no ball: what a smoothed policy acts on."""
 
-    sigma: Float[Array, "..."] | float
+    sigma: Float[Array, "*members"] | float
     name: str = struct.field(pytree_node=False, default="smoothing")
 
     def perturb(

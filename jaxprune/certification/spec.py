@@ -1,19 +1,14 @@
 """What an audit asks for: bounds, ball, states, and how hard an attack searches."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from jaxprune import parse
-from jaxprune.bounds import alpha_crown_bound, branching_bound, episodes_for_a_limit
+from jaxprune.bounds import BOUNDS, Bound, activation_named, asked, episodes_for_a_limit, local_names
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, one_radius
-from jaxprune.certification.policy import LOCAL_BOUNDS, Bounds
 from jaxprune.certification.units import UNITS, check_certifiable, in_units
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
-
-BOUNDS: Bounds = LOCAL_BOUNDS | {"alpha-crown": alpha_crown_bound, "branching": branching_bound}
-"""All bounds at one state, by name."""
 
 POLICIES = ("sampled", "mode")
 """How the actions of the clean episodes are taken from the policy."""
@@ -33,8 +28,9 @@ class CertificationSpec:
     """Norm of the ball: linf or l2."""
     space: str = "normalised"
     """Space in which eps lives: normalised (observations in standard deviations) or raw."""
-    bounds: str | tuple[str, ...] = "interval,jacobian,crown,alpha-crown,branching"
-    """Bounds at each state, a comma list; the global ones are always there."""
+    bounds: str | tuple[str, ...] = ",".join(str(BOUNDS[name]) for name in local_names())
+    """Bounds at each state, a comma list of NAME or NAME:EFFORT: alpha-crown:50 takes 50 steps of Adam,
+    branching:64 splits the ball into 64 parts. The global ones are always there."""
     units: str = "dense"
     """Standard deviations that the shift of a Gaussian policy is measured in when bounds are compared: dense
     (those of the dense policy of the seed, so that a wider policy does not pass for a more robust one), own,
@@ -45,10 +41,6 @@ class CertificationSpec:
     """Random starts of the attack (MAD) at each state."""
     search_steps: int = 30
     """Steps of the attack from each start."""
-    alpha_steps: int = 20
-    """Steps of Adam in alpha-crown."""
-    nodes: int = 32
-    """Parts that branching splits the ball into."""
     policy: str = "sampled"
     """Whose clean episodes are visited: sampled (the stochastic policy, which F and the value gaps are about)
     or mode (the deterministic one; then there is no F and no value gap)."""
@@ -60,12 +52,10 @@ class CertificationSpec:
     """Decides all random streams."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bounds", tuple(dict.fromkeys(parse.names(self.bounds))))
-        for name in self.bounds:
-            parse.check_known("bounds", name, BOUNDS)
+        object.__setattr__(self, "bounds", _read(self.bounds))
         for field, known in {"norm": NORMS, "space": SPACES, "units": UNITS, "policy": POLICIES}.items():
             parse.check_known(field, getattr(self, field), known)
-        for field in ("states", "starts", "search_steps", "alpha_steps", "nodes"):
+        for field in ("states", "starts", "search_steps"):
             parse.check_at_least(field, getattr(self, field), 1)
         needed = episodes_for_a_limit(self.confidence)
         if self.episodes < needed:
@@ -77,25 +67,41 @@ class CertificationSpec:
             object.__setattr__(self, "eps", one_radius(self.eps))
 
     @property
-    def local(self) -> Bounds:
-        """The bounds asked for, with their budgets of steps and nodes."""
-        settled = {
-            "alpha-crown": partial(alpha_crown_bound, steps=self.alpha_steps),
-            "branching": partial(branching_bound, nodes=self.nodes),
-        }
-        return {name: settled.get(name, BOUNDS[name]) for name in self.bounds}
+    def local(self) -> dict[str, Bound]:
+        """The bounds asked for by name, each with its effort."""
+        return {bound.name: bound for bound in map(asked, self.bounds)}
 
     def applied_to(self, population: Population) -> Population:
         """The population in the ball asked for.
 
         Raises SpecError where a member cannot be certified: weights that are not finite, an activation
-        without a slope bound, a deterministic policy in its own standard deviations.
+        without a slope bound or that a bound asked for does not hold for, a deterministic policy in its own
+        standard deviations.
         """
         population = population.asked(self.eps, self.norm, self.space)
         check_certifiable(population)
+        activation = population.agents.activation
+        for name, bound in self.local.items():
+            if not bound.holds_for(activation_named(activation)):
+                raise SpecError(f"bounds: {name!r} does not hold for {activation!r} networks; leave it out")
         in_units(self.units, population)
         return population
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain JSON values."""
         return asdict(self)
+
+
+def _read(bounds: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The bounds as `NAME` or `NAME:EFFORT`, efforts filled in.
+
+    Raises SpecError for what is none, and for one bound with two efforts.
+    """
+    read: dict[str, Bound] = {}
+    for bound in map(asked, parse.names(bounds)):
+        if read.setdefault(bound.name, bound) != bound:
+            raise SpecError(
+                f"bounds: {bound.name!r} is asked for with {read[bound.name].effort} and with {bound.effort} "
+                f"{bound.unit}; choose one"
+            )
+    return tuple(map(str, read.values()))

@@ -20,10 +20,10 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from jaxprune.analysis import STATES, validate
 from jaxprune.attacks import Mad, Victim
+from jaxprune.bounds import is_monotone
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import (
     ARITHMETIC,
-    MONOTONE,
     TIGHTEST,
     distances,
     divergence,
@@ -191,7 +191,7 @@ def _rows_in(ball: str, population: Population, looked: Looked) -> pl.DataFrame:
             ball=pl.lit(ball),
             bound=pl.lit(name),
             quantity=pl.lit(looked.quantity),
-            monotone=pl.lit(name in MONOTONE),
+            monotone=pl.lit(is_monotone(name)),
             kind=pl.lit(kind),
             arithmetic=pl.Series(arithmetic, dtype=pl.String),
             value=pl.Series(values.ravel(), dtype=pl.Float64),

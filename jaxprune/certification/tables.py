@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from jaxprune.analysis import CERTIFICATES, validate
-from jaxprune.bounds import discounted_value_gap, expected_tv_limit, horizon_value_gap
+from jaxprune.bounds import discounted_value_gap, expected_tv_limit, horizon_value_gap, is_monotone
 from jaxprune.budget import Budget
-from jaxprune.certification.policy import ARITHMETIC, MONOTONE, TIGHTEST
+from jaxprune.certification.policy import ARITHMETIC, TIGHTEST
 from jaxprune.certification.visited import Certified
 from jaxprune.evaluation import Tally, Visits
 from jaxprune.population import Population
@@ -91,7 +91,7 @@ def _distance_rows(certified: Certified, distance: str, has_twin: bool) -> Itera
         return {
             "bound": bound,
             "quantity": quantity,
-            "monotone": bound in MONOTONE,
+            "monotone": is_monotone(bound),
             "kind": kind,
             "arithmetic": ARITHMETIC if kind == "bound" else "float32",
             # Weights that are not finite have no bound but the trivial one.

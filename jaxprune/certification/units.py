@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprune.bounds import check_finite
-from jaxprune.certification.policy import global_bounds
+from jaxprune.bounds import activation_named, check_finite
 from jaxprune.errors import SpecError
 from jaxprune.policy import Agent, layers
 from jaxprune.population import Population
@@ -37,7 +36,7 @@ def in_units(units: str, population: Population) -> tuple[str, Agent]:
 
 def check_certifiable(population: Population) -> None:
     """Raise SpecError for an activation without a slope bound, and weights that are not finite."""
-    global_bounds(population.agents.activation)
+    activation_named(population.agents.activation)
     pruned = population.agents.pruned().policy
     for member in range(population.members.count):
         try:

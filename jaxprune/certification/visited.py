@@ -37,17 +37,17 @@ class Certified:
     violated: by bound, at how many of the searched states it is above the bound: 0, or a bound is wrong.
     """
 
-    distance: dict[str, Float[Array, "..."]]
-    unmasked: dict[str, Float[Array, "..."]]
-    unmasked_in_action_units: dict[str, Float[Array, "..."]]
-    in_action_units: dict[str, Float[Array, "..."]]
-    in_dense_units: dict[str, Float[Array, "..."]]
-    expected_tv: dict[str, Float[Array, "..."]]
-    expected_dense_tv: Float[Array, "..."]
-    tv: Float[Array, "..."]
-    most_tv: Float[Array, "..."]
-    found: Float[Array, "..."]
-    violated: dict[str, Int[Array, "..."]]
+    distance: dict[str, Float[Array, "*members"]]
+    unmasked: dict[str, Float[Array, "*members"]]
+    unmasked_in_action_units: dict[str, Float[Array, "*members"]]
+    in_action_units: dict[str, Float[Array, "*members"]]
+    in_dense_units: dict[str, Float[Array, "*members"]]
+    expected_tv: dict[str, Float[Array, "*members"]]
+    expected_dense_tv: Float[Array, "*members"]
+    tv: Float[Array, "*members time episode"]
+    most_tv: Float[Array, "*members"]
+    found: Float[Array, "*members"]
+    violated: dict[str, Int[Array, "*members"]]
 
 
 def certify(population: Population, visits: Visits) -> Certified:

@@ -1,7 +1,7 @@
 """Certified actions of a whole population of categorical policies (CROP): votes under Gaussian noise.
 
 Each policy votes at each state with the actions it would take on `s + N(0, sigma^2 I)`, in the space of the
-budget; the action with most votes is certified within an l2 radius (`certify.smoothing`).
+budget; the action with most votes is certified within an l2 radius (`bounds.smoothing`).
 """
 
 from functools import partial

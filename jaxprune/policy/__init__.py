@@ -2,7 +2,7 @@
 
 from jaxprune.policy.agent import Agent
 from jaxprune.policy.distributions import Categorical, Distribution, Gaussian
-from jaxprune.policy.networks import ACTIVATIONS, Kernels, Layers, Params, kernels, layers, masked
+from jaxprune.policy.networks import ACTIVATIONS, Kernels, Layer, Layers, Params, kernels, layers, masked
 from jaxprune.policy.normalizer import Normalizer
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Distribution",
     "Gaussian",
     "Kernels",
+    "Layer",
     "Layers",
     "Normalizer",
     "Params",

@@ -17,7 +17,8 @@ Params = dict[str, Any]
 Kernels = dict[str, Float[Array, "*members _in _out"]]
 """One array per layer, of the shape of its kernel: weights, scores or masks."""
 
-Layers = tuple[tuple[Float[Array, "out in"], Float[Array, " out"]], ...]
+Layer = tuple[Float[Array, "_out _in"], Float[Array, " _out"]]
+Layers = tuple[Layer, ...]
 """The same network as the verification literature writes it: `W_l [out, in]` and `b_l [out]`."""
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -26,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
     "swish": jax.nn.swish,
 }
+"""What stands between the layers, elementwise, by name."""
 
 
 def orthogonal(scale: float) -> Callable[..., Array]:

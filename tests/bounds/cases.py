@@ -1,5 +1,7 @@
 """Random networks, balls and attacks for the proof tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 
@@ -7,9 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprune.bounds import forward
+from jaxprune.bounds import BOUNDS, Bound, add, forward
 
 STARTS, STEPS = 20, 6
+
+
+@contextmanager
+def listed(bound: Bound) -> Iterator[None]:
+    """One more bound in the list, for a while."""
+    add(bound)
+    try:
+        yield
+    finally:
+        del BOUNDS[bound.name]
 
 
 def random_case(key, sizes, dtype=jnp.float32):

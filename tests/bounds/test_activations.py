@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from jaxprune import bounds
-from jaxprune.bounds.activations import ACTIVATIONS, enclose
+from jaxprune import bounds, policy
+from jaxprune.bounds.activations import CERTIFIABLE, enclose
 from jaxprune.bounds.rounding import ACTIVATION_ULPS
 from jaxprune.errors import SpecError
 
@@ -19,15 +19,15 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("name", sorted(CERTIFIABLE))
 def test_computed_values_are_within_the_units_promised(name):
     z = np.concatenate([np.linspace(-30, 30, 200_001), np.geomspace(1e-9, 30, 50_000)]).astype(np.float32)
     exact = EXACT[name](z.astype(np.float64))
-    computed = np.asarray(jax.jit(ACTIVATIONS[name].function)(z), np.float64)
+    computed = np.asarray(jax.jit(CERTIFIABLE[name].function)(z), np.float64)
     assert np.all(np.abs(computed - exact) <= ACTIVATION_ULPS / 2 * np.finfo(np.float32).eps * np.abs(exact))
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("name", sorted(CERTIFIABLE))
 def test_lines_of_any_slope_enclose_the_function_closely(name):
     rng = np.random.default_rng(0)
     lower = rng.normal(0, 3, 2000)
@@ -36,18 +36,18 @@ def test_lines_of_any_slope_enclose_the_function_closely(name):
     z = lower + (upper - lower) * np.linspace(0, 1, 801)[:, None]
     gap = EXACT[name](z) - slope * z
     arrays = (jnp.asarray(values, jnp.float32) for values in (slope, lower, upper))
-    low, high = enclose(ACTIVATIONS[name], *arrays)
+    low, high = enclose(CERTIFIABLE[name], *arrays)
     assert np.all(low <= gap.min(axis=0) + 1e-5) and np.all(high >= gap.max(axis=0) - 1e-5)
     loose = 1e-4 + (2e-3 * (upper - lower) ** 2 / 4 if name == "swish" else 2e-3 * (upper - lower))
     assert np.all(low >= gap.min(axis=0) - loose) and np.all(high <= gap.max(axis=0) + loose)
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("name", sorted(CERTIFIABLE))
 def test_slopes_stay_in_their_range(name):
     rng = np.random.default_rng(1)
     lower = rng.normal(0, 3, 1000).astype(np.float32)
     upper = lower + rng.exponential(2, 1000).astype(np.float32)
-    activation = ACTIVATIONS[name]
+    activation = CERTIFIABLE[name]
     z = lower + (upper - lower) * np.linspace(0, 1, 101, dtype=np.float32)[:, None]
     slopes = np.asarray(jax.vmap(jax.vmap(jax.grad(activation.function)))(z))
     least, steepest = activation.slope_range(jnp.asarray(lower), jnp.asarray(upper))
@@ -58,6 +58,10 @@ def test_slopes_stay_in_their_range(name):
 def test_an_activation_without_a_slope_bound_is_refused_by_name():
     with pytest.raises(SpecError, match=r"'softsign'.*elu, relu, swish, tanh"):
         bounds.forward(((jnp.ones((1, 1)), jnp.ones(1)),), jnp.ones(1), activation="softsign")
+
+
+def test_the_functions_are_those_of_the_policies():
+    assert all(policy.ACTIVATIONS[name] is known.function for name, known in CERTIFIABLE.items())
 
 
 def test_eclipse_refuses_slopes_outside_the_unit_interval():

@@ -1,33 +1,16 @@
 """Balls that are none: refused where the radius is known, without a bound where it is not."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxprune import bounds
+from jaxprune.bounds import BOUNDS
 from jaxprune.errors import SpecError
 from tests.bounds.cases import random_case
 
-OF_A_STATE = (
-    bounds.interval_bound,
-    bounds.jacobian_bound,
-    bounds.crown_bound,
-    bounds.alpha_crown_bound,
-    bounds.branching_bound,
-)
-OF_WEIGHTS = (
-    bounds.frobenius_product,
-    bounds.induced_one_product,
-    bounds.induced_inf_product,
-    bounds.absolute_spectral_product,
-    bounds.path_bound,
-    bounds.spectral_product,
-    bounds.eclipse_bound,
-)
-LAYERS, STATE, _ = random_case(jax.random.key(0), (3, 4, 2))
-BOUNDS = [*OF_WEIGHTS, *(partial(bound, state=STATE) for bound in OF_A_STATE)]
+LAYERS, X, _ = random_case(jax.random.key(0), (3, 4, 2))
+WHERE = {name: (X,) if bound.local else () for name, bound in BOUNDS.items()}
+"""What each bound takes between the network and the radius."""
 
 
 @pytest.mark.parametrize(
@@ -40,13 +23,13 @@ BOUNDS = [*OF_WEIGHTS, *(partial(bound, state=STATE) for bound in OF_A_STATE)]
         (0.1, "l1", "norm: unknown name 'l1'.* Known: l2, linf"),
     ],
 )
-@pytest.mark.parametrize("bound", BOUNDS)
-def test_every_bound_refuses_what_is_no_ball(bound, eps, norm, said):
+@pytest.mark.parametrize("name", BOUNDS)
+def test_every_bound_refuses_what_is_no_ball(name, eps, norm, said):
     with pytest.raises(SpecError, match=said):
-        bound(LAYERS, eps=eps, norm=norm)
+        BOUNDS[name](LAYERS, *WHERE[name], eps, norm=norm)
 
 
-@pytest.mark.parametrize("bound", BOUNDS)
-def test_a_negative_radius_in_a_compiled_program_gives_no_bound(bound):
-    compiled = jax.jit(lambda eps: bound(LAYERS, eps=eps))
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_negative_radius_in_a_compiled_program_gives_no_bound(name):
+    compiled = jax.jit(lambda eps: BOUNDS[name](LAYERS, *WHERE[name], eps))
     assert not jnp.any(jnp.isfinite(jnp.stack(compiled(jnp.float32(-0.1)))))

@@ -15,21 +15,19 @@ import polars as pl
 import pytest
 
 import jaxprune as jp
-from jaxprune import certification, envs, evaluation, streams, tables
+from jaxprune import certification, envs, evaluation, streams
 from jaxprune.attacks import Mad, Nothing, Victim
-from jaxprune.bounds import certified_mean_return, certified_return_probability
-from jaxprune.budget import Ball
+from jaxprune.bounds import BOUNDS, certified_mean_return, certified_return_probability
+from jaxprune.budget import Ball, Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec, story, visited
-from jaxprune.certification.population import in_units
 from jaxprune.certification.smoothing import Noise, certify_returns
-from jaxprune.certification.spec import BOUNDS
 from jaxprune.certification.states import look
+from jaxprune.certification.units import in_units
 from jaxprune.certification.voting import certify_votes
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import agent as policies
-from jaxprune.sweep import EVALUATION_STEPS, members
-from jaxprune.tables import Members
+from jaxprune.population import Members, Population, members
 from tests import lines
 
 ENV = envs.make("probe/linear")
@@ -59,16 +57,23 @@ def agents():
     return lines.population(*WIDER).replace(log_std=jnp.asarray(LOG_STD)[:, None])
 
 
-def population(spec: CertificationSpec = SPEC) -> certification.Population:
-    return certification.of_run(spec, TRAINED, ENV, agents(), agents())
+def population() -> Population:
+    """The members of a run, under its largest budget."""
+    return Population(
+        members(TRAINED), ENV, agents(), np.zeros(4, bool), Budget(0.3, "l2", "raw"), trained_by=TRAINED
+    )
+
+
+def unheard(tally: evaluation.Tally, steps: int) -> None:
+    """Nobody asks for the progress."""
 
 
 @pytest.fixture(name="heard", scope="module")
 def _heard():
     """The confidence that the certificates of a run were asked for."""
-    heard, certificates = [], tables.certificates
+    heard, certificates = [], story.certificates
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "certificates", lambda *given: heard.append(given[-1]) or certificates(*given))
+        patch.setattr(story, "certificates", lambda *given: heard.append(given[-1]) or certificates(*given))
         yield heard
 
 
@@ -98,7 +103,7 @@ def played(condition: Condition, key: jax.Array, episodes: int) -> np.ndarray:
     @jax.jit
     def play():
         now = evaluation.begin(ENV, Victim(agent), (condition,), key, episodes)
-        return evaluation.advance(ENV, Victim(agent), (condition,), now, EVALUATION_STEPS, 0)[0]
+        return evaluation.advance(ENV, Victim(agent), (condition,), now, HORIZON, 0)[0]
 
     return np.float64(play().tally.total[0])
 
@@ -208,11 +213,10 @@ def option(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 @option("eps", "norm", "space")
 def _(found, heard):
     """Without a budget, the largest of the run in its own norm and space; the tests above have 0.2 in l2."""
-    asked = population(replace(SPEC, eps="published")).spec
-    assert (asked.budgets, asked.norm, asked.space) == ((0.3,), "l2", "raw")
+    assert replace(SPEC, eps="published").applied_to(population()).budget == Budget(0.3, "l2", "raw")
     for norm, space in (("linf", "normalised"), ("l2", "raw")):
-        asked = population(replace(SPEC, norm=norm, space=space)).spec
-        assert (asked.budgets, asked.norm, asked.space) == ((0.2,), norm, space)
+        asked = replace(SPEC, norm=norm, space=space).applied_to(population())
+        assert asked.budget == Budget(0.2, norm, space)
         agent = jax.tree.map(lambda leaf: leaf[MEMBER], agents())
         bounds, found_there = jax.jit(partial(look, replace(SPEC, bounds="interval"), norm, space))(
             agent, jnp.ones((2, 4)), jnp.float32(0.2), jax.random.key(0)
@@ -224,17 +228,23 @@ def _(found, heard):
 
 @option("bounds")
 def _(found, heard):
-    local = {name for name in found.states["bound"].unique() if name in BOUNDS}
+    local = {name for name in found.states["bound"].unique() if name in BOUNDS and BOUNDS[name].local}
     assert local == {"crown", "interval"}
     assert [*replace(SPEC, bounds="jacobian, crown").local] == ["jacobian", "crown"]
+    costly = replace(SPEC, bounds="alpha-crown:7, branching:3, interval")
+    assert {name: bound.effort for name, bound in costly.local.items()} == {
+        "alpha-crown": 7,
+        "branching": 3,
+        "interval": None,
+    }
+    assert costly.to_dict()["bounds"] == ("alpha-crown:7", "branching:3", "interval")
 
 
 @option("units")
 def _(found, heard):
-    everyone = members(population().spec)
     wanted = {"own": LOG_STD, "dense": (0.5, 0.5, 0.2, 0.2), "action": (0, 0, 0, 0)}
     for units, log_std in wanted.items():
-        quantity, measured = in_units(units, agents(), everyone)
+        quantity, measured = in_units(units, population())
         np.testing.assert_allclose(measured.log_std[:, 0], log_std, rtol=1e-6)
         assert quantity == {"own": "delta", "dense": "delta_dense", "action": "delta_action"}[units]
     assert found.states["quantity"].unique().to_list() == ["delta_dense"]
@@ -274,25 +284,19 @@ def _(found, heard):
         assert np.abs(results[4, 2] - results[other]).max() > 1e-3
 
 
-@option("alpha_steps", "nodes")
-def _(found, heard):
-    local = replace(SPEC, bounds="alpha-crown,branching", alpha_steps=7, nodes=3).local
-    assert local["alpha-crown"].keywords == {"steps": 7}
-    assert local["branching"].keywords == {"nodes": 3}
-
-
 @option("policy", "episodes", "seed")
 def _(found, heard):
     """Which clean episodes are played; the returns above are those of the stream of seed 4."""
 
-    def stop(env, victims, condition, keys, episodes, record):
+    def stop(env, victims, conditions, keys, episodes, record, heard):
+        (condition,) = conditions
         raise KeyboardInterrupt(condition.policy, episodes, record, keys)
 
     for policy, episodes, seed in (("mode", 5, 4), ("sampled", 3, 8)):
         spec = replace(SPEC, policy=policy, episodes=episodes, seed=seed)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as heard_of:
             patch.setattr(story, "play", stop)
-            certification.run(spec, SmoothingSpec(), population(spec))
+            certification.run(spec, SmoothingSpec(), population())
         *asked, keys = heard_of.value.args
         assert asked == [policy, episodes, episodes]
         of_seed = jax.random.fold_in(streams.key(seed, "audit"), SEED)
@@ -316,7 +320,8 @@ def limits(**change: object) -> dict:
     victims = Victim(jax.tree.map(lambda leaf: leaf[MEMBER:], agents()))
     who, keys = Members(np.array([SEED]), np.array([0.5])), stream(2)[None]
     spec = replace(SMOOTHING, **change)
-    return certify_returns(spec, ENV, victims, who, keys, np.array([20.0]), 0.9, 1.0).row(0, named=True)
+    table = certify_returns(spec, ENV, victims, who, keys, np.array([20.0]), 0.9, 1.0, unheard)
+    return table.row(0, named=True)
 
 
 @option("smoothing_sigma", "smoothing_budget", "smoothing_episodes", "smoothing_lowest")

@@ -20,9 +20,13 @@ from jaxprune.certification.smoothing import (
     lowest_return,
 )
 from jaxprune.policy import agent as agents
-from jaxprune.tables import Members
+from jaxprune.population import Members
 
 KEY = jax.random.key(0)
+
+
+def unheard(tally, steps):
+    """Nobody asks for the progress."""
 
 
 def victims(count):
@@ -44,9 +48,9 @@ def test_the_limits_are_those_of_each_members_own_smoothed_returns():
     members = Members(np.array([0, 1]), np.array([0.0, 0.0]))
     arguments = (envs.make("probe/linear"), victims(2), members)
     keys = jax.random.split(KEY, 2)
-    table = certify_returns(spec, *arguments, keys, np.array([0.0, 40.0]), 0.9, 1.5)
+    table = certify_returns(spec, *arguments, keys, np.array([0.0, 40.0]), 0.9, 1.5, unheard)
     quiet = SmoothingSpec(smoothing_sigma=1e-6, smoothing_budget=0.0, smoothing_episodes=12)
-    clean = certify_returns(quiet, *arguments, keys, np.array([0.0, 0.0]), 0.9, 1.5)
+    clean = certify_returns(quiet, *arguments, keys, np.array([0.0, 0.0]), 0.9, 1.5, unheard)
     assert table["return_mean"].n_unique() == 2
     assert (table["return_mean"] != clean["return_mean"]).all()
     assert (table["certified_mean_max_lowest"] < table["return_mean"]).all()
@@ -68,16 +72,16 @@ def test_returns_below_the_lowest_count_as_it_and_are_reported():
     arguments = (envs.make("probe/linear"), victims(1), Members(np.array([0]), np.array([0.0])))
     keys = jax.random.split(KEY, 1)
     settings = {"smoothing_sigma": 1.0, "smoothing_budget": 0.5, "smoothing_episodes": 40}
-    free = certify_returns(SmoothingSpec(**settings), *arguments, keys, np.zeros(1), 0.9, 1.5)
+    free = certify_returns(SmoothingSpec(**settings), *arguments, keys, np.zeros(1), 0.9, 1.5, unheard)
     middle = free["return_mean"][0]
     spec = SmoothingSpec(**settings, smoothing_lowest=middle)
-    row = certify_returns(spec, *arguments, keys, np.zeros(1), 0.9, 1.5).row(0, named=True)
+    row = certify_returns(spec, *arguments, keys, np.zeros(1), 0.9, 1.5, unheard).row(0, named=True)
     assert 0 < row["share_below_lowest"] < 1
     assert row["return_mean"] == middle < row["mean_max_lowest"]
     # Nothing can take max(R, lowest) below lowest.
     assert row["lowest"] == middle <= row["certified_mean_max_lowest"] < row["mean_max_lowest"]
     high = SmoothingSpec(**settings, smoothing_lowest=40.0)
-    row = certify_returns(high, *arguments, keys, np.zeros(1), 0.9, 1.5).row(0, named=True)
+    row = certify_returns(high, *arguments, keys, np.zeros(1), 0.9, 1.5, unheard).row(0, named=True)
     assert row["share_below_lowest"] == 1.0
     assert row["certified_mean_max_lowest"] == row["mean_max_lowest"] == 40.0
 

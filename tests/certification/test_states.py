@@ -1,5 +1,7 @@
 """The pruning audit on populations whose answer is known."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,26 +10,27 @@ import pytest
 from scipy.special import erf
 
 import jaxprune as jp
-from jaxprune import certification, envs
+from jaxprune import envs
 from jaxprune.analysis import against_dense, at_the_same_states
-from jaxprune.bounds import crown_bound
+from jaxprune.bounds import BOUNDS, asked, crown_bound
+from jaxprune.budget import Budget
 from jaxprune.certification import CertificationSpec, states
-from jaxprune.certification.policy import GLOBAL_BOUNDS
-from jaxprune.certification.population import in_units
-from jaxprune.certification.spec import BOUNDS, UNITS
+from jaxprune.certification.units import UNITS, in_units
 from jaxprune.evaluation import Visits
 from jaxprune.policy import agent as agents
+from jaxprune.population import Members, Population
 from jaxprune.report.audit import alarm_lines
-from jaxprune.tables import Members
 
-QUICK = {"nodes": 3, "alpha_steps": 2, "starts": 3, "search_steps": 5, "episodes": 2}
+QUICK = {"starts": 3, "search_steps": 5, "episodes": 2}
+ENV = envs.make("probe/linear")
+ALL = ",".join(str(replace(bound, effort=bound.effort and 3)) for bound in BOUNDS.values() if bound.local)
+"""All bounds at one state, the costly ones with little effort."""
 
 
 def random_agent(hidden, spread=0.0):
     agent = agents.init(jax.random.key(0), 4, 1, hidden=hidden)
     policy = jax.tree.map(lambda leaf: 1.5 * leaf + 0.1, agent.policy)
-    agent = agent.replace(policy=policy, log_std=jnp.full(1, spread))
-    return jax.tree.map(lambda leaf: leaf[None], agent)
+    return agent.replace(policy=policy, log_std=jnp.full(1, spread))
 
 
 def cancelling_agent():
@@ -38,19 +41,19 @@ def cancelling_agent():
         "layer_0": {"kernel": jnp.stack([seen, seen], axis=1), "bias": jnp.zeros(2)},
         "layer_1": {"kernel": jnp.array([[1.0], [-1.0]]), "bias": jnp.zeros(1)},
     }
-    return jax.tree.map(lambda leaf: leaf[None], agent.replace(policy=policy))
+    return agent.replace(policy=policy)
 
 
 def looked_at(agent, eps, bounds):
     """Six states of an agent, dense and half pruned."""
-    spec = CertificationSpec(**QUICK | {"eps": eps, "bounds": bounds})
-    population = certification.of_agent(spec, envs.make("probe/linear"), agent, "0,0.5")
+    spec = CertificationSpec(**QUICK | {"bounds": bounds})
+    population = Population.of_pruned(agent, ENV, "0,0.5", Budget(eps))
     observation = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
     return population, states.look_at_all(spec, population, np.stack([observation, observation]), keys)
 
 
-def two_filters(sparsities=(0.0, 0.5), log_std=(0.0, 0.0), diverged=None):
+def two_filters(sparsities=(0.0, 0.5), log_std=(0.0, 0.0), diverged=(False, False)):
     """Two members that are `x_0 + x_1 / 2` of raw observations, the second through a wider filter."""
     agent = agents.init(jax.random.key(0), 4, 1, hidden=())
     kernel = jnp.array([[1.0], [0.5], [0.0], [0.0]])
@@ -68,9 +71,9 @@ def two_filters(sparsities=(0.0, 0.5), log_std=(0.0, 0.0), diverged=None):
 def states_of(pair, units="own", **ball):
     """The rows of such a pair at six states."""
     both, sparsities, diverged = pair
-    spec = CertificationSpec(**QUICK | {"eps": 0.1, "bounds": "interval,crown", "units": units, **ball})
-    trained = jp.SweepSpec(env="probe/linear", sparsities=sparsities)
-    population = certification.of_run(spec, trained, envs.make("probe/linear"), both, both, diverged)
+    spec = CertificationSpec(**QUICK | {"bounds": "interval,crown", "units": units})
+    everyone = Members(np.array([0, 0]), np.array(sparsities))
+    population = Population(everyone, ENV, both, np.array(diverged), Budget(0.1, **ball))
     observation = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
     looked = states.look_at_all(spec, population, np.stack([observation, observation]), keys)
@@ -109,12 +112,13 @@ def test_the_cancelling_policy_does_not_move_and_the_pruned_one_moves_as_far_as_
 
 @pytest.mark.parametrize(
     "names",
-    ["interval,crown", pytest.param(",".join(BOUNDS), marks=pytest.mark.slow)],
+    ["interval,crown", pytest.param(ALL, marks=pytest.mark.slow)],
 )
 def test_no_bound_is_below_the_attacked_distance_and_the_tightest_is_the_smallest(names):
     looked = looked_at(random_agent((2,)), 0.3, names)[1]["own"]
     tightest = looked.bounds.pop("tightest")
-    assert set(looked.bounds) == {*names.split(","), *GLOBAL_BOUNDS}
+    local = [asked(name).name for name in names.split(",")]
+    assert set(looked.bounds) == {*local, *(name for name, bound in BOUNDS.items() if not bound.local)}
     assert (looked.found > 0).all()
     for name, bound in looked.bounds.items():
         assert (bound >= looked.found).all(), name
@@ -174,7 +178,7 @@ def test_a_planted_unsound_bound_is_alarmed_at_every_state(monkeypatch):
     def half(*layers, **kind):
         return jax.tree.map(lambda size: size / 2, crown_bound(*layers, **kind))
 
-    monkeypatch.setitem(BOUNDS, "crown", half)
+    monkeypatch.setitem(BOUNDS, "crown", replace(BOUNDS["crown"], rule=half))
     table = states_of(two_filters())
     (line,) = alarm_lines(table)
     # crown and with it the tightest, of 2 members in 2 balls at 6 states.
@@ -198,17 +202,22 @@ def test_without_a_dense_twin_there_is_no_ball_of_it():
 
 
 def test_who_diverged_is_marked():
-    table = states_of(two_filters(diverged=np.array([False, True])))
+    table = states_of(two_filters(diverged=(False, True)))
     assert dict(table.select("member", "diverged").unique().iter_rows()) == {0: False, 1: True}
     assert against_dense(table).is_empty()
 
 
-def test_the_budgets_of_the_bounds_are_those_asked_for():
-    local = CertificationSpec(bounds="branching,alpha-crown", nodes=3, alpha_steps=2).local
-    assert {name: bound.keywords for name, bound in local.items()} == {
-        "branching": {"nodes": 3},
-        "alpha-crown": {"steps": 2},
-    }
+def test_the_efforts_of_the_bounds_are_those_asked_for():
+    spec = CertificationSpec(bounds="branching:3,crown,alpha-crown,crown")
+    assert [*spec.local] == ["branching", "crown", "alpha-crown"]
+    efforts = {name: bound.effort for name, bound in spec.local.items()}
+    assert efforts == {"branching": 3, "crown": None, "alpha-crown": BOUNDS["alpha-crown"].effort}
+    assert spec.to_dict()["bounds"] == spec.bounds == tuple(map(str, spec.local.values()))
+    assert CertificationSpec(bounds=spec.bounds) == spec
+
+
+def test_all_bounds_at_one_state_are_asked_for_unless_some_are_chosen():
+    assert [*CertificationSpec().local] == [name for name, bound in BOUNDS.items() if bound.local]
 
 
 def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member():
@@ -239,25 +248,27 @@ def test_only_the_dense_twins_decide_how_many_states_there_are():
 
 def test_shifts_are_measured_in_the_spread_asked_for():
     everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]))
-    both = jax.tree.map(
-        lambda *leaves: jnp.concatenate(leaves), random_agent((2,), -1), random_agent((2,), 3)
-    )
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), random_agent((2,), -1), random_agent((2,), 3))
+    population = Population(everyone, ENV, both, np.zeros(2, bool), Budget(0.1))
     spreads = {"own": [-1, 3], "dense": [-1, -1], "action": [0, 0]}
     for units, expected in spreads.items():
-        quantity, measured = in_units(units, both, everyone)
+        quantity, measured = in_units(units, population)
         np.testing.assert_array_equal(measured.log_std[:, 0], expected)
         assert quantity == UNITS[units]
 
 
 def test_a_categorical_policy_is_measured_by_the_range_of_its_logits():
     agent = random_agent((2,)).replace(log_std=None)
-    assert in_units("dense", agent, Members(np.zeros(1), np.zeros(1)))[0] == "range"
+    assert in_units("dense", Population.of_pruned(agent, ENV, "0", Budget(0.1)))[0] == "range"
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"bounds": "crwn"}, "did you mean 'crown'"),
+        ({"bounds": "interval,crown:5"}, "bounds: 'crown' has no effort to choose"),
+        ({"bounds": "alpha-crown:0"}, "bounds: 'alpha-crown' needs a whole number of steps from 1 to"),
+        ({"bounds": "alpha-crown:2,alpha-crown:3"}, "'alpha-crown' is asked for with 2 and with 3 steps"),
         ({"norm": "l1"}, "norm: unknown name 'l1'.* Known: l2, linf"),
         ({"units": "metres"}, "Known: action, dense, own"),
         (
@@ -278,24 +289,19 @@ def test_a_spec_that_cannot_run_is_refused(settings, said):
 
 
 @pytest.mark.parametrize(
-    ("change", "sparsities", "said"),
+    ("change", "said"),
     [
-        ({"activation": "sine"}, "0", "activation"),
-        ({"log_std": jnp.full((1, 1), -100.0)}, "0", "use --units action"),
-        ({}, "0.5,0.9", "sparsities: 0, the dense policy"),
-        ({"policy": "nan"}, "0", r"member 0: layers\[1\].weight: 2 of 2 values are not finite"),
+        ({"activation": "sine"}, "activation"),
+        ({"log_std": jnp.full(1, -100.0)}, "use --units action"),
+        ({"policy": "nan"}, r"member 0: layers\[1\].weight: 2 of 2 values are not finite"),
     ],
     ids=str,
 )
-def test_an_agent_that_cannot_be_certified_is_refused(change, sparsities, said):
+def test_an_agent_that_cannot_be_certified_is_refused(change, said):
     agent = random_agent((2,))
     if change.get("policy") == "nan":
         last = jax.tree.map(lambda leaf: leaf * jnp.nan, agent.policy["layer_1"])
         change = {"policy": agent.policy | {"layer_1": last}}
+    population = Population.of_pruned(agent.replace(**change), ENV, "0", Budget(0.1))
     with pytest.raises(jp.SpecError, match=said):
-        certification.of_agent(
-            CertificationSpec(eps=0.1, **QUICK),
-            envs.make("probe/linear"),
-            agent.replace(**change),
-            sparsities,
-        )
+        CertificationSpec(eps=0.1, **QUICK).applied_to(population)

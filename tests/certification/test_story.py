@@ -8,23 +8,24 @@ import numpy as np
 import polars as pl
 import pytest
 
-import jaxprune as jp
 from jaxprune import certification, envs
+from jaxprune.budget import Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.envs.probes import HORIZON, WEIGHTS
 from jaxprune.policy import agent as agents
+from jaxprune.population import Members, Population
 from jaxprune.report import open_console, print_audit
 
 ENV = envs.make("probe/linear")
 
 
-def population(spec, diverged):
+def population(diverged):
     """Twice the optimal policy of `probe/linear`, whose actions are spread by 1 about the best ones."""
     agent = agents.init(jax.random.key(0), WEIGHTS.size, 1, hidden=())
     agent = agent.replace(policy={"layer_0": {"kernel": -jnp.array(WEIGHTS)[:, None], "bias": jnp.zeros(1)}})
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), agent)
-    trained = jp.SweepSpec(env="probe/linear", sparsities=(0.0, 0.5))
-    return certification.of_run(spec, trained, ENV, both, both, np.array(diverged))
+    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]))
+    return Population(everyone, ENV, both, np.array(diverged), Budget(0.1))
 
 
 def audited(policy, diverged):
@@ -32,7 +33,7 @@ def audited(policy, diverged):
         eps=0.1, bounds="interval", states=4, starts=2, search_steps=2, episodes=3, policy=policy
     )
     smoothing = SmoothingSpec(smoothing_sigma=0.5, smoothing_budget=0.1, smoothing_episodes=20)
-    return certification.run(spec, smoothing, population(spec, diverged))
+    return certification.run(spec, smoothing, population(diverged))
 
 
 def printed(found, post_hoc=False):
@@ -62,7 +63,7 @@ def test_a_diverged_member_is_marked_in_every_table(half_gone):
     for name in ("states", "members", "certificates", "returns", "smoothing"):
         marks = getattr(half_gone, name).select("member", "diverged").unique()
         assert dict(marks.iter_rows()) == {0: False, 1: True}, name
-    assert half_gone.certification.is_empty()
+    assert half_gone.audit.is_empty()
 
 
 def test_a_diverged_member_is_named_first_and_counts_in_no_row(half_gone):

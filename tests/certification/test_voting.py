@@ -9,7 +9,7 @@ from jaxprune.attacks import Victim
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.voting import certify_votes
 from jaxprune.policy import agent as agents
-from jaxprune.tables import Members
+from jaxprune.population import Members
 
 SIGMA = 0.5
 MEMBERS = Members(np.array([0, 0]), np.array([0.0, 0.5]))

@@ -1,62 +1,26 @@
-"""Global l2 Lipschitz bounds of a network, without LAPACK: safe inside a batched, compiled program.
+"""ECLipsE-Fast: a global l2 Lipschitz bound from one matrix inequality per layer, without LAPACK.
 
-Like the bounds of `norms.py` they hold for the exact network and are rounded up themselves, but they
-are *not* monotone under pruning: `[[1, 1], [1, -1]]` has norm 1.414, `[[1, 1], [1, 0]]` 1.618.
+It is not monotone under pruning.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.bounds.activations import activation_named
+from jaxprune.bounds.activations import Activation, activation_named
 from jaxprune.bounds.ball import Radius, l2_radius
 from jaxprune.bounds.change import Change, change_from_l2
-from jaxprune.bounds.network import Layers, stretch
-from jaxprune.bounds.rounding import (
-    exponent,
-    l2_norm,
-    near_one,
-    outward,
-    power,
-    product,
-    product_of,
-    scaled_up,
-    unit,
-)
+from jaxprune.bounds.rounding import exponent, l2_norm, near_one, outward, power, product, scaled_up, unit
+from jaxprune.bounds.spectral import spectral_norm
 from jaxprune.errors import SpecError
+from jaxprune.policy import Layers
 
-GRAM_STEPS = 8
 SERIES_DOUBLINGS = 5  # the rest of the series is below 2^-31
 
 
-def spectral_norm(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
-    """Upper bound on the largest singular value by Gram iteration.
-
-    `G_0 = W`, `G_{i+1} = G_i^T G_i`: `||W||_2 <= ||G_k||_F^(1 / 2^k)` at every k, falling to `||W||_2`. Each
-    iterate is rescaled to Frobenius norm 1, its scale kept as a logarithm. A rescaled iterate of rank r has
-    `||G||_2^2 >= 1 / r`, so rounding costs a relative `r n u` and is added at the end.
-
-    Reference: Delattre et al., Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram
-    Iteration, ICML 2023.
-    """
-    gram, aside = near_one(matrix)
-    gram = gram if matrix.shape[0] >= matrix.shape[1] else gram.T
-    log_scale = jnp.zeros((), matrix.dtype)
-    for step in range(GRAM_STEPS):
-        scale = jax.lax.stop_gradient(l2_norm(gram))  # the result does not depend on it
-        log_scale = log_scale + jnp.log(scale) / 2**step
-        gram = product((gram / scale).T, gram / scale)
-    log_scale = log_scale + jnp.log(l2_norm(gram)) / 2**GRAM_STEPS
-    norm = jnp.exp(log_scale) * (1 + jnp.abs(log_scale) * unit(matrix.dtype))
-    return scaled_up(outward(norm, matrix.size), aside)
-
-
-def spectral_product(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:
-    """`||D||_2 <= eps_2 prod_l ||W_l||_2`, with `eps_2` the l2 radius of the ball (`||eps||_2` for linf)."""
-    first = layers[0][0]
-    radius = l2_radius(eps, first.shape[1], norm, first.dtype) * stretch(layers, activation)
-    bound = product_of(radius, *(spectral_norm(weight) for weight, _ in layers))
-    return change_from_l2(outward(bound, first.shape[1] + len(layers)))
+def unit_slopes(activation: Activation) -> bool:
+    """Whether the slopes of the activation lie in [0, 1]."""
+    least, steepest = activation.slopes
+    return least >= 0 and steepest <= 1
 
 
 def eclipse_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:
@@ -74,8 +38,9 @@ def eclipse_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation
     Raises:
         SpecError: an activation whose slope leaves [0, 1].
     """
-    least, steepest = activation_named(activation).slopes
-    if least < 0 or steepest > 1:
+    function = activation_named(activation)
+    if not unit_slopes(function):
+        least, steepest = function.slopes
         raise SpecError(
             f"activation: eclipse_bound needs slopes in [0, 1], {activation!r} has [{least}, {steepest}]; "
             "use spectral_product"
