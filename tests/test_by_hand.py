@@ -15,9 +15,10 @@ import pytest
 import jaxprune as jp
 from jaxprune import attacks, evaluation, streams
 from jaxprune.attacks import Mad, Victim
+from jaxprune.bounds.catalogue import at_every_state, at_one_state
 from jaxprune.budget import Ball
 from jaxprune.certification import visited
-from jaxprune.certification.policy import GLOBAL_BOUNDS, LOCAL_BOUNDS, distances
+from jaxprune.certification.policy import distances
 from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
@@ -294,7 +295,7 @@ def test_the_certificates(sweep: jp.Sweep, eps: float) -> None:
     for quantity, std in spreads.items():
         pruned, at_states, tightest = bounded(agent, std, visits.observation, radius)
         whole = bounded(learner.agent.unmasked(), std, visits.observation, radius)[0]
-        assert set(pruned) == {*GLOBAL_BOUNDS, *LOCAL_BOUNDS}
+        assert set(pruned) == {*at_every_state("tanh"), *at_one_state("tanh")}
         for bound, value in pruned.items():
             row = one(rows, quantity=quantity, bound=bound)
             assert row["value"] == pytest.approx(float(value), rel=1e-4), (bound, quantity)

@@ -97,7 +97,8 @@ def test_a_sweep_with_learned_attacks_and_certificates_of_its_run(env, tmp_path)
     differ, _ = differing(learned, tmp_path / "attack", **AS_USERS_RUN_IT)
     assert not differ
     sigma = ("--smoothing-sigma", "0.5", "--smoothing-episodes", "30")
-    bounds = ("--states", "5", "--starts", "2", "--search-steps", "3", "--nodes", "2", "--alpha-steps", "2")
+    asked = "interval,jacobian,crown,alpha-crown:2,branching:2"
+    bounds = ("--states", "5", "--starts", "2", "--search-steps", "3", "--bounds", asked)
     certify = ("certify", "--run", run, "--episodes", "2", *bounds, *sigma)
     differ, _ = differing(certify, tmp_path / "certify", **AS_USERS_RUN_IT)
     assert not differ

@@ -1,8 +1,8 @@
 """Certificates of a population, and the audit: whether pruning raised a bound, or what an attack finds."""
 
+from jaxprune.certification.procedure import Certification, run
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.spec import CertificationSpec
-from jaxprune.certification.story import Certification, run
 from jaxprune.certification.tables import certificates
 from jaxprune.certification.visited import Certified, certify
 

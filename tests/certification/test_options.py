@@ -19,7 +19,7 @@ from jaxprune import certification, envs, evaluation, streams
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.bounds import BOUNDS, certified_mean_return, certified_return_probability
 from jaxprune.budget import Ball, Budget
-from jaxprune.certification import CertificationSpec, SmoothingSpec, story, visited
+from jaxprune.certification import CertificationSpec, SmoothingSpec, procedure, visited
 from jaxprune.certification.smoothing import Noise, certify_returns
 from jaxprune.certification.states import look
 from jaxprune.certification.units import in_units
@@ -71,9 +71,11 @@ def unheard(tally: evaluation.Tally, steps: int) -> None:
 @pytest.fixture(name="heard", scope="module")
 def _heard():
     """The confidence that the certificates of a run were asked for."""
-    heard, certificates = [], story.certificates
+    heard, certificates = [], procedure.certificates
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(story, "certificates", lambda *given: heard.append(given[-1]) or certificates(*given))
+        patch.setattr(
+            procedure, "certificates", lambda *given: heard.append(given[-1]) or certificates(*given)
+        )
         yield heard
 
 
@@ -295,7 +297,7 @@ def _(found, heard):
     for policy, episodes, seed in (("mode", 5, 4), ("sampled", 3, 8)):
         spec = replace(SPEC, policy=policy, episodes=episodes, seed=seed)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as heard_of:
-            patch.setattr(story, "play", stop)
+            patch.setattr(procedure, "play", stop)
             certification.run(spec, SmoothingSpec(), population())
         *asked, keys = heard_of.value.args
         assert asked == [policy, episodes, episodes]
@@ -303,7 +305,7 @@ def _(found, heard):
         assert keys[MEMBER] == jax.random.split(of_seed, 4)[0]
     assert found.returns["episodes"].to_list() == [3] * 4
     assert {"tv", "return"} < set(found.certificates["quantity"])
-    mode = story.of_policy(found.certificates, "mode")
+    mode = procedure.of_policy(found.certificates, "mode")
     assert not {"tv", "return"} & set(mode["quantity"])
     assert mode["policy"].unique().to_list() == ["mode"]
 

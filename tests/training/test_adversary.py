@@ -187,7 +187,7 @@ def test_its_world_is_the_victims_episode_with_negated_rewards(space):
     action = jnp.asarray([0.5, -3.0, 0.0, 2.0])
     state = world.reset(jax.random.key(1))
     before = state.physics.state
-    shown = victim.point(before.observation) + 0.2 * jnp.asarray([0.5, -1.0, 0.0, 1.0])
+    shown = victim.to_space(before.observation) + 0.2 * jnp.asarray([0.5, -1.0, 0.0, 1.0])
     wanted, played = LINEAR.step(before, victim.output(shown))
     after, transition = world.step(state, action)
     assert transition.reward == -played.reward
