@@ -1,11 +1,13 @@
 """What every command line does alike: parse, run, and turn a user's mistake into one line and exit code 2."""
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +19,15 @@ from jaxprune.errors import SpecError
 Arguments = TypeVar("Arguments")
 
 
+EXTENSIONS = "JAXPRUNE_EXTENSIONS"
+"""Names the modules, a comma list, that list further attacks, bounds, scores, tasks or regularisers."""
+
+
 def run_command(arguments: type[Arguments], main: Callable[[Arguments], None]) -> None:
-    """Run `main` on the parsed command line."""
+    """Run `main` on the parsed command line, the extensions of the environment added."""
     try:
+        for module in filter(None, os.environ.get(EXTENSIONS, "").split(",")):
+            _import(module.strip())
         main(_parse(arguments))
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -27,6 +35,14 @@ def run_command(arguments: type[Arguments], main: Callable[[Arguments], None]) -
     except KeyboardInterrupt:
         print("stopped; nothing half-done was kept", file=sys.stderr)
         sys.exit(130)
+
+
+def _import(module: str) -> None:
+    """Import an extension. Raises SpecError if there is none of this name."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise SpecError(f"{EXTENSIONS}: {module!r} cannot be imported ({error})") from None
 
 
 def _parse(arguments: type[Arguments]) -> Arguments:

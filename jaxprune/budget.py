@@ -78,6 +78,9 @@ class Budget:
     space: where eps lives: normalised (observations in standard deviations) or raw.
 
     Raises SpecError on construction for anything that is no ball.
+
+    >>> Budget(0.075).in_words()
+    'eps 0.075 (linf, normalised)'
     """
 
     eps: float | tuple[float, ...]

@@ -14,6 +14,9 @@ def numbers(field: str, given: str | Iterable[float]) -> tuple[float, ...]:
     """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers.
 
     Raises SpecError for anything else, numbers that are not finite included.
+
+    >>> numbers("sparsities", "0:0.9:0.3")
+    (0.0, 0.3, 0.6, 0.9)
     """
     parts = given.split(":") if isinstance(given, str) else []
     try:

@@ -1,13 +1,14 @@
 """What an audit asks for: bounds, ball, states, and how hard an attack searches."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from jaxprune import parse
 from jaxprune.bounds import BOUNDS, Bound, activation_named, asked, episodes_for_a_limit, local_names
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, one_radius
 from jaxprune.certification.units import UNITS, check_certifiable, in_units
 from jaxprune.errors import SpecError
+from jaxprune.options import known
 from jaxprune.population import Population
 
 POLICIES = ("sampled", "mode")
@@ -24,14 +25,16 @@ class CertificationSpec:
     eps: str | float = "published"
     """Budget. published: the one of the published tables for the task; for a sweep's run, its largest budget
     in its own norm and space."""
-    norm: str = "linf"
-    """Norm of the ball: linf or l2."""
-    space: str = "normalised"
+    norm: Annotated[str, known(lambda: NORMS)] = "linf"
+    """Norm of the ball."""
+    space: Annotated[str, known(lambda: SPACES)] = "normalised"
     """Space in which eps lives: normalised (observations in standard deviations) or raw."""
-    bounds: str | tuple[str, ...] = ",".join(str(BOUNDS[name]) for name in local_names())
+    bounds: Annotated[str | tuple[str, ...], known(local_names)] = ",".join(
+        str(BOUNDS[name]) for name in local_names()
+    )
     """Bounds at each state, a comma list of NAME or NAME:EFFORT: alpha-crown:50 takes 50 steps of Adam,
     branching:64 splits the ball into 64 parts. The global ones are always there."""
-    units: str = "dense"
+    units: Annotated[str, known(lambda: UNITS)] = "dense"
     """Standard deviations that the shift of a Gaussian policy is measured in when bounds are compared: dense
     (those of the dense policy of the seed, so that a wider policy does not pass for a more robust one), own,
     or action (units of the action; the only ones for a deterministic policy)."""
@@ -41,7 +44,7 @@ class CertificationSpec:
     """Random starts of the attack (MAD) at each state."""
     search_steps: int = 30
     """Steps of the attack from each start."""
-    policy: str = "sampled"
+    policy: Annotated[str, known(lambda: POLICIES)] = "sampled"
     """Whose clean episodes are visited: sampled (the stochastic policy, which F and the value gaps are about)
     or mode (the deterministic one; then there is no F and no value gap)."""
     episodes: int = 10
@@ -53,8 +56,8 @@ class CertificationSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bounds", _read(self.bounds))
-        for field, known in {"norm": NORMS, "space": SPACES, "units": UNITS, "policy": POLICIES}.items():
-            parse.check_known(field, getattr(self, field), known)
+        for field, names in {"norm": NORMS, "space": SPACES, "units": UNITS, "policy": POLICIES}.items():
+            parse.check_known(field, getattr(self, field), names)
         for field in ("states", "starts", "search_steps"):
             parse.check_at_least(field, getattr(self, field), 1)
         needed = episodes_for_a_limit(self.confidence)

@@ -20,6 +20,9 @@ class Arm(NamedTuple):
 def read_arm(given: str) -> Arm:
     """`ppo`, or regularisers joined by "+", each `NAME` or `NAME:number=value:number=value`.
 
+    >>> read_arm("sa-sgld:kappa=0.3").leaves["sa-sgld"]["kappa"]
+    0.3
+
     Raises SpecError for an unknown name, and a value that is no finite number of at least 0.
     """
     if given == PLAIN:
