@@ -22,8 +22,7 @@ UNPUBLISHED_EPS = 0.1
 """What it stands for in a sweep of a task that is in none of them."""
 
 
-@struct.dataclass
-class Ball:
+class Ball(struct.PyTreeNode):
     """`{d : ||d|| <= eps}`; `eps` is a number, or for l_inf one number per feature [obs]."""
 
     eps: Float[Array, "*batch"] | float

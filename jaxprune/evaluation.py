@@ -26,8 +26,7 @@ STEPS_AT_ONCE = 50
 """Steps between two looks at whether an episode is still alive."""
 
 
-@struct.dataclass
-class Condition:
+class Condition(struct.PyTreeNode):
     """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]; and how the victim acts."""
 
     attack: Rule
@@ -35,8 +34,7 @@ class Condition:
     policy: str = struct.field(pytree_node=False, default="mode")
 
 
-@struct.dataclass
-class Tally:
+class Tally(struct.PyTreeNode):
     """What the episodes have brought so far, every array [..., budget, episode].
 
     total: undiscounted raw return. length: steps. terminated, failed: how the episode ended.
@@ -54,8 +52,7 @@ class Tally:
     reward_high: Float[Array, "*batch"]
 
 
-@struct.dataclass
-class Evaluation:
+class Evaluation(struct.PyTreeNode):
     """Episodes in progress: the environments and tallies of all conditions, stacked along the budgets."""
 
     state: EnvState
@@ -64,8 +61,7 @@ class Evaluation:
     key: Key[Array, "*members"]
 
 
-@struct.dataclass
-class Visits:
+class Visits(struct.PyTreeNode):
     """Clean states on the way: observation [time, episode, obs] in raw units, where alive [time, episode]."""
 
     observation: Float[Array, "*batch obs"]

@@ -101,8 +101,7 @@ def job(spec: SweepSpec) -> Job:
     return Job(spec, environment(spec), everyone, trained)
 
 
-@struct.dataclass
-class Training:
+class Training(struct.PyTreeNode):
     """Everything a training run carries: saved, it goes on bit for bit.
 
     learners: [member]. history: [iteration, member]. iteration: how many are done; one number for all.

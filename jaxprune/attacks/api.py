@@ -16,8 +16,7 @@ Memory = Any
 """What an attack carries from step to step of an episode; `()` for most."""
 
 
-@struct.dataclass
-class Victim:
+class Victim(struct.PyTreeNode):
     """The agent under attack, seen from the space in which `eps` lives.
 
     space "normalised": x is the normalised, clipped observation; the perturbation is added to it and

@@ -8,8 +8,7 @@ from jaxprune.attacks.ascent import ascend
 from jaxprune.budget import Ball
 
 
-@struct.dataclass
-class Critic(Memoryless):
+class Critic(Memoryless, struct.PyTreeNode):
     """Descend `V(s_hat)` (Pattanaik et al. 2018, arXiv 1712.03632, as used in the SA-PPO tables).
 
     A weak attack: V values the state it is shown, while the true state stays `x`.

@@ -9,8 +9,7 @@ from jaxprune.attacks.mad import action_difference
 from jaxprune.budget import Ball
 
 
-@struct.dataclass
-class Fgsm(Memoryless):
+class Fgsm(Memoryless, struct.PyTreeNode):
     """`s_hat = x + eps sign(g)`, or `x + eps g / ||g||_2`, on the objective of MAD.
 
     After Huang et al. 2017 (arXiv 1702.02284). The objective is stationary at `x`, so `g` is its gradient

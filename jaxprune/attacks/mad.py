@@ -25,8 +25,7 @@ def action_difference(victim: Victim, x: Float[Array, " obs"]) -> Gain:
     return lambda s_hat: jnp.sum((weight * (victim.output(s_hat) - clean.mean)) ** 2)
 
 
-@struct.dataclass
-class Mad(Memoryless):
+class Mad(Memoryless, struct.PyTreeNode):
     """Ascend the action difference (Zhang et al., NeurIPS 2020, arXiv 2003.08938).
 
     The gradient at the clean point is zero: the random start of `ascend` is what makes it move.
@@ -42,8 +41,7 @@ class Mad(Memoryless):
         return ascend(key, action_difference(victim, x), x, ball, self.steps), memory
 
 
-@struct.dataclass
-class MadLangevin(Memoryless):
+class MadLangevin(Memoryless, struct.PyTreeNode):
     """The same ascent with stochastic gradient Langevin dynamics, the "SGLD" of SA-PPO.
 
     Step k follows `g + sqrt(2 T eps / steps) / (k + 2) z`, `z ~ N(0, I)`, with the length of a plain step;

@@ -7,8 +7,7 @@ from jaxprune.attacks.api import Memory, Memoryless, Victim
 from jaxprune.budget import Ball
 
 
-@struct.dataclass
-class Nothing(Memoryless):
+class Nothing(Memoryless, struct.PyTreeNode):
     """`s_hat = s`: the clean evaluation as a row of the same table."""
 
     name: str = struct.field(pytree_node=False, default="none")

@@ -26,8 +26,7 @@ def push(victim: Victim, x: Float[Array, " obs"], direction: Float[Array, " act"
     return lambda s_hat: jnp.dot(act(s_hat) - clean, direction, precision=PRECISION)
 
 
-@struct.dataclass
-class PaAd(Memoryless):
+class PaAd(Memoryless, struct.PyTreeNode):
     """PA-AD (Sun et al., ICLR 2022, arXiv 2106.05087).
 
     The director's mean, [obs] -> [act], read off the true normalised observation, is a direction in action

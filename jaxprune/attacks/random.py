@@ -8,8 +8,7 @@ from jaxprune.attacks.api import Memory, Memoryless, Victim
 from jaxprune.budget import Ball
 
 
-@struct.dataclass
-class Uniform(Memoryless):
+class Uniform(Memoryless, struct.PyTreeNode):
     """`s_hat = x + d`, `d` uniform in the ball: the "random" column of the SA-PPO tables."""
 
     name: str = struct.field(pytree_node=False, default="random")
@@ -21,8 +20,7 @@ class Uniform(Memoryless):
         return x + ball.sample(key, x.size), memory
 
 
-@struct.dataclass
-class Gaussian(Memoryless):
+class Gaussian(Memoryless, struct.PyTreeNode):
     """`s_hat = x + project(eps z)`, `z ~ N(0, I)`: sensor noise of standard deviation eps, cut to the ball.
 
     In the l_inf ball 32 % of the coordinates end on its faces; in the l_2 ball, as soon as there are more

@@ -17,8 +17,7 @@ def offset(ball: Ball, action: Float[Array, " obs"]) -> Float[Array, " obs"]:
     return ball.eps * Ball(1.0, ball.norm).project(action)
 
 
-@struct.dataclass
-class SaRl(Memoryless):
+class SaRl(Memoryless, struct.PyTreeNode):
     """SA-RL (Zhang et al., ICLR 2021, arXiv 2101.08452): PPO trained on the victim's negated reward.
 
     network: parameters of the adversary's mean, [obs] -> [obs]. It reads the true normalised observation,

@@ -29,8 +29,7 @@ def action_loss(victim: Victim, x: Float[Array, " obs"], critic: Params, activat
     )
 
 
-@struct.dataclass
-class Sarsa(Memoryless):
+class Sarsa(Memoryless, struct.PyTreeNode):
     """Descend a Q learned for the frozen victim (Zhang et al., NeurIPS 2020, arXiv 2003.08938).
 
     critic: parameters of Q, see `action_loss`; how it is learned is the business of `training`.
@@ -49,8 +48,7 @@ class Sarsa(Memoryless):
         return ascend(key, gain, x, ball, self.steps), memory
 
 
-@struct.dataclass
-class SarsaMad(Memoryless):
+class SarsaMad(Memoryless, struct.PyTreeNode):
     """RS+MAD: ascend `(1 - w) (-Q) + w D / act`, D being the action difference, `act` the action size.
 
     `weight` w in [0, 1] is searched per victim in the published tables. D is on the scale of

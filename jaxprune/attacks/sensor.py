@@ -18,8 +18,7 @@ class Failure(NamedTuple):
     offset: Float[Array, " obs"]
 
 
-@struct.dataclass
-class Sensor:
+class Sensor(struct.PyTreeNode):
     """Groups of features fail and come back, each group by its own two-state Markov chain.
 
     A working group fails with probability `failure` per step, a failed one recovers with probability

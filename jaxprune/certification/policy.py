@@ -35,8 +35,7 @@ ROWS_AT_ONCE = 50
 """Rows of states bounded side by side: more need more memory, since each holds matrices."""
 
 
-@struct.dataclass
-class Distances:
+class Distances(struct.PyTreeNode):
     """Bounds on the distance between the policy and itself under attack, by bound.
 
     Gaussian: on `delta`, in standard deviations of the policy. Categorical: on the span of the change

@@ -85,8 +85,7 @@ class SmoothingSpec:
         return {"budget": self.smoothing_budget, "sigma": self.smoothing_sigma, "confidence": each}
 
 
-@struct.dataclass
-class Noise(Memoryless):
+class Noise(Memoryless, struct.PyTreeNode):
     """`s_hat = x + sigma z`, `z ~ N(0, I)`, cut to no ball: what a smoothed policy acts on."""
 
     sigma: Float[Array, "*members"] | float

@@ -21,8 +21,7 @@ SEARCHED_STATES = 50
 SEARCH_STARTS = 5
 
 
-@struct.dataclass
-class Certified:
+class Certified(struct.PyTreeNode):
     """Distances of one agent for one budget, by bound, and what follows from them.
 
     distance: in standard deviations of the policy (Gaussian) or of logits (categorical); of a local bound the

@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 Action = Float[Array, " act"] | Int[Array, ""]
 
 
-@struct.dataclass
-class EnvState:
+class EnvState(struct.PyTreeNode):
     """One environment in mid-episode.
 
     physics: what the engine carries (positions, velocities, ...), any pytree of arrays.
@@ -28,8 +27,7 @@ class EnvState:
     ended: Bool[Array, ""]
 
 
-@struct.dataclass
-class Transition:
+class Transition(struct.PyTreeNode):
     """What one step yields.
 
     observation: [obs], the state the step led to, *before* any reset (the true final observation).

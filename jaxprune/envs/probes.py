@@ -26,8 +26,7 @@ WEIGHTS = np.array([1.0, -0.5, 0.25, 0.0], np.float32)
 """w of `probe/linear`. The last number of the observation says nothing about the point."""
 
 
-@struct.dataclass
-class Point:
+class Point(struct.PyTreeNode):
     """position: x. nuisance: the part of the observation that is orthogonal to w, fixed in an episode."""
 
     position: Float[Array, "*batch"]

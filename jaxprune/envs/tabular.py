@@ -101,8 +101,7 @@ def optimal_adversary(
         shown = np.where(better, best, shown)
 
 
-@struct.dataclass
-class Walk:
+class Walk(struct.PyTreeNode):
     """place: the state's number. luck: uniform numbers drawn at the reset, one for each step's transition."""
 
     place: Int[Array, "*batch"]

@@ -11,8 +11,7 @@ from jaxprune.policy.networks import Kernels, Params
 from jaxprune.policy.normalizer import Normalizer
 
 
-@struct.dataclass
-class Agent:
+class Agent(struct.PyTreeNode):
     """A policy with its mask, its value network and its (frozen) observation filter.
 
     policy: network from normalised observation to action mean (Gaussian) or logits (categorical), as learned.

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 LOG_2PI = 1.8378770664093453
 
 
-@struct.dataclass
-class Gaussian:
+class Gaussian(struct.PyTreeNode):
     """`N(mean, diag(exp(log_std))^2)`: the spread does not depend on the state."""
 
     mean: Float[Array, "*batch act"]
@@ -39,8 +38,7 @@ class Gaussian:
         return 0.5 * jnp.sum(ratio + z**2 - 1 - jnp.log(ratio))
 
 
-@struct.dataclass
-class Categorical:
+class Categorical(struct.PyTreeNode):
     """`softmax(logits)` over the actions 0 ... n-1."""
 
     logits: Float[Array, "*batch act"]

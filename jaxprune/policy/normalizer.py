@@ -8,8 +8,7 @@ CLIP = 10.0
 """Normalised observations are clipped to ±CLIP, as in the SA-PPO family."""
 
 
-@struct.dataclass
-class Normalizer:
+class Normalizer(struct.PyTreeNode):
     """Mean, variance and count of everything seen. Mean 0 and variance 1 before the first batch."""
 
     mean: Float[Array, "*shape"]

@@ -36,8 +36,7 @@ class Adversary(Rule, Protocol):
         """The point of the ball that this action shows."""
 
 
-@struct.dataclass
-class Exchange:
+class Exchange(struct.PyTreeNode):
     """What goes on behind the adversary's back.
 
     state: of the victim's environment. key: the stream that `Adversary.show` draws from.

@@ -4,8 +4,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """Samples of one iteration, every array [B, ...]. `x` is the normalised observation."""
 
     x: Float[Array, "*batch obs"]

@@ -19,8 +19,7 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 REWARD_CLIP = 10.0
 
 
-@struct.dataclass
-class Recipe:
+class Recipe(struct.PyTreeNode):
     """What shapes the program of one iteration; the same for every member. All fields are static.
 
     filter: whether an observation filter is learned; False for observations that come normalised.
@@ -44,8 +43,7 @@ class Recipe:
         return self.environments * self.unroll
 
 
-@struct.dataclass
-class Learner:
+class Learner(struct.PyTreeNode):
     """A member's whole state: with the iteration number, enough to go on exactly where it stopped.
 
     agent: with the mask it has now.
@@ -66,8 +64,7 @@ class Learner:
     diverged: Bool[Array, "*members"]
 
 
-@struct.dataclass
-class Progress:
+class Progress(struct.PyTreeNode):
     """What one iteration of one member brought.
 
     return_sum, length_sum: over the `episodes` that ended in it (raw, undiscounted).

@@ -21,8 +21,7 @@ REGULARIZERS_TAG = np.uint32(2**31 + 1)
 """Sets the stream of the regularisers apart; no split of the same key reaches it, see `streams`."""
 
 
-@struct.dataclass
-class Hyperparameters(PPOSettings):
+class Hyperparameters(PPOSettings, struct.PyTreeNode):
     """The settings of PPO as leaves: inside a program a traced number each, in a population [member].
 
     value_rate: learning rate of the value network over that of the policy. Adam's step knows no scale of the
@@ -34,8 +33,7 @@ class Hyperparameters(PPOSettings):
     regularizers: dict[str, Leaves] = struct.field(default_factory=dict)
 
 
-@struct.dataclass
-class Trainable:
+class Trainable(struct.PyTreeNode):
     """What the optimiser moves. Policy kernels are kept unmasked: a weight that returns is what it was."""
 
     policy: Params
@@ -43,8 +41,7 @@ class Trainable:
     value: Params
 
 
-@struct.dataclass
-class Diagnostics:
+class Diagnostics(struct.PyTreeNode):
     """What one update looked like, averaged over its minibatches."""
 
     policy_loss: Float[Array, "*batch"]

@@ -9,8 +9,7 @@ from jaxprune.envs.api import Environment, EnvState, Transition, step_or_reset
 from jaxprune.policy import Agent
 
 
-@struct.dataclass
-class Workers:
+class Workers(struct.PyTreeNode):
     """The environments of one member in mid-episode, with what their running episodes have brought."""
 
     state: EnvState
@@ -18,8 +17,7 @@ class Workers:
     episode_length: Int[Array, "*batch env"]
 
 
-@struct.dataclass
-class Trajectory:
+class Trajectory(struct.PyTreeNode):
     """`T` steps of `N` environments, every array [T, N, ...].
 
     observation, next_observation: raw units; `next_observation` is the true one, before any reset.

@@ -28,8 +28,7 @@ LEAST_SPREAD = 0.1
 anything but its mean otherwise, and nothing tells what another action is worth."""
 
 
-@struct.dataclass
-class Smoothness:
+class Smoothness(struct.PyTreeNode):
     """How flat Q shall be in the action: `weight` of the worst change within `eps` (l_inf, action units)."""
 
     eps: Float[Array, "*setting"]
@@ -42,8 +41,7 @@ def grid(eps: tuple[float, ...], weight: tuple[float, ...]) -> Smoothness:
     return Smoothness(eps=settings[:, 0], weight=settings[:, 1])
 
 
-@struct.dataclass
-class Study:
+class Study(struct.PyTreeNode):
     """What shapes the program: how much is seen, and how long it is studied. All fields are static.
 
     environments x unroll transitions, `passes` over them in `minibatches` parts each. The defaults are 16,384
@@ -59,8 +57,7 @@ class Study:
     discount: float = struct.field(pytree_node=False, default=0.99)
 
 
-@struct.dataclass
-class Transitions:
+class Transitions(struct.PyTreeNode):
     """(s, a, r, s', a') of an agent, every array [n, ...]; a' is its draw at the true s'.
 
     x, x_next: normalised observations. reward: in standard deviations of the discounted return.

@@ -13,8 +13,7 @@ HORIZON = 1000
 """Steps per episode, as Gymnasium has it."""
 
 
-@struct.dataclass
-class Motion:
+class Motion(struct.PyTreeNode):
     """What a task may look at.
 
     qpos: [nq] generalised positions (m, rad). qvel: [nv] generalised velocities (m/s, rad/s).
