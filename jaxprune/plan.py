@@ -52,7 +52,8 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
     device = jax.devices()[0]
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
-        "population": f"{job.everyone.count} members: {spec.seeds} seed(s) x sparsities {sparsities}",
+        "population": f"{job.everyone.count} members: {spec.seeds} seed(s) x sparsities {sparsities}"
+        f" x arms {', '.join(spec.arms)}",
         "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
         "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, "
         f"{job.training_steps:,} in all",

@@ -26,25 +26,41 @@ from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec, check_sparsities
 
 
-class Members(NamedTuple):
-    """Who the members are, every array [member]: seed, sparsity asked for."""
+@dataclass(frozen=True)
+class Members:
+    """Who the members are, every array [member]: seed, sparsity asked for, training arm."""
 
     seed: np.ndarray
     sparsity: np.ndarray
+    arm: np.ndarray
 
     def dense_twin(self) -> np.ndarray:
-        """For every member, the one of its seed with sparsity 0; where there is none, the member itself."""
-        dense = {seed: i for i, seed in enumerate(self.seed.tolist()) if self.sparsity[i] == 0}
-        return np.array([dense.get(seed, i) for i, seed in enumerate(self.seed.tolist())])
+        """For every member, that of its seed and arm with sparsity 0; without one, the member itself."""
+        same = list(zip(self.arm.tolist(), self.seed.tolist(), strict=True))
+        dense = {who: i for i, who in enumerate(same) if self.sparsity[i] == 0}
+        return np.array([dense.get(who, i) for i, who in enumerate(same)])
 
     def has_dense_twin(self) -> np.ndarray:
-        """Whether there is a member of sparsity 0 of the same seed."""
+        """Whether there is a member of sparsity 0 of the same seed and arm."""
         return self.sparsity[self.dense_twin()] == 0
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(self.seed)
+
+    def of(self, rows: np.ndarray) -> "Members":
+        """Some of them, by number or by whether they count."""
+        return Members(self.seed[rows], self.sparsity[rows], self.arm[rows])
+
+    def columns(self) -> list[dict[str, Any]]:
+        """For each, the columns of tables that say who it is."""
+        return [
+            {"member": i, "seed": seed, "sparsity_asked": sparsity, "arm": arm}
+            for i, (seed, sparsity, arm) in enumerate(
+                zip(self.seed.tolist(), self.sparsity.tolist(), self.arm.tolist(), strict=True)
+            )
+        ]
 
 
 class Saved(NamedTuple):
@@ -128,9 +144,10 @@ class Population:
         if budget is None:
             budget = one_budget(PUBLISHED, "linf", "normalised", env.task, env.published_eps)
         budget.check_fits(env.observation_size)
-        everyone = Members(np.zeros(len(levels), int), np.array(levels))
+        count = len(levels)
+        everyone = Members(np.zeros(count, int), np.array(levels), np.array(["from a file"] * count))
         pruned = jax.vmap(partial(prune, agent))(jnp.asarray(levels, jnp.float32))
-        return cls(everyone, env, pruned, np.zeros(len(levels), bool), budget)
+        return cls(everyone, env, pruned, np.zeros(count, bool), budget)
 
     @property
     def discount(self) -> float:
@@ -170,9 +187,11 @@ class Population:
 
 
 def members(spec: SweepSpec) -> Members:
-    """Every seed at every sparsity, seed by seed."""
-    seed, sparsity = np.meshgrid(np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij")
-    return Members(seed.ravel(), sparsity.ravel())
+    """Every seed at every sparsity in every arm: arm by arm, seed by seed."""
+    arm, seed, sparsity = np.meshgrid(
+        np.array(spec.arms), np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij"
+    )
+    return Members(seed.ravel(), sparsity.ravel(), arm.ravel())
 
 
 def environment(spec: SweepSpec) -> Environment:

@@ -58,7 +58,7 @@ class SweepSpec(PPOSettings):
     """Which weights go first. auto: random for the static schedule, else magnitude."""
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
-    arm: Annotated[str, known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
+    arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
     """How policies are trained: ppo, or the name of a regulariser that is added to its loss, with its numbers
     if they are not the defaults: NAME:number=value:number=value; several are joined by "+"."""
     shared_filter: bool = False
@@ -101,6 +101,7 @@ class SweepSpec(PPOSettings):
             "sparsities": check_sparsities(self.sparsities),
             "eps": self.eps if self.eps == PUBLISHED else parse.numbers("eps", self.eps),
             "attacks": parse.names(self.attacks),
+            "arms": parse.names(self.arms),
             "hidden": tuple(self.hidden),
         }.items():
             object.__setattr__(self, field, parsed)
@@ -121,7 +122,9 @@ class SweepSpec(PPOSettings):
             parse.check_known(field, getattr(self, field), names)
         parse.check_known("physics", self.physics, ("auto", *envs.physics_names(self.env)))
         envs.check_charge(self.env, self.charge)
-        read_arm(self.arm)
+        parse.check_each_once("arms", self.arms)
+        for arm in self.arms:
+            read_arm(arm, envs.published_eps(self.env), None if self.head == "auto" else self.head)
         parse.check_each_once("eps", tuple(budget.eps for budget in self.budgets))
         parse.check_each_once("attacks", self.attacks)
         for name in self.attacks:

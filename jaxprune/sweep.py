@@ -5,10 +5,11 @@ the seeds and sparsities. This file, `evaluation.play` and the searches own that
 """
 
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,17 +25,19 @@ from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition, Tally, Visits
-from jaxprune.policy import Agent, Kernels
+from jaxprune.policy import Kernels
 from jaxprune.population import Members, Population, Saved, environment, members
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule, score
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
-from jaxprune.training import learner as learners
-from jaxprune.training.arms import read_arm
+from jaxprune.training import learner as learners_of
+from jaxprune.training.arms import Chosen, read_arm
 from jaxprune.training.learner import Learner, Progress, Recipe
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.settings import PPOSettings
+
+Part = TypeVar("Part")
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 UPDATES_WHILE_TRAINING = 60
@@ -66,13 +69,14 @@ class Job(NamedTuple):
     """A spec, and what it comes to: worked out once and handed on.
 
     everyone: all members. trained: those that are trained; where pruning comes after training, one dense one
-    per seed.
+    per seed and arm. groups: the trained members whose arms have one program, and that program's recipe.
     """
 
     spec: SweepSpec
     env: Environment
     everyone: Members
     trained: Members
+    groups: tuple["Group", ...]
 
     @property
     def steps_per_iteration(self) -> int:
@@ -93,21 +97,39 @@ class Job(NamedTuple):
         return self.everyone.count * episodes * self.env.horizon
 
 
+class Group(NamedTuple):
+    """Members that are trained side by side. rows: their numbers among the trained ones."""
+
+    recipe: Recipe
+    rows: np.ndarray
+
+
 def job(spec: SweepSpec) -> Job:
     """What a spec comes to. Raises SpecError if it cannot run here."""
-    everyone = members(spec)
-    after = Members(np.arange(spec.seeds), np.zeros(spec.seeds))
-    trained = everyone if schedule(spec.schedule).during_training else after
-    return Job(spec, environment(spec), everyone, trained)
+    everyone, env = members(spec), environment(spec)
+    trained = everyone
+    if not schedule(spec.schedule).during_training:
+        trained = members(replace(spec, sparsities=(0.0,)))
+    return Job(spec, env, everyone, trained, groups(spec, env, trained))
+
+
+def groups(spec: SweepSpec, env: Environment, trained: Members) -> tuple[Group, ...]:
+    """The trained members by the program that their arm needs, in the order of the arms."""
+    head = "categorical" if env.action_space.discrete else "gaussian"
+    needed: dict[tuple[Chosen, ...], list[int]] = {}
+    for row, arm in enumerate(trained.arm.tolist()):
+        needed.setdefault(read_arm(arm, env.published_eps, head).chosen, []).append(row)
+    return tuple(Group(recipe(spec, chosen), np.array(rows)) for chosen, rows in needed.items())
 
 
 class Training(struct.PyTreeNode):
     """Everything a training run carries: saved, it goes on bit for bit.
 
-    learners: [member]. history: [iteration, member]. iteration: how many are done; one number for all.
+    learners: of each group of the job, [member]. history: [iteration, member], of all trained members.
+    iteration: how many are done; one number for all.
     """
 
-    learners: Learner
+    learners: tuple[Learner, ...]
     history: Progress
     iteration: Int[Array, ""]
 
@@ -169,8 +191,8 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
 # --- training -------------------------------------------------------------------------------------------
 
 
-def recipe(spec: SweepSpec) -> Recipe:
-    """The part of a spec that shapes the training program."""
+def recipe(spec: SweepSpec, chosen: tuple[Chosen, ...] = ()) -> Recipe:
+    """The part of a spec that shapes the training program of an arm."""
     return Recipe(
         environments=spec.environments,
         unroll=spec.unroll,
@@ -178,7 +200,7 @@ def recipe(spec: SweepSpec) -> Recipe:
         minibatches=spec.minibatches,
         hidden=spec.hidden,
         activation=spec.activation,
-        regularizers=read_arm(spec.arm).regularizers,
+        chosen=chosen,
         schedule=schedule(spec.schedule),
         score=score(spec.ranking),
         scope=spec.scope,
@@ -187,20 +209,31 @@ def recipe(spec: SweepSpec) -> Recipe:
 
 def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
-    count = job.trained.count
+    learners = tuple(_started(job, group) for group in job.groups)
+    progress = jax.eval_shape(lambda: _iterate(job, learners, jnp.zeros((), jnp.int32))[1])
+    history = jax.tree.map(lambda leaf: jnp.zeros((job.spec.iterations, *leaf.shape), leaf.dtype), progress)
+    return Training(learners, history, jnp.zeros((), jnp.int32))
+
+
+def _started(job: Job, group: Group) -> Learner:
+    who = job.trained.of(group.rows)
     settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
-    hyper = Hyperparameters(**settings, regularizers=read_arm(job.spec.arm).leaves)
-    hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf, jnp.float32), hyper)
+    hypers = [
+        Hyperparameters(**settings, regularizers=read_arm(arm, job.env.published_eps).leaves)
+        for arm in who.arm.tolist()
+    ]
+    hyper = jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *hypers)
 
     def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
-        return learners.init(job.env, recipe(job.spec), streams.key(seed, "training"), sparsity, hyper)
+        return learners_of.init(job.env, group.recipe, streams.key(seed, "training"), sparsity, hyper)
 
-    population = jax.jit(jax.vmap(one))(
-        jnp.asarray(job.trained.seed), jnp.asarray(job.trained.sparsity, jnp.float32), hyper
-    )
-    _, progress = jax.eval_shape(partial(_iterate, job), population, jnp.zeros((), jnp.int32))
-    history = jax.tree.map(lambda leaf: jnp.zeros((job.spec.iterations, *leaf.shape), leaf.dtype), progress)
-    return Training(population, history, jnp.zeros((), jnp.int32))
+    return jax.jit(jax.vmap(one))(jnp.asarray(who.seed), jnp.asarray(who.sparsity, jnp.float32), hyper)
+
+
+def gathered(job: Job, parts: Sequence[Part]) -> Part:
+    """What the groups have, as leaves [member] of all trained members in their order."""
+    order = np.argsort(np.concatenate([group.rows for group in job.groups]))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[order], *parts)
 
 
 def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
@@ -217,7 +250,8 @@ def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
     saved = time.monotonic()
     while int(training.iteration) < job.spec.iterations:
         training = jax.block_until_ready(run(training))
-        done, diverged = int(training.iteration), int(training.learners.diverged.sum())
+        done = int(training.iteration)
+        diverged = sum(int(group.diverged.sum()) for group in training.learners)
         try:
             meter.add(
                 (done - before) * job.steps_per_iteration,
@@ -255,34 +289,64 @@ def segment(job: Job, length: int, training: Training) -> Training:
     return jax.lax.scan(step_if_any_left, training, length=length)[0]
 
 
-def _iterate(job: Job, population: Learner, iteration: Int[Array, ""]) -> tuple[Learner, Progress]:
-    def one(member: Learner) -> tuple[Learner, Progress]:
-        return learners.iterate(job.env, recipe(job.spec), member, iteration, job.spec.iterations)
+def _iterate(
+    job: Job, learners: tuple[Learner, ...], iteration: Int[Array, ""]
+) -> tuple[tuple[Learner, ...], Progress]:
+    """One iteration of all groups, each one batched program."""
 
-    population, progress = jax.vmap(one)(population)
+    def one(group: Group, member: Learner) -> tuple[Learner, Progress]:
+        return learners_of.iterate(job.env, group.recipe, member, iteration, job.spec.iterations)
+
+    after = [
+        jax.vmap(partial(one, group))(members) for group, members in zip(job.groups, learners, strict=True)
+    ]
+    population = tuple(learner for learner, _ in after)
     if job.spec.shared_filter:
-        twin = job.trained.dense_twin()
-        shared = jax.tree.map(lambda leaf: leaf[twin], population.agent.normalizer)
-        population = population.replace(agent=population.agent.replace(normalizer=shared))
-    return population, progress
+        population = tuple(map(partial(_share_filters, job), job.groups, population))
+    return population, gathered(job, [progress for _, progress in after])
+
+
+def _share_filters(job: Job, group: Group, learners: Learner) -> Learner:
+    """Every member of a group behind the filter of its dense twin, which is in the same group."""
+    twin = job.trained.of(group.rows).dense_twin()
+    shared = jax.tree.map(lambda leaf: leaf[twin], learners.agent.normalizer)
+    return learners.replace(agent=learners.agent.replace(normalizer=shared))
 
 
 def finished(job: Job, training: Training) -> Population:
     """The population at the end of its training, under the largest budget."""
-    spec, everyone, learned = job.spec, job.everyone, training.learners
+    post_hoc = not schedule(job.spec.schedule).during_training
+    agents = gathered(job, [learner.agent for learner in training.learners])
+    diverged = gathered(job, [learner.diverged for learner in training.learners])
+    if post_hoc:
+        source = _trained_rows(job)
+        masks = gathered(
+            job, [_post_hoc(job, *each) for each in zip(job.groups, training.learners, strict=True)]
+        )
+        place = np.tile(np.arange(len(job.spec.sparsities)), job.trained.count)
+        agents, diverged = jax.tree.map(lambda leaf: leaf[source], (agents, diverged))
+        agents = agents.replace(mask=jax.tree.map(lambda leaf: leaf[source, place], masks))
+    largest = max(job.spec.budgets, key=lambda budget: budget.largest)
+    return Population(job.everyone, job.env, agents, np.asarray(diverged), largest, job.spec)
 
-    def prune(learner: Learner, gradients: Kernels | None, sparsity: Float[Array, ""]) -> Agent:
+
+def _trained_rows(job: Job) -> np.ndarray:
+    """For every member, the number of the one that was trained for it: they are ordered alike."""
+    return np.repeat(np.arange(job.trained.count), len(job.spec.sparsities))
+
+
+def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
+    """The masks of a dense group at all sparsities asked for: leaves [member, sparsity]."""
+    gradients = jax.jit(jax.vmap(partial(learners_of.gradients, job.env, group.recipe)))(learners)
+
+    def prune(learner: Learner, gradients: Kernels | None, sparsity: Float[Array, ""]) -> Kernels:
         target = learner.replace(sparsity=sparsity)
-        return learner.agent.replace(mask=learners.prune(recipe(spec), target, learner.agent, 1.0, gradients))
+        return learners_of.prune(group.recipe, target, learner.agent, 1.0, gradients)
 
-    agents, diverged = learned.agent, learned.diverged
-    if not schedule(spec.schedule).during_training:
-        gradients = jax.jit(jax.vmap(partial(learners.gradients, job.env, recipe(spec))))(learned)
-        learned, gradients = jax.tree.map(lambda leaf: leaf[everyone.seed], (learned, gradients))
-        agents = jax.jit(jax.vmap(prune))(learned, gradients, jnp.asarray(everyone.sparsity, jnp.float32))
-        diverged = learned.diverged
-    largest = max(spec.budgets, key=lambda budget: budget.largest)
-    return Population(everyone, job.env, agents, np.asarray(diverged), largest, spec)
+    at_each = jax.vmap(prune, in_axes=(None, None, 0))
+    return jax.jit(jax.vmap(at_each, in_axes=(0, 0, None)))(
+        learners, gradients, jnp.asarray(job.spec.sparsities, jnp.float32)
+    )
 
 
 # --- evaluation -----------------------------------------------------------------------------------------

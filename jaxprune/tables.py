@@ -31,7 +31,7 @@ def results(spec: SweepSpec, population: Population, tally: Tally) -> pl.DataFra
                 "member": member,
                 "task": spec.env,
                 "physics": env.physics,
-                "arm": spec.arm,
+                "arm": str(members.arm[member]),
                 "schedule": spec.schedule,
                 "score": spec.ranking,
                 "scope": spec.scope,
@@ -90,6 +90,7 @@ def returns(population: Population, tally: Tally, policy: str) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "member": np.arange(len(total)),
+            "arm": population.members.arm,
             "seed": population.members.seed,
             "sparsity_asked": population.members.sparsity,
             "policy": [policy] * len(total),
@@ -111,9 +112,7 @@ def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame
         mean_length = history.length_sum / history.episodes
     rows = [
         {
-            "member": member,
-            "seed": seed,
-            "sparsity_asked": sparsity,
+            **who,
             "iteration": iteration + 1,
             "env_steps": (iteration + 1) * steps,
             "return_mean": mean_return[iteration, member],
@@ -127,7 +126,7 @@ def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame
             "failed": history.failed[iteration, member],
             "diverged": history.diverged[iteration, member],
         }
-        for member, (seed, sparsity) in enumerate(zip(*members, strict=True))
+        for member, who in enumerate(members.columns())
         for iteration in range(history.episodes.shape[0])
     ]
     return validate(table(rows, CURVES), "curves")
@@ -161,7 +160,7 @@ def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, s
     """(member, place in the tally, attack, eps) of every row."""
     attacked = ((attack, float(budget.eps)) for attack in spec.attacks for budget in spec.budgets)
     names = [("none", 0.0), *attacked]
-    for member in range(len(members.seed)):
+    for member in range(members.count):
         for budget, (attack, eps) in enumerate(names):
             yield member, budget, attack, eps
 

@@ -27,7 +27,7 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
     validate(certificates, "certificates")
     certificates = without_diverged(certificates)
     place = (*_BOUND, "policy")
-    twin = (*place, "seed")
+    twin = (*place, "arm", "seed")
     dense = certificates.filter(pl.col("sparsity_asked") == 0).select(*twin, dense="value")
     if dense.select(twin).is_duplicated().any():
         raise ValueError(
@@ -37,7 +37,7 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
     return (
         certificates.filter(pl.col("sparsity_asked") > 0)
         .join(dense, on=twin, how="left")
-        .group_by(*place, "sparsity_asked")
+        .group_by(*place, "arm", "sparsity_asked")
         .agg(
             with_unmasked=pl.count("unmasked").cast(pl.Int64),
             above_unmasked=(value > pl.col("unmasked")).sum().cast(pl.Int64),
@@ -45,7 +45,7 @@ def audit(certificates: pl.DataFrame) -> pl.DataFrame:
             above_dense=(value > pl.col("dense")).sum().cast(pl.Int64),
             largest_ratio=(value / pl.col("dense")).fill_nan(None).max(),
         )
-        .sort(*place, "sparsity_asked")
+        .sort(*place, "arm", "sparsity_asked")
     )
 
 
@@ -57,7 +57,7 @@ def at_the_same_states(states: pl.DataFrame) -> pl.DataFrame:
     defect. Null for an estimate.
     """
     validate(states, "states")
-    who = ("ball", "member", "seed", "sparsity_asked", "sparsity", "diverged")
+    who = ("ball", "member", "arm", "seed", "sparsity_asked", "sparsity", "diverged")
     means = states.group_by(*who, *_BOUND, "arithmetic", maintain_order=True).agg(
         pl.mean("value", "tv", "kl", "found", "dense"),
         states=_count(),
@@ -87,16 +87,13 @@ def against_dense(states: pl.DataFrame) -> pl.DataFrame:
         nothing.
     """
     validate(states, "states")
-    fallen = states.filter("diverged", pl.col("sparsity_asked") == 0)["seed"].unique()
+    fallen = states.filter("diverged", pl.col("sparsity_asked") == 0).select("arm", "seed").unique()
     pruned = states.filter(
-        pl.col("sparsity_asked") > 0,
-        pl.col("dense").is_not_null(),
-        ~pl.col("diverged"),
-        ~pl.col("seed").is_in(fallen.implode()),
-    )
+        pl.col("sparsity_asked") > 0, pl.col("dense").is_not_null(), ~pl.col("diverged")
+    ).join(fallen, on=["arm", "seed"], how="anti", maintain_order="left")
     value, dense = pl.col("value"), pl.col("dense")
     ratio = pl.when(dense > 0).then(value / dense)
-    place = ("ball", *_BOUND, "sparsity_asked")
+    place = ("ball", "arm", *_BOUND, "sparsity_asked")
     per_member = pruned.group_by(*place, "member", "seed").agg(
         states=_count(),
         states_above=_sum(value > dense),

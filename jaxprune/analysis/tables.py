@@ -56,6 +56,7 @@ it is frozen where it was last finite, and kept out of means and verdicts."""
 CERTIFICATES = pl.Schema(
     {
         "member": pl.Int64(),
+        "arm": pl.String(),
         "seed": pl.Int64(),
         "sparsity_asked": pl.Float64(),
         "sparsity": pl.Float64(),
@@ -88,6 +89,7 @@ defect; null where nothing was compared."""
 STATES = pl.Schema(
     {
         "member": pl.Int64(),
+        "arm": pl.String(),
         "seed": pl.Int64(),
         "sparsity_asked": pl.Float64(),
         "sparsity": pl.Float64(),
@@ -122,6 +124,7 @@ fixes neither."""
 CURVES = pl.Schema(
     {
         "member": pl.Int64(),
+        "arm": pl.String(),
         "seed": pl.Int64(),
         "sparsity_asked": pl.Float64(),
         "iteration": pl.Int64(),

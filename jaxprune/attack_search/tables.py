@@ -74,13 +74,13 @@ def of_a_run(results: pl.DataFrame, population: Population) -> tuple[pl.DataFram
     everyone, trained = population.members, population.trained_by
     who = {
         "member": np.arange(everyone.count),
+        "arm": everyone.arm,
         "seed": everyone.seed,
         "sparsity_asked": everyone.sparsity,
     }
     recipe = {
         "task": trained.env,
         "physics": population.env.physics,
-        "arm": trained.arm,
         "schedule": trained.schedule,
         "score": trained.ranking,
         "scope": trained.scope,

@@ -22,6 +22,7 @@ from jaxprune.bounds.catalogue import (
 )
 from jaxprune.bounds.change import Box, Change, change_from_box, intersect, tightest
 from jaxprune.bounds.crown import crown_bound
+from jaxprune.bounds.crown_ibp import crown_ibp_box
 from jaxprune.bounds.divergence import (
     categorical_kl,
     categorical_kl_bound,
@@ -85,6 +86,7 @@ __all__ = [
     "change_from_box",
     "check_finite",
     "crown_bound",
+    "crown_ibp_box",
     "discounted_value_gap",
     "eclipse_bound",
     "episodes_for_a_limit",

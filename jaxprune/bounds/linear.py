@@ -57,15 +57,20 @@ def hidden_layers(
     hidden: tuple[Hidden, ...] = ()
     for index, layer in enumerate(layers[:-1]):
         box = preactivation(layer, hidden, region, activation)
-        slopes = choose(index, box)
-        below, _ = enclose(activation, slopes.below, *box, terms=slopes.below.size)
-        _, above = enclose(activation, slopes.above, *box, terms=slopes.above.size)
         largest = input_size(hidden, region, activation)
-        sizes = jnp.sum(largest) + jnp.sum(magnitude(box)) + 8
-        flushed = sum(layer[0].shape) * smallest(sizes.dtype) * sizes
-        lines = Slopes(below, above)
-        hidden = (*hidden, Hidden(layer, affine_slack(*layer, largest), flushed, box, slopes, lines))
+        hidden = (*hidden, between_lines(layer, box, choose(index, box), largest, activation))
     return hidden
+
+
+def between_lines(
+    layer: Layer, box: Box, slopes: Slopes, largest: Float[Array, " in"], activation: Activation
+) -> Hidden:
+    """A hidden layer of this box, its activations between lines of these slopes; `largest`: of its inputs."""
+    below, _ = enclose(activation, slopes.below, *box, terms=slopes.below.size)
+    _, above = enclose(activation, slopes.above, *box, terms=slopes.above.size)
+    sizes = jnp.sum(largest) + jnp.sum(magnitude(box)) + 8
+    flushed = sum(layer[0].shape) * smallest(sizes.dtype) * sizes
+    return Hidden(layer, affine_slack(*layer, largest), flushed, box, slopes, Slopes(below, above))
 
 
 def preactivation(layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Box:

@@ -134,21 +134,19 @@ def certify_returns(
     everything = Condition(Noise(spec.smoothing_sigma), Ball(jnp.full(1, jnp.inf), "l2"))
     everywhere = (for_all(everything, members.count),)
     tally, _ = play(env, victims, everywhere, keys, spec.smoothing_episodes, heard=heard)
-    adversary = spec.adversary(confidence, len(members.seed))
+    adversary = spec.adversary(confidence, members.count)
     lowest = lowest_return(env) if spec.smoothing_lowest is None else spec.smoothing_lowest
     rows = []
-    for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
+    for member, who in enumerate(members.columns()):
         returns, threshold = tally.total[member, 0].astype(np.float64), float(thresholds[member])
         counted = np.maximum(returns, lowest)
         rows.append(
             {
-                "member": member,
-                "seed": int(seed),
-                "sparsity_asked": float(sparsity),
+                **who,
                 "space": victims.space,
                 **adversary,
                 "confidence": confidence,
-                "simultaneous": 2 * len(members.seed),
+                "simultaneous": 2 * members.count,
                 "audited_budget": audited_budget,
                 "audited_over_budget": audited_budget / spec.smoothing_budget
                 if spec.smoothing_budget

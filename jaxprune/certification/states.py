@@ -173,6 +173,7 @@ def _rows_in(ball: str, population: Population, looked: Looked) -> pl.DataFrame:
     member = np.repeat(np.arange(count), states)
     place = {
         "member": member,
+        "arm": everyone.arm[member],
         "seed": everyone.seed[member],
         "sparsity_asked": everyone.sparsity[member],
         "sparsity": achieved[member].astype(float),

@@ -48,12 +48,10 @@ def certificates(
     has_twin = members.has_dense_twin()
     rows = []
     for budget, bounds in zip(budgets, certified, strict=True):
-        for member, (seed, sparsity) in enumerate(zip(*members, strict=True)):
+        for member, who in enumerate(members.columns()):
             one = jax.tree.map(lambda leaf, member=member: leaf[member], bounds)
             about = {
-                "member": member,
-                "seed": seed,
-                "sparsity_asked": sparsity,
+                **who,
                 "sparsity": achieved[member],
                 "eps": budget.largest,
                 "norm": budget.norm,

@@ -37,9 +37,7 @@ def certify_votes(
     kind = {"sigma": spec.smoothing_sigma, "confidence": confidence}
     rows = [
         {
-            "member": member,
-            "seed": int(members.seed[member]),
-            "sparsity_asked": float(members.sparsity[member]),
+            **members.columns()[member],
             "state": state,
             "space": victims.space,
             **kind,
@@ -51,10 +49,10 @@ def certify_votes(
         for state, counts in enumerate(per_state)
     ]
     table = pl.DataFrame(rows)
-    dense = table.filter(pl.col("sparsity_asked") == 0).unique(["seed", "state"], keep="first")
+    dense = table.filter(pl.col("sparsity_asked") == 0).unique(["arm", "seed", "state"], keep="first")
     return table.join(
-        dense.select("seed", "state", dense_action="action", dense_radius="radius"),
-        on=["seed", "state"],
+        dense.select("arm", "seed", "state", dense_action="action", dense_radius="radius"),
+        on=["arm", "seed", "state"],
         how="left",
         maintain_order="left",
     )

@@ -8,6 +8,7 @@ behind it. Victims and budgets may be traced, and differ between the members of 
 from typing import Protocol
 
 import jax
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
@@ -46,8 +47,16 @@ class Exchange(struct.PyTreeNode):
     key: Key[Array, "*batch"]
 
 
-def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversary: Adversary) -> Environment:
-    """The environment an adversary acts in: perturb, let the deterministic victim act, step `env`.
+VICTIM_TAG = np.uint32(2**31 + 3)
+"""Sets the stream of a sampling victim's actions apart, see `streams`."""
+
+
+def adversary_environment(
+    env: Environment, victim: Victim, ball: Ball, adversary: Adversary, *, sampled: bool = False
+) -> Environment:
+    """The environment an adversary acts in: perturb, let the victim act, step `env`.
+
+    The victim takes its most likely action, or with `sampled` one drawn from its distribution.
 
     Its observation is the victim's true normalised one [obs], whatever the space of the attack. Its action is
     `adversary`'s, unbounded. Its reward is the negated reward of `env`; its episodes end where those of
@@ -68,7 +77,9 @@ def adversary_environment(env: Environment, victim: Victim, ball: Ball, adversar
         show_key, key = jax.random.split(now.physics.key)
         x = victim.to_space(before.observation)
         s_hat = adversary.show(show_key, victim, x, ball, action)
-        state, transition = env.step(before, victim.distribution(s_hat).mode())
+        policy = victim.distribution(s_hat)
+        taken = policy.sample(jax.random.fold_in(show_key, VICTIM_TAG)) if sampled else policy.mode()
+        state, transition = env.step(before, taken)
         return look(state, key), transition.replace(
             observation=victim.agent.normalise(transition.observation), reward=-transition.reward
         )

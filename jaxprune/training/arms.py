@@ -5,25 +5,46 @@ from typing import NamedTuple
 
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.training.regularizers import REGULARIZERS, Regularizer
+from jaxprune.training.regularizers.schedule import NAMES
 
 PLAIN = "ppo"
 """The arm without a regulariser."""
 
 
-class Arm(NamedTuple):
-    """regularizers: what is added to the loss of PPO. leaves: the numbers of each, by name."""
+class Chosen(NamedTuple):
+    """A regulariser and the schedule of its budget: what shapes the program."""
 
-    regularizers: tuple[Regularizer, ...]
+    regularizer: Regularizer
+    schedule: str
+
+    @property
+    def name(self) -> str:
+        """Of the regulariser."""
+        return self.regularizer.name
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is an eps."""
+        return "eps" in self.regularizer.leaves
+
+
+class Arm(NamedTuple):
+    """chosen: what is done to PPO. leaves: the numbers of each regulariser, by its name."""
+
+    chosen: tuple[Chosen, ...]
     leaves: dict[str, dict[str, float]]
 
 
-def read_arm(given: str) -> Arm:
-    """`ppo`, or regularisers joined by "+", each `NAME` or `NAME:number=value:number=value`.
+def read_arm(given: str, published_eps: float | None = None, head: str | None = None) -> Arm:
+    """`ppo`, or regularisers joined by "+", each `NAME` or `NAME:number=value:schedule=NAME`.
 
-    >>> read_arm("sa-sgld:kappa=0.3").leaves["sa-sgld"]["kappa"]
+    published_eps: the budget of one that is given none. head: the action distribution, if it is known.
+
+    >>> read_arm("sa-sgld:kappa=0.3:eps=0.1").leaves["sa-sgld"]["kappa"]
     0.3
 
-    Raises SpecError for an unknown name, and a value that is no finite number of at least 0.
+    Raises SpecError for an unknown name, a value that is no finite number of at least 0, a ramp longer than
+    the training, an arm without the eps that it needs or for another head.
     """
     if given == PLAIN:
         return Arm((), {})
@@ -31,22 +52,54 @@ def read_arm(given: str) -> Arm:
     for part in given.split("+"):
         name, *settings = part.split(":")
         if name not in REGULARIZERS:
-            raise unknown_name("arm", name, (PLAIN, *REGULARIZERS))
+            raise unknown_name("arms", name, (PLAIN, *REGULARIZERS))
         if name in leaves:
-            raise SpecError(f"arm: {name} is given twice in {given!r}")
-        chosen.append(REGULARIZERS[name])
-        leaves[name] = dict(REGULARIZERS[name].leaves) | dict(_setting(name, text) for text in settings)
+            raise SpecError(f"arms: {name} is given twice in {given!r}")
+        regularizer = REGULARIZERS[name]
+        if head is not None and head not in regularizer.heads:
+            raise SpecError(
+                f"arms: {name} is for {' and '.join(regularizer.heads)} policies, not {head} ones"
+            )
+        words = dict(text.partition("=")[::2] for text in settings)
+        schedule = words.pop("schedule", "linear")
+        if schedule not in NAMES:
+            raise unknown_name(f"arms: {name}: schedule", schedule, NAMES)
+        leaves[name] = _numbers(regularizer, words, published_eps)
+        chosen.append(Chosen(regularizer, schedule))
+    _check_together(given, tuple(chosen))
     return Arm(tuple(chosen), leaves)
 
 
-def _setting(name: str, text: str) -> tuple[str, float]:
-    leaf, _, value = text.partition("=")
-    if leaf not in REGULARIZERS[name].leaves:
-        raise unknown_name(f"arm: {name}", leaf, REGULARIZERS[name].leaves)
+def _numbers(regularizer: Regularizer, words: dict[str, str], published: float | None) -> dict[str, float]:
+    """The numbers of one regulariser, those not given being its defaults."""
+    name, numbers = regularizer.name, dict(regularizer.leaves)
+    for leaf, value in words.items():
+        if leaf not in numbers:
+            raise unknown_name(f"arms: {name}", leaf, (*numbers, "schedule"))
+        numbers[leaf] = _number(name, leaf, value)
+    if math.isnan(numbers.get("eps", 0.0)):
+        if published is None:
+            raise SpecError(
+                f"arms: {name} needs an eps, and none is published for this task; give {name}:eps=0.1"
+            )
+        numbers["eps"] = published
+    if numbers.get("ramp", 0.0) > 1:
+        raise SpecError(f"arms: {name}:ramp {numbers['ramp']:g} is longer than the training, which is 1")
+    return numbers
+
+
+def _number(name: str, leaf: str, value: str) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise SpecError(f"arm: {name}:{leaf} {value!r} must be a finite number of at least 0")
-    return leaf, number
+        raise SpecError(f"arms: {name}:{leaf} {value!r} must be a finite number of at least 0")
+    return number
+
+
+def _check_together(given: str, chosen: tuple[Chosen, ...]) -> None:
+    """Raise SpecError where two regularisers would show the agent its observations."""
+    showing = [c.name for c in chosen if c.regularizer.shows or c.regularizer.adversary]
+    if len(showing) > 1:
+        raise SpecError(f"arms: {' and '.join(showing)} in {given!r} both decide what the agent is shown")

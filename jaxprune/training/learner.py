@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
@@ -10,19 +11,25 @@ from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
-from jaxprune.training import ppo
+from jaxprune.training import experience, ppo
+from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
-from jaxprune.training.regularizers import Regularizer
+from jaxprune.training.regularizers import Leaves, Moment
+from jaxprune.training.regularizers.schedule import SELF_PACED, paced
 from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
+
+OPPONENT_TAG, PACE_TAG = np.uint32(2**31 + 4), np.uint32(2**31 + 5)
+"""Set the streams of an opponent and of a self-paced budget apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
     """What shapes the program of one iteration; the same for every member. All fields are static.
 
     filter: whether an observation filter is learned; False for observations that come normalised.
+    chosen: the regularisers.
     """
 
     environments: int = struct.field(pytree_node=False, default=16)
@@ -31,7 +38,7 @@ class Recipe(struct.PyTreeNode):
     minibatches: int = struct.field(pytree_node=False, default=8)
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     activation: str = struct.field(pytree_node=False, default="tanh")
-    regularizers: tuple[Regularizer, ...] = struct.field(pytree_node=False, default=())
+    chosen: tuple[Chosen, ...] = struct.field(pytree_node=False, default=())
     filter: bool = struct.field(pytree_node=False, default=True)
     schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
     score: Score = struct.field(pytree_node=False, default=SCORES["magnitude"])
@@ -50,6 +57,8 @@ class Learner(struct.PyTreeNode):
     sparsity: the target. returns: running statistics of the discounted return, which scale the reward.
     score_key: fixed for the run, so that random scores keep their order.
     diverged: training has left the finite numbers; everything else is as it last was finite, and stays so.
+    budgets: of the regularisers that pace themselves, by name.
+    adversary: the learner that is trained against this one, turn by turn; None for most arms.
     """
 
     agent: Agent
@@ -62,6 +71,8 @@ class Learner(struct.PyTreeNode):
     key: Key[Array, "*members"]
     score_key: Key[Array, "*members"]
     diverged: Bool[Array, "*members"]
+    budgets: dict[str, Float[Array, "*members"]] = struct.field(default_factory=dict)
+    adversary: "Learner | None" = None
 
 
 class Progress(struct.PyTreeNode):
@@ -111,6 +122,33 @@ def init(
         key=key,
         score_key=score_key,
         diverged=jnp.zeros((), bool),
+        budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
+        adversary=_opponent(env, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
+    )
+
+
+def _opponent(
+    env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray, hyper: Hyperparameters
+) -> Learner | None:
+    """The learner that is trained against the agent, if a regulariser asks for one."""
+    chosen = experience.with_adversary(recipe.chosen)
+    if chosen is None:
+        return None
+    world = experience.against(env, agent, chosen, 0.0)
+    own = experience.opponent_settings(chosen, hyper)
+    return init(world, opponent_recipe(recipe), key, jnp.zeros(()), own)
+
+
+def opponent_recipe(recipe: Recipe) -> Recipe:
+    """How an adversary is trained in turns with an agent: as the agent, but neither pruned nor filtered."""
+    return Recipe(
+        environments=recipe.environments,
+        unroll=recipe.unroll,
+        epochs=recipe.epochs,
+        minibatches=recipe.minibatches,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+        filter=False,
     )
 
 
@@ -124,8 +162,9 @@ def iterate(
     """
     after, progress = _iterate(env, recipe, learner, iteration, iterations)
     losses = (progress.update.policy_loss, progress.update.value_loss, progress.update.entropy)
+    opponent = None if after.adversary is None else after.adversary.agent
     sound = ~learner.diverged & all_finite(
-        (after.agent, after.optimiser_state, after.returns, after.discounted, losses)
+        (after.agent, after.optimiser_state, after.returns, after.discounted, after.budgets, opponent, losses)
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
@@ -156,10 +195,13 @@ def _iterate(
     The observation filter is frozen while acting and learning, and updated afterwards.
     """
     key, rollout_key, update_key = jax.random.split(learner.key, 3)
-    policy = learner.agent.pruned()
-    workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll)
+    policy, progress = learner.agent.pruned(), (iteration / iterations, (iteration + 1) / iterations)
+    show = experience.shown(
+        recipe.chosen, policy, learner.hyper, progress[0], learner.budgets, learner.adversary
+    )
+    workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
-    batch = _batch(policy, trajectory, reward, learner.hyper)
+    batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen)
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
         learner.optimiser_state,
@@ -169,8 +211,9 @@ def _iterate(
         update_key,
         epochs=recipe.epochs,
         minibatches=recipe.minibatches,
-        progress=(iteration / iterations, (iteration + 1) / iterations),
-        regularizers=recipe.regularizers,
+        progress=progress,
+        chosen=recipe.chosen,
+        budgets=learner.budgets,
     )
     if recipe.filter:
         seen = trajectory.observation.reshape(recipe.steps, -1)
@@ -184,8 +227,52 @@ def _iterate(
         discounted=discounted,
         workers=workers,
         key=key,
+        budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
+        adversary=_opponents_turn(env, recipe, learner, agent.replace(mask=mask), iteration, iterations),
     )
     return after, _progress(trajectory, mask, diagnostics)
+
+
+def _paced(
+    recipe: Recipe, learner: Learner, agent: Agent, batch: Batch, key: PRNGKeyArray
+) -> dict[str, Float[Array, ""]]:
+    """The budgets of the next iteration of those regularisers that pace themselves."""
+    budgets = {}
+    for chosen in recipe.chosen:
+        if chosen.schedule == SELF_PACED:
+            numbers, eps = learner.hyper.regularizers[chosen.name], learner.budgets[chosen.name]
+            moment = Moment(eps, learner.hyper.clip, jax.random.fold_in(key, PACE_TAG))
+            growth = _growth(chosen, agent.pruned(), batch, numbers, moment)
+            budgets[chosen.name] = paced(eps, growth, numbers["eps"], numbers["pace"], numbers["pull"])
+    return budgets
+
+
+def _growth(chosen: Chosen, agent: Agent, batch: Batch, numbers: Leaves, moment: Moment) -> Float[Array, ""]:
+    """The derivative of a regulariser's term by its eps."""
+    regularizer = chosen.regularizer
+    if regularizer.growth is not None:
+        return regularizer.growth(agent, batch, numbers, moment)
+    if regularizer.loss is None:
+        return jnp.zeros(())
+    return jax.grad(lambda eps: regularizer.loss(agent, batch, numbers, moment._replace(eps=eps)))(moment.eps)
+
+
+def _opponents_turn(
+    env: Environment,
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    iteration: Int[Array, ""],
+    iterations: int,
+) -> Learner | None:
+    """One iteration of the adversary against the agent as it is now."""
+    chosen = experience.with_adversary(recipe.chosen)
+    if chosen is None or learner.adversary is None:
+        return None
+    eps = ppo.budget(chosen, learner.hyper, (iteration + 1) / iterations, learner.budgets)
+    world = experience.against(env, agent.pruned(), chosen, eps)
+    opponent = learner.adversary.replace(workers=experience.refreshed(learner.adversary.workers, agent))
+    return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
 
 def prune(
@@ -213,7 +300,8 @@ def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | N
     policy = learner.agent.pruned()
     _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
-    return ppo.gradients(learner.agent, _batch(policy, trajectory, reward, learner.hyper), learner.hyper)
+    batch = experience.batch(policy, trajectory, reward, learner.hyper, ())
+    return ppo.gradients(learner.agent, batch, learner.hyper)
 
 
 def scale_reward(
@@ -233,24 +321,6 @@ def scale_reward(
     returns = normalizer.update(learner.returns, seen.ravel())
     scaled = jnp.clip(trajectory.reward / normalizer.std(returns), -REWARD_CLIP, REWARD_CLIP)
     return returns, discounted, scaled
-
-
-def _batch(
-    agent: Agent, trajectory: Trajectory, reward: Float[Array, "time env"], hyper: Hyperparameters
-) -> Batch:
-    value = jax.vmap(jax.vmap(lambda s: agent.state_value(agent.normalise(s))))
-    v, v_next = value(trajectory.observation), value(trajectory.next_observation)
-    advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
-        reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
-    )
-    batch = Batch(
-        x=jax.vmap(jax.vmap(agent.normalise))(trajectory.observation),
-        action=trajectory.action,
-        log_prob=trajectory.log_prob,
-        advantage=advantage,
-        value_target=advantage + v,
-    )
-    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), batch)
 
 
 def _progress(trajectory: Trajectory, mask: Kernels, diagnostics: Diagnostics) -> Progress:

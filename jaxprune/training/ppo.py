@@ -3,6 +3,9 @@
 Everything that does not shape an array is a traced leaf, so members may differ in it.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +14,10 @@ from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprune.policy import Agent, Kernels, Params, kernels, masked
+from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
-from jaxprune.training.regularizers import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers import Leaves, Moment
+from jaxprune.training.regularizers.schedule import scheduled
 from jaxprune.training.settings import PPOSettings
 
 Scalar = Float[Array, ""] | float
@@ -87,12 +92,11 @@ def loss(
     agent: Agent,
     batch: Batch,
     hyper: Hyperparameters,
-    moment: Moment | None = None,
-    regularizers: tuple[Regularizer, ...] = (),
+    terms: tuple[tuple[Chosen, Moment], ...] = (),
 ) -> tuple[Float[Array, ""], Diagnostics]:
     """Clipped surrogate + value_weight * 1/2 (V - target)^2 - entropy_weight * entropy, over one minibatch.
 
-    Advantages are standardised within the minibatch. Every regulariser adds its term.
+    Advantages are standardised within the minibatch. terms: what regularisers add.
     """
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value).pruned()
     policy = jax.vmap(agent.distribution)(batch.x)
@@ -105,8 +109,9 @@ def loss(
     value_loss = 0.5 * jnp.square(jax.vmap(agent.state_value)(batch.x) - batch.value_target).mean()
     entropy = jax.vmap(lambda p: p.entropy())(policy).mean()
     total = policy_loss + hyper.value_weight * value_loss - hyper.entropy_weight * entropy
-    for regularizer in regularizers:
-        total = total + regularizer.loss(agent, batch, hyper.regularizers[regularizer.name], moment)
+    for chosen, moment in terms:
+        if chosen.regularizer.loss is not None:
+            total = total + chosen.regularizer.loss(agent, batch, hyper.regularizers[chosen.name], moment)
     return total, Diagnostics(
         policy_loss=policy_loss,
         value_loss=value_loss,
@@ -124,6 +129,16 @@ def gradients(agent: Agent, batch: Batch, hyper: Hyperparameters) -> Kernels:
         return loss(trainable(pruned.replace(policy=policy)), pruned, batch, hyper)[0]
 
     return kernels(jax.grad(of_policy)(pruned.policy))
+
+
+def budget(
+    chosen: Chosen, hyper: Hyperparameters, progress: Scalar, budgets: Mapping[str, Scalar]
+) -> Float[Array, ""] | float:
+    """The eps of a regulariser when a share `progress` of the training is done; 0 for one without."""
+    if not chosen.has_budget:
+        return 0.0
+    numbers = hyper.regularizers[chosen.name]
+    return scheduled(chosen.schedule, numbers, progress, budgets.get(chosen.name, 0.0))
 
 
 def optimiser(
@@ -148,28 +163,35 @@ def update(
     epochs: int,
     minibatches: int,
     progress: tuple[Scalar, Scalar] = (0.0, 1.0),
-    regularizers: tuple[Regularizer, ...] = (),
+    chosen: tuple[Chosen, ...] = (),
+    budgets: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> tuple[Agent, optax.OptState, Diagnostics]:
     """`epochs` passes over the batch in `minibatches` random parts each. Pruned weights stay as they are.
 
-    progress: the shares of the training that are done before and after.
+    progress: the shares of the training that are done before and after. chosen: the regularisers. budgets: of
+    those that pace themselves.
     """
     size = batch.log_prob.shape[0]
     transform = optimiser(hyper, learning_rate)
 
+    def terms(now: Scalar, key: PRNGKeyArray) -> tuple[tuple[Chosen, Moment], ...]:
+        keys = jax.random.split(key, max(1, len(chosen)))
+        return tuple(
+            (each, Moment(budget(each, hyper, now, budgets), hyper.clip, key_of_it))
+            for each, key_of_it in zip(chosen, keys, strict=False)
+        )
+
     def one(
-        carry: tuple[Trainable, optax.OptState], now: tuple[Int[Array, " row"], Moment]
+        carry: tuple[Trainable, optax.OptState], now: tuple[Int[Array, " row"], Scalar, PRNGKeyArray]
     ) -> tuple[tuple[Trainable, optax.OptState], Diagnostics]:
-        (moved, state), (rows, moment) = carry, now
+        (moved, state), (rows, done, key) = carry, now
         part = jax.tree.map(lambda array: array[rows], batch)
-        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper, moment, regularizers)
+        gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper, terms(done, key))
         step, state = transform.update(gradient, state)
         if agent.mask is not None:
             # Adam's momentum must not move a weight that is masked now.
             step = step.replace(policy=masked(step.policy, agent.mask))
-        step = step.replace(
-            value=jax.tree.map(lambda change: hyper.value_rate * change, step.value),
-        )
+        step = step.replace(value=jax.tree.map(lambda change: hyper.value_rate * change, step.value))
         return (optax.apply_updates(moved, step), state), diagnostics
 
     # The order of random numbers is a random order; `jax.random.permutation` sorts twice for large sizes.
@@ -178,9 +200,9 @@ def update(
     # A stream of its own, so that members with and without regularisers meet the same minibatches.
     keys = jax.random.split(jax.random.fold_in(key, REGULARIZERS_TAG), len(rows))
     before, after = progress
-    moments = Moment(before + (after - before) * jnp.arange(len(rows)) / len(rows), keys)
+    done = before + (after - before) * jnp.arange(len(rows)) / len(rows)
     (moved, optimiser_state), diagnostics = jax.lax.scan(
-        one, (trainable(agent), optimiser_state), (rows, moments)
+        one, (trainable(agent), optimiser_state), (rows, done, keys)
     )
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value)
     return agent, optimiser_state, jax.tree.map(jnp.mean, diagnostics)

@@ -1,11 +1,18 @@
-"""Terms of the loss that make a policy hard to attack: one file each, all listed here."""
+"""What is done to PPO so that a policy is hard to attack: one file per idea, all listed here."""
 
 from jaxprune.errors import SpecError
 from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.atla import ATLA, PA_ATLA
+from jaxprune.training.regularizers.certified import D2, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
+from jaxprune.training.regularizers.ernie import ERNIE, ERNIE_STACKELBERG
+from jaxprune.training.regularizers.radial import RADIAL
+from jaxprune.training.regularizers.sa_convex import SA_CONVEX
 from jaxprune.training.regularizers.sa_sgld import SA_SGLD
-from jaxprune.training.regularizers.schedule import linear
+from jaxprune.training.regularizers.schedule import BUDGET
+from jaxprune.training.regularizers.shown import ADVTRAIN_CRITIC, ADVTRAIN_MAD, NOISE
+from jaxprune.training.regularizers.usr import USR, USR_PUBLISHED
 
-__all__ = ["REGULARIZERS", "Leaves", "Moment", "Regularizer", "add", "linear"]
+__all__ = ["BUDGET", "REGULARIZERS", "Leaves", "Moment", "Regularizer", "add"]
 
 REGULARIZERS: dict[str, Regularizer] = {}
 """All regularisers by name, in the order in which they are listed."""
@@ -19,4 +26,20 @@ def add(*regularizers: Regularizer) -> None:
         REGULARIZERS[regularizer.name] = regularizer
 
 
-add(SA_SGLD)
+add(
+    SA_SGLD,
+    SA_CONVEX,
+    RADIAL,
+    ERNIE,
+    ERNIE_STACKELBERG,
+    NOISE,
+    ADVTRAIN_MAD,
+    ADVTRAIN_CRITIC,
+    ATLA,
+    PA_ATLA,
+    LIPSCHITZ_SPECTRAL,
+    LIPSCHITZ_PATH,
+    D2,
+    USR,
+    USR_PUBLISHED,
+)

@@ -1,11 +1,12 @@
-"""What a regulariser is: a term of the loss that makes a policy hard to attack."""
+"""What a regulariser is: whatever is done to the training of PPO so that a policy is hard to attack."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxprune.attacks import Rule
 from jaxprune.policy import Agent
 from jaxprune.training.batch import Batch
 
@@ -14,25 +15,45 @@ Leaves = Mapping[str, Float[Array, ""] | float]
 
 
 class Moment(NamedTuple):
-    """Where in its training a loss is taken.
+    """What a loss is told beside the minibatch.
 
-    progress: share of the training that is done, in [0, 1]. key: fresh for every minibatch.
+    eps: the budget at this point of the training. clip: the clip range of PPO. key: fresh every time.
     """
 
-    progress: Float[Array, ""]
+    eps: Float[Array, ""] | float
+    clip: Float[Array, ""] | float
     key: PRNGKeyArray
+
+
+Loss = Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
+NextValue = Callable[
+    [Agent, Float[Array, " obs"], Float[Array, ""], Leaves, Float[Array, ""] | float], Float[Array, ""]
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Regularizer:
-    """A term that is added to the loss of PPO in every minibatch.
+    """One regulariser, as a user asks for it.
 
     name: in tables and on the command line. about: one line for help texts.
-    leaves: each of its numbers, with its default.
-    loss: (agent with its mask on, minibatch, leaves, moment) -> the term, its weight included.
+    leaves: each of its numbers, with its default; those of a budget (`schedule.BUDGET`) if it has an eps.
+    loss: (agent with its mask on, minibatch, leaves, moment) -> a term of PPO's loss, its weight included.
+    shows: makes the rule by which the agent is shown its observations while it gathers experience, within
+        the ball of its budget; a rule that remembers nothing.
+    next_value: (agent, normalised next observation, its value, leaves, eps) -> the value to go on with.
+    adversary: makes the untrained adversary that is trained against the agent, iteration by iteration, and
+        shows the agent its observations.
+    growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
+        pace themselves; None where the loss itself can be differentiated by eps.
+    heads: the action distributions it is made for.
     """
 
     name: str
     about: str
-    leaves: Mapping[str, float]
-    loss: Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
+    leaves: Mapping[str, float] = field(default_factory=dict)
+    loss: Loss | None = None
+    shows: Callable[[], Rule] | None = None
+    next_value: NextValue | None = None
+    adversary: Callable[[], Rule] | None = None
+    growth: Loss | None = None
+    heads: tuple[str, ...] = ("gaussian", "categorical")

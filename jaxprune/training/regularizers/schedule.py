@@ -1,9 +1,68 @@
-"""How a budget grows over the training."""
+"""How the budget of a regulariser grows over the training."""
+
+import math
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Share = Float[Array, ""] | float
 
-def linear(progress: Float[Array, ""], ramp: Float[Array, ""] | float) -> Float[Array, ""]:
-    """From 0 at the start to 1 when a share `ramp` of the training is done, and 1 afterwards."""
-    return jnp.clip(progress / jnp.maximum(ramp, 1e-6), 0.0, 1.0)
+BUDGET = {"eps": math.nan, "ramp": 0.75, "pace": 0.05, "pull": 0.5}
+"""The numbers of a budget. eps: l_inf radius in normalised units, at the end; left out, the published one of
+the task. ramp: share of the training after which a growing budget is whole. pace, pull: see `paced`."""
+
+MIDDLE = 0.25
+"""Where the smooth schedule goes from its quartic to its straight part, as a share of the ramp."""
+
+
+def fixed(done: Share) -> Float[Array, ""]:
+    """The whole budget from the start."""
+    return jnp.ones_like(jnp.asarray(done, jnp.float32))
+
+
+def linear(done: Share) -> Float[Array, ""]:
+    """In proportion to the share of the ramp that is done."""
+    return jnp.clip(done, 0.0, 1.0)
+
+
+def smooth(done: Share) -> Float[Array, ""]:
+    """`c t^4` up to `MIDDLE` and a straight line from there to 1, which meet with the same slope.
+
+    With m = MIDDLE, `c = 1 / (m^4 + 4 m^3 (1 - m))`. After auto_LiRPA's schedule, as RADIAL used it.
+    """
+    t, m = jnp.clip(done, 0.0, 1.0), MIDDLE
+    scale = 1.0 / (m**4 + 4 * m**3 * (1 - m))
+    return scale * jnp.where(t < m, t**4, m**4 + 4 * m**3 * (t - m))
+
+
+SCHEDULES: dict[str, Callable[[Share], Float[Array, ""]]] = {
+    "fixed": fixed,
+    "linear": linear,
+    "smooth": smooth,
+}
+"""Share of the ramp that is done -> share of the budget."""
+
+SELF_PACED = "self-paced"
+"""The budget of a member follows from how its own term grows, see `paced`."""
+
+NAMES = (*SCHEDULES, SELF_PACED)
+
+
+def scheduled(schedule: str, numbers: Mapping[str, Share], progress: Share, carried: Share) -> Share:
+    """The budget when a share `progress` of the training is done; `carried`: the self-paced one."""
+    if schedule == SELF_PACED:
+        return carried
+    ramp = jnp.maximum(numbers["ramp"], 1e-6)
+    return numbers["eps"] * SCHEDULES[schedule](progress / ramp)
+
+
+def paced(
+    eps: Float[Array, ""], growth: Float[Array, ""], target: Share, pace: Share, pull: Share
+) -> Float[Array, ""]:
+    """The budget of the next iteration: `clip(eps - pace (growth + 2 pull (eps - target)), 0, target)`.
+
+    `growth` is the derivative of the regulariser's term by eps. For a term `c eps^2 / 2` the fixed point is
+    `2 pull target / (2 pull + c)`: above 0 however large c, because the derivative vanishes with eps.
+    """
+    return jnp.clip(eps - pace * (growth + 2 * pull * (eps - target)), 0.0, target)

@@ -1,0 +1,119 @@
+"""What a learner sees while it gathers experience, and what it makes of that: where regularisers step in."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxprune.attacks import Victim
+from jaxprune.budget import Ball
+from jaxprune.envs.api import Environment
+from jaxprune.policy import Agent
+from jaxprune.training import ppo
+from jaxprune.training.adversary import adversary_environment
+from jaxprune.training.arms import Chosen
+from jaxprune.training.batch import Batch
+from jaxprune.training.ppo import Hyperparameters, Scalar
+from jaxprune.training.rollout import Show, Trajectory, Workers
+
+
+def shown(
+    chosen: tuple[Chosen, ...],
+    agent: Agent,
+    hyper: Hyperparameters,
+    progress: Scalar,
+    budgets: Mapping[str, Scalar],
+    adversary: object | None,
+) -> Show | None:
+    """How the agent is shown its observations; None where it sees the truth.
+
+    adversary: the learner of `with_adversary`, whose actions are drawn from its policy.
+    """
+    for one in chosen:
+        ball, victim = Ball(ppo.budget(one, hyper, progress, budgets)), Victim(agent)
+        if one.regularizer.shows is not None:
+            return _by_rule(one, ball, victim)
+        if one.regularizer.adversary is not None:
+            return _by_adversary(one, ball, victim, adversary.agent)
+    return None
+
+
+def _by_rule(chosen: Chosen, ball: Ball, victim: Victim) -> Show:
+    rule = chosen.regularizer.shows()
+    return lambda key, x: rule.perturb(key, victim, x, ball, ())[0]
+
+
+def _by_adversary(chosen: Chosen, ball: Ball, victim: Victim, adversary: Agent) -> Show:
+    rule = chosen.regularizer.adversary()
+
+    def show(key: PRNGKeyArray, x: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        draw_key, show_key = jax.random.split(key)
+        return rule.show(show_key, victim, x, ball, adversary.distribution(x).sample(draw_key))
+
+    return show
+
+
+def with_adversary(chosen: tuple[Chosen, ...]) -> Chosen | None:
+    """The regulariser that trains an adversary against the agent, if there is one."""
+    return next((one for one in chosen if one.regularizer.adversary is not None), None)
+
+
+def against(env: Environment, agent: Agent, chosen: Chosen, eps: Scalar) -> Environment:
+    """The world of that adversary: the agent draws its actions, as it does while it learns."""
+    return adversary_environment(env, Victim(agent), Ball(eps), chosen.regularizer.adversary(), sampled=True)
+
+
+def opponent_settings(chosen: Chosen, hyper: Hyperparameters) -> Hyperparameters:
+    """The hyper-parameters of that adversary: the agent's, with its own step size and entropy bonus."""
+    numbers = hyper.regularizers[chosen.name]
+    return hyper.replace(
+        learning_rate=hyper.learning_rate * numbers["adversary_rate"],
+        entropy_weight=numbers["adversary_entropy"],
+        regularizers={},
+    )
+
+
+def refreshed(workers: Workers, agent: Agent) -> Workers:
+    """An adversary's workers, whose observations the agent's filter of today has normalised."""
+    seen = jax.vmap(agent.normalise)(workers.state.physics.state.observation)
+    return workers.replace(state=workers.state.replace(observation=seen))
+
+
+def batch(
+    agent: Agent,
+    trajectory: Trajectory,
+    reward: Float[Array, "time env"],
+    hyper: Hyperparameters,
+    chosen: tuple[Chosen, ...],
+) -> Batch:
+    """What PPO learns from: advantages by generalised advantage estimation, of what the policy was shown.
+
+    reward: scaled. The value of a next state is that of what was shown there; at the end of an episode, and
+    of the trajectory, where nothing was, that of the truth.
+    """
+    x_next = jax.vmap(jax.vmap(agent.normalise))(trajectory.next_observation)
+    if trajectory.s_hat is None:
+        x = jax.vmap(jax.vmap(agent.normalise))(trajectory.observation)
+    else:
+        x = trajectory.s_hat
+        follows = ~trajectory.finished[:-1, :, None]
+        x_next = x_next.at[:-1].set(jnp.where(follows, x[1:], x_next[:-1]))
+    value = jax.vmap(jax.vmap(agent.state_value))
+    v, v_next = value(x), value(x_next)
+    for one in chosen:
+        if one.regularizer.next_value is not None:
+            numbers = hyper.regularizers[one.name]
+            shift = lambda x, v, n=numbers, r=one.regularizer: r.next_value(agent, x, v, n, 0.0)  # noqa: E731
+            v_next = jax.vmap(jax.vmap(shift))(x_next, v_next)
+    advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+        reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
+    )
+    made = Batch(
+        x=x,
+        action=trajectory.action,
+        log_prob=trajectory.log_prob,
+        advantage=advantage,
+        value_target=advantage + v,
+    )
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), made)

@@ -1,0 +1,49 @@
+"""Penalties on certified bounds of the policy's shift: differentiable, and sound all through training."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxprune.bounds import crown_bound, in_std_units, path_bound, spectral_product
+from jaxprune.policy import Agent, Layers, layers
+from jaxprune.training.batch import Batch
+from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.schedule import BUDGET
+
+
+def in_own_units(agent: Agent) -> Layers:
+    """The policy's layers, a Gaussian's in its own standard deviations."""
+    network = layers(agent.pruned().policy)
+    return network if agent.log_std is None else in_std_units(network, jnp.exp(agent.log_std))
+
+
+def spectral(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:
+    """`weight` times the product of spectral norms, by Gram iteration, that bounds delta everywhere."""
+    change = spectral_product(in_own_units(agent), moment.eps, activation=agent.activation)
+    return leaves["weight"] * (change.span if agent.discrete else change.euclidean)
+
+
+def path(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:
+    """`weight` times the path bound on delta, which no mask can raise."""
+    change = path_bound(in_own_units(agent), moment.eps, activation=agent.activation)
+    return leaves["weight"] * (change.span if agent.discrete else change.euclidean)
+
+
+def squared_shift(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:
+    """`weight E_B D(x)^2`, D(x) CROWN's bound on the shift, in standard deviations or as a span of logits."""
+    network = in_own_units(agent)
+
+    def bound(x: Float[Array, " obs"]) -> Float[Array, ""]:
+        change = crown_bound(network, x, moment.eps, activation=agent.activation)
+        return change.span if agent.discrete else change.euclidean
+
+    return leaves["weight"] * jnp.mean(jax.vmap(bound)(batch.x) ** 2)
+
+
+LIPSCHITZ_SPECTRAL = Regularizer(
+    "lipschitz-spectral", "the product of spectral norms as a penalty", {"weight": 1e-3, **BUDGET}, spectral
+)
+LIPSCHITZ_PATH = Regularizer(
+    "lipschitz-path", "the path bound as a penalty", {"weight": 1e-3, **BUDGET}, path
+)
+D2 = Regularizer("d2", "CROWN's squared shift as a penalty", {"weight": 0.1, **BUDGET}, squared_shift)
