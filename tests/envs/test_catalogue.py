@@ -15,6 +15,7 @@ from jaxprune import SpecError, envs
 from jaxprune.envs import ActionSpace, Environment, Task
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco.engine import ENGINES, in_mujoco
+from jaxprune.envs.mujoco.task import never
 
 
 @pytest.fixture(name="list_task")
@@ -47,9 +48,7 @@ def test_an_environment_is_what_was_asked_for(name):
 
 def test_every_engine_moves_every_task_of_mujoco_and_mjx_is_for_accelerators(monkeypatch):
     assert {envs.physics_names(name) for name in MUJOCO} == {tuple(ENGINES)}
-    task = replace(
-        envs.TASKS["hopper"], build=lambda physics, horizon, charge: replace(HERE, physics=physics)
-    )
+    task = replace(envs.TASKS["hopper"], build=countdown)
     monkeypatch.setitem(envs.TASKS, "hopper", task)
     assert envs.make("hopper").physics == "native"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -100,7 +99,6 @@ def countdown(physics, horizon, charge):
     )
 
 
-HERE = countdown("none", 8, "clipped")
 MINE = Task("mine", "count down", countdown, horizon=8, published_eps=0.2)
 
 
@@ -142,7 +140,9 @@ def test_without_its_entry_a_users_task_is_unknown(list_task):
 
 BALL = """
 <mujoco>
-  <worldbody><body><joint name="slide" type="slide" axis="1 0 0"/><geom size="0.1" mass="2"/></body></worldbody>
+  <worldbody>
+    <body><joint name="slide" type="slide" axis="1 0 0"/><geom size="0.1" mass="2"/></body>
+  </worldbody>
   <actuator><motor joint="slide" ctrlrange="-1 1"/></actuator>
 </mujoco>
 """
@@ -150,12 +150,14 @@ BALL = """
 
 def test_a_users_body_is_one_entry_too(list_task, tmp_path):
     (tmp_path / "ball.xml").write_text(BALL)
-    slide = replace(MUJOCO["inverted_pendulum"], name="slide", xml=str(tmp_path / "ball.xml"), effort=0.5)
     slide = replace(
-        slide,
+        MUJOCO["inverted_pendulum"],
+        name="slide",
+        xml=str(tmp_path / "ball.xml"),
         action_limit=1.0,
+        effort=0.5,
         observe=lambda motion: motion.qpos,
-        terminate=lambda motion: motion.qpos[0] > 9,
+        terminate=never,
     )
     list_task(in_mujoco(slide))
     env = envs.make("slide", charge="raw")

@@ -22,51 +22,36 @@ def some_actions(env, key):
     return jax.random.normal(key, (COUNT, space.size))
 
 
-def adversary_of(env):
-    agent = agents.init(jax.random.key(3), env.observation_size, env.action_space.size, hidden=(4,))
-    if env.action_space.discrete:
-        agent = agent.replace(log_std=None)
-    return adversary_environment(env, Victim(agent), Ball(0.1), ATTACKS["sa-rl"].rule())
-
-
-def played(env, steps, broken=False):
-    """States and transitions [step, episode] under random actions, the last NaN if `broken`."""
+def played(env, steps, last_is_nan=False):
+    """States and transitions [step, episode] under random actions."""
     step = jax.jit(jax.vmap(env.step))
-    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), COUNT))
-    states, transitions = [state], []
-    for key in jax.random.split(jax.random.key(1), steps):
+    states = [jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), COUNT))]
+    transitions = []
+    for number, key in enumerate(jax.random.split(jax.random.key(1), steps), start=1):
         actions = some_actions(env, key)
-        if broken and len(states) == steps:
+        if last_is_nan and number == steps:
             actions = actions * jnp.nan
-        state, transition = step(state, actions)
+        state, transition = step(states[-1], actions)
         states.append(state)
         transitions.append(transition)
-    return (
-        jax.tree.map(lambda *leaves: np.stack(leaves), *map(_bits, kind)) for kind in (states, transitions)
-    )
+    return stacked(states), stacked(transitions)
 
 
-def _bits(tree):
-    return jax.tree.map(
-        lambda leaf: (
-            jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        ),
-        tree,
-    )
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def at(tree, *place):
+    return jax.tree.map(lambda leaf: leaf[place], tree)
 
 
 def assert_over(states, transitions, since):
     """From the state `since` on, all episodes have ended: nothing moves, nothing is earned or reported."""
     assert states.ended[since].all()
-    first = jax.tree.map(lambda leaf: leaf[since], states)
+    first = at(states, since)
     for later in range(since + 1, len(states.time)):
-        for one, other in zip(
-            jax.tree.leaves(first),
-            jax.tree.leaves(jax.tree.map(lambda leaf, t=later: leaf[t], states)),
-            strict=True,
-        ):
-            np.testing.assert_array_equal(one, other)
-    after = jax.tree.map(lambda leaf: leaf[since:], transitions)
+        jax.tree.map(np.testing.assert_array_equal, at(states, later), first)
+    after = at(transitions, slice(since, None))
     assert not (after.terminated.any() or after.truncated.any() or after.failed.any())
     np.testing.assert_array_equal(after.reward, 0.0)
     for shown in after.observation:
@@ -75,7 +60,8 @@ def assert_over(states, transitions, since):
 
 @pytest.mark.parametrize("task", QUICK)
 def test_after_its_horizon_it_stays(task):
-    states, transitions = played(make(task, horizon=2), 4, broken=not make(task).action_space.discrete)
+    env = make(task, horizon=2)
+    states, transitions = played(env, 4, last_is_nan=not env.action_space.discrete)
     assert_over(states, transitions, since=2)
     assert not states.ended[0].any()
     ended_early = transitions.terminated[:2].any(axis=0)
@@ -85,15 +71,15 @@ def test_after_its_horizon_it_stays(task):
 
 @pytest.mark.parametrize("task", ["probe/categorical", "probe/chain", "hopper"])
 def test_after_the_tasks_own_end_it_stays(task):
-    env = make(task, horizon=500)
-    states, transitions = played(env, 80)
-    ends = transitions.terminated.argmax(axis=0)
-    assert (transitions.terminated.sum(axis=0) == 1).any(), "no episode ended"
-    for episode in np.flatnonzero(transitions.terminated.any(axis=0)):
-        mine = jax.tree.map(lambda leaf, e=episode: leaf[:, e : e + 1], (states, transitions))
-        assert_over(*mine, since=ends[episode] + 1)
-        assert states.time[-1, episode] == ends[episode] + 1
-        assert states.ended[: ends[episode] + 1, episode].sum() == 0
+    states, transitions = played(make(task, horizon=500), 80)
+    ended = np.asarray(transitions.terminated)
+    assert ended.any(), "no episode ended"
+    for episode in np.flatnonzero(ended.any(axis=0)):
+        (last,) = np.flatnonzero(ended[:, episode])
+        alone = at((states, transitions), slice(None), slice(episode, episode + 1))
+        assert_over(*alone, since=last + 1)
+        assert states.time[-1, episode] == last + 1
+        assert not states.ended[: last + 1, episode].any()
 
 
 def test_after_a_failure_it_stays():
@@ -108,7 +94,13 @@ def test_after_a_failure_it_stays():
 
 @pytest.mark.parametrize("task", ["probe/linear", "probe/categorical"])
 def test_in_an_adversarys_world_it_stays(task):
-    states, transitions = played(adversary_of(make(task, horizon=2)), 4)
+    env = make(task, horizon=2)
+    space = env.action_space
+    agent = agents.init(
+        jax.random.key(3), env.observation_size, space.size, discrete=space.discrete, hidden=(4,)
+    )
+    world = adversary_environment(env, Victim(agent), Ball(0.1), ATTACKS["sa-rl"].rule())
+    states, transitions = played(world, 4)
     behind = states.physics.state
     assert_over(states.replace(physics=behind), transitions, since=2)
     np.testing.assert_array_equal(behind.ended, states.ended)
