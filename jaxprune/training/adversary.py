@@ -39,7 +39,8 @@ class Adversary(Rule, Protocol):
 class Exchange(struct.PyTreeNode):
     """What goes on behind the adversary's back.
 
-    state: of the victim's environment. key: the stream that `Adversary.show` draws from.
+    state: of the victim's environment. key: the stream that `Adversary.show` draws from. It goes on after
+        the end of an episode, when nothing of it is seen any more.
     """
 
     state: EnvState
