@@ -38,15 +38,17 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     if arguments.resume is not None:
-        arguments = _interrupted(arguments)
+        arguments = _interrupted(arguments, arguments.resume)
     spec = arguments.search
     # A budget that does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
-    certificates = _certificates(arguments, population)
+    trained, run = population.trained_by, arguments.victims.run
+    # What the run that trained the victims says of them, if they come from one.
+    certificates = None if run is None else RunFolder(run).table("certificates")
     console = open_console()
-    resumed = arguments.resume is not None
-    folder = RunFolder(arguments.resume) if resumed else _new_folder(arguments, population)
-    steps = attack_search.total_steps(spec, population.env, population.members.count)
+    resumed = arguments.resume
+    folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
+    steps = attack_search.total_steps(spec, population.env, population.members.size)
     console.print(plan(_plan(spec, population, steps)))
     try:
         with LiveProgress(console, steps) as live:
@@ -58,23 +60,19 @@ def main(arguments: Arguments) -> None:
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
-    if certificates is not None:
-        _report_run(folder, found.results, population, certificates)
+    if trained is not None and certificates is not None:
+        _report_run(folder, found.results, population, certificates, trained.error)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
 
 
-def _certificates(arguments: Arguments, population: Population) -> pl.DataFrame | None:
-    """What the run that trained the victims says of them, if they come from one."""
-    if population.trained_by is None:
-        return None
-    return RunFolder(arguments.victims.run).table("certificates")
-
-
 def _report_run(
-    folder: RunFolder, results: pl.DataFrame, population: Population, certificates: pl.DataFrame
+    folder: RunFolder,
+    results: pl.DataFrame,
+    population: Population,
+    certificates: pl.DataFrame,
+    error: float,
 ) -> None:
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
-    error = population.trained_by.error
     kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
     folder.write_table("verdicts", sweet_spots(regret, alpha=error))
@@ -94,13 +92,12 @@ def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
     return folder
 
 
-def _interrupted(arguments: Arguments) -> Arguments:
-    """What the attack in the folder `resume` was asked to do.
+def _interrupted(arguments: Arguments, path: Path) -> Arguments:
+    """What the attack in the folder `path` was asked to do.
 
     Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or
     if the command line asks for something else.
     """
-    path = arguments.resume
     asked = RunFolder(path, "attack.json").continuable()
     try:
         spec, victims = AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
@@ -114,7 +111,7 @@ def _interrupted(arguments: Arguments) -> Arguments:
 def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[str, str]:
     return {
         "task": f"{population.env.task}, physics {population.env.physics}",
-        "victims": str(population.members.count),
+        "victims": str(population.members.size),
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
         "training": f"{spec.steps_per_adversary:,} steps per adversary",

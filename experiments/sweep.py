@@ -34,7 +34,7 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     console = open_console()
-    spec = _interrupted(arguments) if arguments.resume else arguments.spec
+    spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
     job = sweep.job(spec)
     console.print(plan(describe(job, estimate(job))))
     if arguments.dry_run:
@@ -49,12 +49,12 @@ def main(arguments: Arguments) -> None:
     _report(made, out)
 
 
-def _interrupted(arguments: Arguments) -> SweepSpec:
+def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
     """The spec of the run to go on with. Raises SpecError where the command line asks for another."""
-    folder = RunFolder.open(arguments.resume)
+    folder = RunFolder.open(path)
     folder.continuable()
     spec = folder.spec()
-    refuse_changes(arguments.spec, spec, arguments.resume)
+    refuse_changes(given, spec, path)
     return spec
 
 

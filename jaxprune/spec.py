@@ -123,7 +123,7 @@ class SweepSpec(PPOSettings):
         envs.check_charge(self.env, self.charge)
         read_arm(self.arm)
         parse.check_each_once("eps", tuple(budget.eps for budget in self.budgets))
-        parse.check_each_once("attacks", self.attacks)
+        parse.check_each_once("attacks", parse.names(self.attacks))
         for name in self.attacks:
             attacks.make(name)
         if "none" in self.attacks:
@@ -153,7 +153,7 @@ class SweepSpec(PPOSettings):
 
     def _check_comparisons(self) -> None:
         """What the members must be for the comparisons asked for."""
-        if self.shared_filter and 0 not in self.sparsities:
+        if self.shared_filter and 0 not in check_sparsities(self.sparsities):
             raise SpecError(
                 "shared_filter: sparsities must hold 0, for it is the dense member's filter that is shared"
             )
@@ -201,7 +201,8 @@ class SweepSpec(PPOSettings):
         for name in values:
             if name not in known:
                 raise unknown_name("spec", name, known)
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:

@@ -77,7 +77,7 @@ class Job(NamedTuple):
     @property
     def steps_per_iteration(self) -> int:
         """Environment steps of all trained members in one iteration."""
-        return self.trained.count * self.spec.environments * self.spec.unroll
+        return self.trained.size * self.spec.environments * self.spec.unroll
 
     @property
     def training_steps(self) -> int:
@@ -90,7 +90,7 @@ class Job(NamedTuple):
         spec = self.spec
         budgets = 1 + len(spec.attacks) * len(spec.budgets)
         episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
-        return self.everyone.count * episodes * self.env.horizon
+        return self.everyone.size * episodes * self.env.horizon
 
 
 def job(spec: SweepSpec) -> Job:
@@ -187,7 +187,7 @@ def recipe(spec: SweepSpec) -> Recipe:
 
 def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
-    count = job.trained.count
+    count = job.trained.size
     settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
     hyper = Hyperparameters(**settings, regularizers=read_arm(job.spec.arm).leaves)
     hyper = jax.tree.map(lambda leaf: jnp.full(count, leaf, jnp.float32), hyper)
@@ -326,7 +326,7 @@ def _play(
 ) -> tuple[Tally, Visits]:
     """The random streams come from the member's seed alone, so members of one seed meet the same starts."""
     keys = jax.vmap(partial(streams.key, domain=domain))(jnp.asarray(job.everyone.seed))
-    everywhere = tuple(evaluation.for_all(condition, job.everyone.count) for condition in under)
+    everywhere = tuple(evaluation.for_all(condition, job.everyone.size) for condition in under)
     return evaluation.play(
         job.env,
         Victim(population.agents, job.spec.space),

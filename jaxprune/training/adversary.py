@@ -5,7 +5,7 @@ on `adversary_environment`, with the state-adversarial MDP of Zhang et al. (Neur
 behind it. Victims and budgets may be traced, and differ between the members of one program.
 """
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import struct
@@ -17,6 +17,7 @@ from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.policy import Params
 
 
+@runtime_checkable
 class Adversary(Rule, Protocol):
     """A rule whose network is learned: its action, a vector, decides which point is shown."""
 
@@ -24,6 +25,7 @@ class Adversary(Rule, Protocol):
 
     def action_size(self, observation_size: int, action_size: int) -> int:
         """Length of its action, against a victim of these sizes."""
+        ...
 
     def show(
         self,
@@ -34,6 +36,11 @@ class Adversary(Rule, Protocol):
         action: Float[Array, " out"],
     ) -> Float[Array, " obs"]:
         """The point of the ball that this action shows."""
+        ...
+
+    def replace(self, **overrides: Any) -> "Adversary":
+        """The same with other fields, as every pytree has it."""
+        ...
 
 
 class Exchange(struct.PyTreeNode):

@@ -1,5 +1,7 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -104,7 +106,7 @@ def init(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
-        optimiser_state=ppo.optimiser(hyper, 0.0).init(ppo.trainable(agent)),
+        optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
         workers=start(env, workers_key, recipe.environments),
@@ -129,7 +131,7 @@ def iterate(
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
-    return after, _counted(progress, sound, frozen.agent.mask)
+    return after, _counted(progress, sound, masks.of(frozen.agent))
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -200,7 +202,7 @@ def prune(
     gradients: of the latest batch; None where the score needs none.
     """
     ranking = recipe.score.of(kernels(agent.policy), learner.score_key, gradients)
-    return recipe.schedule.mask(learner.agent.mask, ranking, learner.sparsity, progress, recipe.scope)
+    return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
 
 
 def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | None:

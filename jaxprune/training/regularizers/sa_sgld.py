@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.policy import Agent
+from jaxprune.policy import Agent, Categorical
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
 from jaxprune.training.regularizers.schedule import linear
@@ -20,10 +20,10 @@ def shift(agent: Agent, x: Float[Array, " obs"], s_hat: Float[Array, " obs"]) ->
 
     What is reached at x itself is a constant.
     """
-    clean = jax.lax.stop_gradient(agent.distribution(x))
-    if agent.discrete:
-        return 2 * clean.kl(agent.distribution(s_hat))
-    return jnp.sum(((agent.output(s_hat) - clean.mean) * jnp.exp(-agent.log_std)) ** 2)
+    clean = jax.lax.stop_gradient(agent.output(x))
+    if agent.log_std is None:
+        return 2 * Categorical(clean).kl(Categorical(agent.output(s_hat)))
+    return jnp.sum(((agent.output(s_hat) - clean) * jnp.exp(-agent.log_std)) ** 2)
 
 
 def ascend(
@@ -56,7 +56,7 @@ def loss(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Ar
     """
     eps = leaves["eps"] * linear(moment.progress, leaves["ramp"])
     s_hat = ascend(agent, batch.x, eps, moment.key)
-    if not agent.discrete:
+    if agent.log_std is not None:
         fixed = jax.lax.stop_gradient(agent.log_std)
         detached = leaves["detach_std"]
         agent = agent.replace(log_std=detached * fixed + (1 - detached) * agent.log_std)
