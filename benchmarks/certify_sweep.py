@@ -23,7 +23,7 @@ def main():
     spec = SweepSpec()
     env, members = population.environment(spec), population.members(spec)
     sizes = env.observation_size, env.action_space.size
-    count, shape = members.count, (env.horizon, spec.certify_episodes)
+    count, shape = members.size, (env.horizon, spec.certify_episodes)
     agents = jax.vmap(lambda key: agent.init(key, *sizes))(jax.random.split(jax.random.key(0), count))
     observation = np.random.default_rng(0).normal(size=(count, *shape, sizes[0])).astype(np.float32)
     visits = Visits(observation, np.ones((count, *shape), bool))

@@ -9,12 +9,13 @@ import tyro
 from rich import box
 from rich.table import Table
 
+from experiments.by_arm import report
 from experiments.command import refuse_changes, run_command
 from experiments.victims import Source
 from jaxprune import Population, SpecError, attack_search, device
 from jaxprune.analysis import STRONGEST, sweet_spots
 from jaxprune.attack_search import AttackSearch, AttackSearchSpec
-from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
+from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.report.numbers import low_to_high, number
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
@@ -38,15 +39,17 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     if arguments.resume is not None:
-        arguments = _interrupted(arguments)
+        arguments = _interrupted(arguments, arguments.resume)
     spec = arguments.search
     # A budget that does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
-    certificates = _certificates(arguments, population)
+    trained, run = population.trained_by, arguments.victims.run
+    # What the run that trained the victims says of them, if they come from one.
+    certificates = None if run is None else RunFolder(run).table("certificates")
     console = open_console()
-    resumed = arguments.resume is not None
-    folder = RunFolder(arguments.resume) if resumed else _new_folder(arguments, population)
-    steps = attack_search.total_steps(spec, population.env, population.members.count)
+    resumed = arguments.resume
+    folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
+    steps = attack_search.total_steps(spec, population.env, population.members.size)
     console.print(plan(_plan(spec, population, steps)))
     try:
         with LiveProgress(console, steps) as live:
@@ -58,31 +61,25 @@ def main(arguments: Arguments) -> None:
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
-    if certificates is not None:
-        _report_run(folder, found.results, population, certificates)
+    if trained is not None and certificates is not None:
+        _report_run(folder, found.results, population, certificates, trained.error)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
 
 
-def _certificates(arguments: Arguments, population: Population) -> pl.DataFrame | None:
-    """What the run that trained the victims says of them, if they come from one."""
-    if population.trained_by is None:
-        return None
-    return RunFolder(arguments.victims.run).table("certificates")
-
-
 def _report_run(
-    folder: RunFolder, results: pl.DataFrame, population: Population, certificates: pl.DataFrame
+    folder: RunFolder,
+    results: pl.DataFrame,
+    population: Population,
+    certificates: pl.DataFrame,
+    error: float,
 ) -> None:
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
-    error = population.trained_by.error
     kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
     folder.write_table("verdicts", sweet_spots(regret, alpha=error))
     budget = regret.select("norm", "space", "eps").unique()
     certificates = certificates.join(budget, on=budget.columns, how="semi")
-    for name, figure in figures.population_figures(kinds, certificates, regret).items():
-        figures.save(figure, folder.path / f"{name}.png")
-    print_summary(open_console(), kinds, regret, certificates, alpha=error)
+    report(open_console(), folder.path, kinds, certificates, regret, None, alpha=error)
 
 
 def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
@@ -94,13 +91,12 @@ def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
     return folder
 
 
-def _interrupted(arguments: Arguments) -> Arguments:
-    """What the attack in the folder `resume` was asked to do.
+def _interrupted(arguments: Arguments, path: Path) -> Arguments:
+    """What the attack in the folder `path` was asked to do.
 
     Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or
     if the command line asks for something else.
     """
-    path = arguments.resume
     asked = RunFolder(path, "attack.json").continuable()
     try:
         spec, victims = AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
@@ -114,7 +110,7 @@ def _interrupted(arguments: Arguments) -> Arguments:
 def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[str, str]:
     return {
         "task": f"{population.env.task}, physics {population.env.physics}",
-        "victims": str(population.members.count),
+        "victims": str(population.members.size),
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
         "training": f"{spec.steps_per_adversary:,} steps per adversary",

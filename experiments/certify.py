@@ -40,7 +40,7 @@ def main(arguments: Arguments) -> None:
     population = _population(arguments)
     arguments.smoothing.check(
         spec.confidence,
-        members=population.members.count,
+        members=population.members.size,
         votes_for=population.env.action_space.size if population.agents.discrete else None,
     )
     console = open_console()
@@ -114,7 +114,7 @@ def _plan(spec: CertificationSpec, smoothing: SmoothingSpec, population: Populat
     bounds = ", ".join(bound.in_words() for bound in spec.local.values())
     lines = {
         "task": f"{population.env.task}, physics {population.env.physics}",
-        "members": f"{population.members.count}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
+        "members": f"{population.members.size}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
         "budget": population.budget.in_words(),
         "bounds": f"{bounds} at {spec.states} states",
         "attack": f"MAD, {spec.starts} starts of {spec.search_steps} steps at each state",

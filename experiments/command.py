@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -71,11 +70,11 @@ def refuse_changes(given: object, kept: object, where: Path) -> None:
     given: the options as parsed, a dataclass. kept: those of the run in the folder `where`.
     """
     written = {argument.partition("=")[0].replace("--no-", "--") for argument in sys.argv}
-    for field in fields(given):
-        asked, held = getattr(given, field.name), getattr(kept, field.name)
+    for name, asked in vars(given).items():
+        held = getattr(kept, name)
         asked = asked.resolve() if isinstance(asked, Path) else asked
-        if f"--{field.name.replace('_', '-')}" in written and asked not in (held, "auto"):
+        if f"--{name.replace('_', '-')}" in written and asked not in (held, "auto"):
             raise SpecError(
-                f"resume: {field.name} {asked} was asked for, but {where} was begun with {held}; leave it "
+                f"resume: {name} {asked} was asked for, but {where} was begun with {held}; leave it "
                 "out, or start another run"
             )

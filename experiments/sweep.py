@@ -7,10 +7,11 @@ from pathlib import Path
 
 import tyro
 
+from experiments.by_arm import report
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, sweep
 from jaxprune.plan import describe, estimate
-from jaxprune.report import LiveProgress, figures, open_console, plan, print_summary
+from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import RunFolder
 
 
@@ -34,7 +35,7 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     console = open_console()
-    spec = _interrupted(arguments) if arguments.resume else arguments.spec
+    spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
     job = sweep.job(spec)
     console.print(plan(describe(job, estimate(job))))
     if arguments.dry_run:
@@ -49,12 +50,12 @@ def main(arguments: Arguments) -> None:
     _report(made, out)
 
 
-def _interrupted(arguments: Arguments) -> SweepSpec:
+def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
     """The spec of the run to go on with. Raises SpecError where the command line asks for another."""
-    folder = RunFolder.open(arguments.resume)
+    folder = RunFolder.open(path)
     folder.continuable()
     spec = folder.spec()
-    refuse_changes(arguments.spec, spec, arguments.resume)
+    refuse_changes(given, spec, path)
     return spec
 
 
@@ -64,10 +65,8 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def _report(made: Sweep, out: Path) -> None:
     console = open_console()
-    drawn = figures.population_figures(made.results, made.certificates, made.regret)
-    drawn["training"] = figures.training_figure(made.curves, figures.heading(made.results))
-    written = [figures.save(figure, out / f"{name}.png").name for name, figure in drawn.items()]
-    print_summary(console, made.results, made.regret, made.certificates, alpha=made.spec.error)
+    tables = (made.results, made.certificates, made.regret, made.curves)
+    written = report(console, out, *tables, alpha=made.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
 
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jaxprune import Population, SpecError, envs
 from jaxprune.budget import one_budget
 from jaxprune.run_folder import RunFolder
+
+ONE_SOURCE = "run, agent: give either --run FOLDER or --agent FILE"
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,10 @@ class Source:
 
         Raises SpecError unless exactly one source is given and can be read, and the budget fits.
         """
-        if (self.run is None) == (self.agent is None):
-            raise SpecError("run, agent: give either --run FOLDER or --agent FILE")
-        if self.agent is None:
-            return self._of_run().asked(eps, norm, space)
+        if self.run is not None and self.agent is None:
+            return self._of_run(self.run).asked(eps, norm, space)
+        if self.run is not None or self.agent is None:
+            raise SpecError(ONE_SOURCE)
         if self.env is None:
             raise SpecError("env: an agent needs its task; give --env NAME")
         env = envs.make(self.env, self.physics)
@@ -65,16 +68,17 @@ class Source:
     @classmethod
     def from_dict(cls, values: dict[str, str | None]) -> "Source":
         """The source that `to_dict` wrote down."""
-        paths = {name: Path(values[name]) for name in ("run", "agent") if values[name] is not None}
-        return cls(**values | paths)
+        paths = {name: Path(path) for name in ("run", "agent") if (path := values[name]) is not None}
+        asked: dict[str, Any] = {**values, **paths}
+        return cls(**asked)
 
-    def _of_run(self) -> Population:
-        population = Population.load(self.run)
+    def _of_run(self, run: Path) -> Population:
+        population = Population.load(run)
         for field, kept in (("env", population.env.task), ("physics", population.env.physics)):
             asked = getattr(self, field)
             if asked not in (None, "auto", kept):
                 raise SpecError(
-                    f"{field}: {asked} was asked for, but the members of {self.run} were trained on {kept}; "
+                    f"{field}: {asked} was asked for, but the members of {run} were trained on {kept}; "
                     "leave it out"
                 )
         return population
@@ -83,4 +87,6 @@ class Source:
         now = f"{datetime.now():%Y%m%d-%H%M%S}"
         if self.run is not None:
             return self.run / f"{purpose}-{now}"
+        if self.agent is None:
+            raise SpecError(ONE_SOURCE)
         return Path("runs") / f"{purpose}-{self.agent.stem}-{now}"

@@ -11,7 +11,7 @@ from jaxprune.errors import SpecError
 Tree = TypeVar("Tree")
 
 
-def save(folder: Path, step: int, tree: Tree) -> None:
+def save(folder: Path, step: int, tree: object) -> None:
     """Write `tree` as step `step`; only the newest two steps are kept. A step that exists is left alone."""
     with _manager(folder) as manager:
         if step not in manager.all_steps():

@@ -20,7 +20,7 @@ def select(device: str) -> None:
         raise unknown_name("device", device, DEVICES)
     if device == "auto":
         return
-    before = jax.config.jax_platforms
+    before = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_platforms", {"gpu": "cuda"}.get(device, device))
     try:
         jax.devices(device)

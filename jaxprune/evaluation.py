@@ -141,7 +141,7 @@ def begin(
     state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
     xs = jax.vmap(victim.to_space)(state.observation)
     keys = jax.random.split(memory_key, episodes)
-    budgets = [condition.balls.eps.shape[0] for condition in conditions]
+    budgets = [jnp.shape(condition.balls.eps)[0] for condition in conditions]
     count = sum(budgets)
     zero = jnp.zeros((count, episodes))
     return Evaluation(
@@ -181,7 +181,7 @@ def advance(
         keys = jax.random.split(key, now.tally.alive.shape[1])
         actions, memories, inside, offset = [], [], [], 0
         for condition, memory in zip(conditions, now.memory, strict=True):
-            budgets = condition.balls.eps.shape[0]
+            budgets = jnp.shape(condition.balls.eps)[0]
             observation = now.state.observation[offset : offset + budgets]
             action, memory, within = _perturbed_actions(victim, condition, keys, observation, memory)
             actions.append(action)

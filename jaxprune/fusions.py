@@ -66,7 +66,7 @@ def warn_if_unsafe() -> None:
     Warns:
         UnsafeFusionsWarning: the installed jaxlib is affected, JAX may use the CPU, the fusions are on.
     """
-    platforms = jax.config.jax_platforms
+    platforms = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
     if affected() and not switched_off() and (not platforms or "cpu" in platforms.split(",")):
         warnings.warn(_fault(), UnsafeFusionsWarning, stacklevel=3)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
-from jaxprune.spec import SweepSpec
+from jaxprune.spec import SweepSpec, check_sparsities
 from jaxprune.sweep import Job, start
 
 MEASURED_PHYSICS = ("native", "none")
@@ -35,11 +35,11 @@ def estimate(job: Job) -> Estimate:
     """Time and memory the sweep will take here, to within a factor of two."""
     spec, env = job.spec, job.env
     carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
-    trajectory = spec.unroll * spec.environments * job.everyone.count * 4 * (2 * env.observation_size + 20)
+    trajectory = spec.unroll * spec.environments * job.everyone.size * 4 * (2 * env.observation_size + 20)
     memory = BASE_BYTES + 2 * carried + 4 * trajectory
     if env.physics not in MEASURED_PHYSICS:
         return Estimate(None, memory)
-    speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.count * spec.environments)
+    speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.size * spec.environments)
     return Estimate(COMPILE_SECONDS + (job.training_steps + job.evaluation_steps) / speed, memory)
 
 
@@ -52,7 +52,7 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
     device = jax.devices()[0]
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
-        "population": f"{job.everyone.count} members: {spec.seeds} seed(s) x sparsities {sparsities}"
+        "population": f"{job.everyone.size} members: {spec.seeds} seed(s) x sparsities {sparsities}"
         f" x arms {', '.join(spec.arms)}",
         "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
         "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, "
@@ -70,8 +70,9 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
 
 def smallest_difference(spec: SweepSpec) -> str:
     """The smallest attacked difference between pruned and dense that the seeds show with 80 % power."""
-    pruned = sum(value > 0 for value in spec.sparsities)
-    if pruned == 0 or 0 not in spec.sparsities:
+    sparsities = check_sparsities(spec.sparsities)
+    pruned = sum(value > 0 for value in sparsities)
+    if pruned == 0 or 0 not in sparsities:
         return "no difference: a verdict compares pruned members with dense ones (sparsity 0) of their seed"
     seeds = f"{spec.seeds} seed{'s' if spec.seeds > 1 else ''}"
     least = detectable_difference(spec.seeds, pruned, len(spec.budgets), alpha=spec.error)
@@ -79,7 +80,11 @@ def smallest_difference(spec: SweepSpec) -> str:
         gives = "gives" if spec.seeds == 1 else "give"
         return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error)} are needed"
     spread = SPREADS.get(spec.env)
-    returns = "" if spread is None else f", about {least * spread.attacked:.0f} of return ({spread.source})"
+    returns = (
+        ""
+        if spread is None or spread.attacked is None
+        else f", about {least * spread.attacked:.0f} of return ({spread.source})"
+    )
     return (
         f"with {seeds} and 80 % power, attacked differences to dense from {least:.1f} standard deviations "
         f"of the paired difference{returns}"

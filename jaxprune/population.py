@@ -45,7 +45,7 @@ class Members:
         return self.sparsity[self.dense_twin()] == 0
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many there are."""
         return len(self.seed)
 
@@ -98,7 +98,7 @@ class Population:
         folder = RunFolder.open(Path(run))
         spec = folder.spec()
         env, everyone = environment(spec), members(spec)
-        like = jax.eval_shape(partial(_like, spec, env, everyone.count))
+        like = jax.eval_shape(partial(_like, spec, env, everyone.size))
         kept = (_load_format_2 if folder.format == 2 else checkpoint.load)(folder.population, like)
         largest = max(spec.budgets, key=lambda budget: budget.largest)
         return cls(everyone, env, kept.agents, np.asarray(kept.diverged), largest, spec)
@@ -175,7 +175,7 @@ class Population:
         return {
             "task": self.env.task,
             "physics": self.env.physics,
-            "members": self.members.count,
+            "members": self.members.size,
             "seeds": sorted(set(self.members.seed.tolist())),
             "sparsities": list(dict.fromkeys(self.members.sparsity.tolist())),
             "pruned_post_hoc": self.pruned_post_hoc,

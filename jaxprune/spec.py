@@ -59,8 +59,8 @@ class SweepSpec(PPOSettings):
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
     arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
-    """How policies are trained: ppo, or the name of a regulariser that is added to its loss, with its numbers
-    if they are not the defaults: NAME:number=value:number=value; several are joined by "+"."""
+    """How policies are trained, a comma list: ppo, or the name of a regulariser, with its numbers where they
+    are not the defaults (NAME:number=value:schedule=linear); several in one arm are joined by "+"."""
     shared_filter: bool = False
     """Let all members of a seed see through the observation filter of its dense member, so that a budget in
     standard deviations is the same in raw units for all of them."""
@@ -122,11 +122,11 @@ class SweepSpec(PPOSettings):
             parse.check_known(field, getattr(self, field), names)
         parse.check_known("physics", self.physics, ("auto", *envs.physics_names(self.env)))
         envs.check_charge(self.env, self.charge)
-        parse.check_each_once("arms", self.arms)
-        for arm in self.arms:
+        parse.check_each_once("arms", parse.names(self.arms))
+        for arm in parse.names(self.arms):
             read_arm(arm, envs.published_eps(self.env), None if self.head == "auto" else self.head)
         parse.check_each_once("eps", tuple(budget.eps for budget in self.budgets))
-        parse.check_each_once("attacks", self.attacks)
+        parse.check_each_once("attacks", parse.names(self.attacks))
         for name in self.attacks:
             attacks.make(name)
         if "none" in self.attacks:
@@ -156,7 +156,7 @@ class SweepSpec(PPOSettings):
 
     def _check_comparisons(self) -> None:
         """What the members must be for the comparisons asked for."""
-        if self.shared_filter and 0 not in self.sparsities:
+        if self.shared_filter and 0 not in check_sparsities(self.sparsities):
             raise SpecError(
                 "shared_filter: sparsities must hold 0, for it is the dense member's filter that is shared"
             )
@@ -204,7 +204,8 @@ class SweepSpec(PPOSettings):
         for name in values:
             if name not in known:
                 raise unknown_name("spec", name, known)
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:

@@ -81,7 +81,7 @@ class Job(NamedTuple):
     @property
     def steps_per_iteration(self) -> int:
         """Environment steps of all trained members in one iteration."""
-        return self.trained.count * self.spec.environments * self.spec.unroll
+        return self.trained.size * self.spec.environments * self.spec.unroll
 
     @property
     def training_steps(self) -> int:
@@ -94,7 +94,7 @@ class Job(NamedTuple):
         spec = self.spec
         budgets = 1 + len(spec.attacks) * len(spec.budgets)
         episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
-        return self.everyone.count * episodes * self.env.horizon
+        return self.everyone.size * episodes * self.env.horizon
 
 
 class Group(NamedTuple):
@@ -323,7 +323,7 @@ def finished(job: Job, training: Training) -> Population:
         masks = gathered(
             job, [_post_hoc(job, *each) for each in zip(job.groups, training.learners, strict=True)]
         )
-        place = np.tile(np.arange(len(job.spec.sparsities)), job.trained.count)
+        place = np.tile(np.arange(len(job.spec.sparsities)), job.trained.size)
         agents, diverged = jax.tree.map(lambda leaf: leaf[source], (agents, diverged))
         agents = agents.replace(mask=jax.tree.map(lambda leaf: leaf[source, place], masks))
     largest = max(job.spec.budgets, key=lambda budget: budget.largest)
@@ -332,7 +332,7 @@ def finished(job: Job, training: Training) -> Population:
 
 def _trained_rows(job: Job) -> np.ndarray:
     """For every member, the number of the one that was trained for it: they are ordered alike."""
-    return np.repeat(np.arange(job.trained.count), len(job.spec.sparsities))
+    return np.repeat(np.arange(job.trained.size), len(job.spec.sparsities))
 
 
 def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
@@ -390,7 +390,7 @@ def _play(
 ) -> tuple[Tally, Visits]:
     """The random streams come from the member's seed alone, so members of one seed meet the same starts."""
     keys = jax.vmap(partial(streams.key, domain=domain))(jnp.asarray(job.everyone.seed))
-    everywhere = tuple(evaluation.for_all(condition, job.everyone.count) for condition in under)
+    everywhere = tuple(evaluation.for_all(condition, job.everyone.size) for condition in under)
     return evaluation.play(
         job.env,
         Victim(population.agents, job.spec.space),

@@ -86,7 +86,7 @@ def returns(population: Population, tally: Tally, policy: str) -> pl.DataFrame:
 
     They stand beside F, which is small also for a policy that falls at once and so has few states.
     """
-    total, length = np.float64(tally.total[:, 0]), tally.length[:, 0]
+    total, length = np.asarray(tally.total[:, 0], np.float64), tally.length[:, 0]
     return pl.DataFrame(
         {
             "member": np.arange(len(total)),
@@ -158,9 +158,9 @@ def clean_so_far(members: Members, tally: Tally) -> tuple[tuple[float, float, in
 
 def _conditions(spec: SweepSpec, members: Members) -> Iterator[tuple[int, int, str, float]]:
     """(member, place in the tally, attack, eps) of every row."""
-    attacked = ((attack, float(budget.eps)) for attack in spec.attacks for budget in spec.budgets)
+    attacked = ((attack, budget.largest) for attack in spec.attacks for budget in spec.budgets)
     names = [("none", 0.0), *attacked]
-    for member in range(members.count):
+    for member in range(members.size):
         for budget, (attack, eps) in enumerate(names):
             yield member, budget, attack, eps
 

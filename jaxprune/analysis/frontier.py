@@ -31,7 +31,9 @@ class _Test(NamedTuple):
     p: float | None
 
     def shows(self, sign: int, alpha: float) -> bool:
-        return self.p is not None and self.p <= alpha and sign * self.mean > 0
+        if self.mean is None or self.p is None:
+            return False
+        return self.p <= alpha and sign * self.mean > 0
 
 
 def sweet_spots(
@@ -142,7 +144,7 @@ def _choice(members: pl.DataFrame) -> tuple[int, float, float, float, float | No
     if len(values) > 1:
         without = [_nanmean(np.delete(values, seed, axis=0)) for seed in range(len(values))]
         again = float(np.mean([np.nanargmax(means) == best for means in without]))
-    achieved = members.filter(pl.col("sparsity_asked") == asked[best])["sparsity"].mean()
+    achieved = members.filter(pl.col("sparsity_asked") == asked[best]).select(pl.mean("sparsity")).item()
     dense = float(average[0]) if asked[0] == 0 else None
     return (len(values), float(asked[best]), achieved, float(average[best]), dense, again)
 
@@ -235,16 +237,17 @@ class _Judge(NamedTuple):
         if pairs.is_empty():
             return evidence
         for about in ("attacked", "clean"):
-            member, dense = pairs[f"{about}_return"], pairs[f"dense_{about}_return"]
-            estimate = self.interval.paired_difference(member, dense)
+            member, dense = f"{about}_return", f"dense_{about}_return"
+            estimate = self.interval.paired_difference(pairs[member], pairs[dense])
+            difference = pl.col(member) - pl.col(dense)
             evidence |= {
                 f"{about}_difference": estimate.mean,
-                f"{about}_sd": (member - dense).std(),
+                f"{about}_sd": pairs.select(difference.std()).item(),
                 f"{about}_low": estimate.low,
                 f"{about}_high": estimate.high,
             }
-        margin = -self.clean_tolerance * pairs["dense_clean_return"].abs().mean()
-        return evidence | {"clean_margin": margin}
+        scale = pairs.select(pl.col("dense_clean_return").abs().mean()).item()
+        return evidence | {"clean_margin": -self.clean_tolerance * scale}
 
     def _verdict(self, attacked: _Test, clean: _Test, pairs: str) -> str:
         if attacked.p is None:

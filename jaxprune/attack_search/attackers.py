@@ -12,8 +12,10 @@ from jaxprune import checkpoint
 from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.attack_search.trials import Trials, count_of
 from jaxprune.attacks import ATTACKS, CRITICS, TRAINING, Attack, Rule, Victim
+from jaxprune.errors import SpecError
 from jaxprune.policy import Params
 from jaxprune.training import sarsa, search
+from jaxprune.training.adversary import Adversary
 
 
 def attackers_of(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Iterator[tuple[str, Rule]]:
@@ -41,11 +43,14 @@ def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack
             lowest = float(np.nanmin(returns))
         trials.meter.add(steps, note=f"lowest return {lowest:.0f}" if np.isfinite(lowest) else "")
 
+    untrained = attack.rule()
+    if not isinstance(untrained, Adversary):
+        raise SpecError(f"attack: {attack.name!r} needs training, but its rule is no `training.Adversary`")
     return search.train(
         trials.env,
         victims,
         trials.ball,
-        attack.rule(),
+        untrained,
         spec.effort.adversaries,
         spec.effort.recipe,
         folder=trials.place(attack.name),

@@ -49,7 +49,7 @@ def run(
     Raises SpecError where the budget does not fit the observations.
     """
     population = population.asked(spec.eps, spec.norm, spec.space)
-    budget, count = population.budget, population.members.count
+    budget, count = population.budget, population.members.size
     victims = Victim(population.agents.pruned(), budget.space)
     selection_key, fresh_key = (streams.key(spec.seed, use) for use in ("selection", "measurement"))
     with Meter(on_progress) as meter:

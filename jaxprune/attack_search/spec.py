@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+import numpy as np
+
 from jaxprune import parse
 from jaxprune.attack_search.effort import EFFORTS, Effort
 from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name
@@ -70,10 +72,9 @@ class AttackSearchSpec:
     def attackers(self, name: str) -> int:
         """How many attackers of an attack are tried on each victim."""
         attack = ATTACKS[name]
-        critics = len(self.effort.critics.eps) * max(1, len(attack.settings))
-        return {NOTHING: 1, CRITICS: critics, TRAINING: len(self.effort.adversaries.learning_rate)}[
-            attack.needs
-        ]
+        critics = np.size(self.effort.critics.eps) * max(1, len(attack.settings))
+        adversaries = np.size(self.effort.adversaries.learning_rate)
+        return {NOTHING: 1, CRITICS: critics, TRAINING: adversaries}[attack.needs]
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain JSON values."""
@@ -82,7 +83,8 @@ class AttackSearchSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "AttackSearchSpec":
         """The spec that `to_dict` wrote down, its tuples come back as lists."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:

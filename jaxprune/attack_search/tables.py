@@ -6,6 +6,7 @@ import polars as pl
 
 from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Student, decompose, validate
 from jaxprune.attack_search.spec import AttackSearchSpec
+from jaxprune.errors import SpecError
 from jaxprune.evaluation import Tally
 from jaxprune.population import Population
 from jaxprune.pruning import masks
@@ -70,10 +71,14 @@ def of_a_run(results: pl.DataFrame, population: Population) -> tuple[pl.DataFram
     """What the search did to the members of a run, as the tables a sweep has: results, and their regret.
 
     Of the fresh episodes. What is strongest was chosen by selection, as everywhere.
+
+    Raises SpecError for a population that comes from no run.
     """
     everyone, trained = population.members, population.trained_by
+    if trained is None:
+        raise SpecError("population: it comes from no run, so there is nothing to compare its members with")
     who = {
-        "member": np.arange(everyone.count),
+        "member": np.arange(everyone.size),
         "arm": everyone.arm,
         "seed": everyone.seed,
         "sparsity_asked": everyone.sparsity,

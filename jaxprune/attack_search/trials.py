@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from jaxprune import checkpoint, evaluation
 from jaxprune.attacks import Nothing, Rule, Victim
@@ -17,6 +17,9 @@ from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition, Tally, for_all
 from jaxprune.policy import Agent
 from jaxprune.progress import Meter
+
+Asked = tuple[Environment, Victim, tuple[Condition, ...], Key[Array, " victim"], int]
+"""What `evaluation.play` is asked for: the episodes of victims under one condition each, or several."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,17 @@ class Trials:
             part, rules = jax.tree.map(lambda leaf, turn=turn: leaf[turn], (victims, attackers))
             conditions = tuple(for_all_but_rule(rule, self.ball, len(turn)) for rule in rules)
             keys = jnp.broadcast_to(key, (len(turn),))
-            rest = (self.env, part, conditions, keys, episodes)
+            asked = (self.env, part, conditions, keys, episodes)
             tally = checkpoint.load_or_make(
                 self.place(name, f"turn-{number}"),
-                like=partial(_tally_of, *rest),
-                make=partial(self._played, *rest),
+                like=partial(_tally_of, asked),
+                make=partial(self._played, asked),
             )
             turns.append(jax.device_get(tally))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *turns)
 
-    def _played(self, *rest: object) -> Tally:
-        return evaluation.play(*rest, heard=lambda _, steps: self.meter.add(steps))[0]
+    def _played(self, asked: Asked) -> Tally:
+        return evaluation.play(*asked, heard=lambda _, steps: self.meter.add(steps))[0]
 
     def _turns(self, victims: int, attackers: int) -> int:
         """In how many parts that fit side by side; at most one for every victim."""
@@ -78,13 +81,13 @@ class Trials:
 
 def for_all_but_rule(rule: Rule, ball: Ball, victims: int) -> Condition:
     """The condition of one rule for each victim (leaves [victim]) in the ball that is the same for all."""
-    around = Ball(jnp.zeros(1) if isinstance(rule, Nothing) else ball.eps[None], ball.norm)
+    around = Ball(jnp.zeros(1) if isinstance(rule, Nothing) else jnp.asarray(ball.eps)[None], ball.norm)
     return Condition(rule, for_all(around, victims))
 
 
-def _tally_of(*rest: object) -> Tally:
+def _tally_of(asked: Asked) -> Tally:
     """The shapes of what `evaluation.play` counts."""
-    env, victims, conditions, keys, episodes = rest
+    env, victims, conditions, keys, episodes = asked
     return jax.eval_shape(lambda: evaluation.started(env, victims, conditions, keys, episodes=episodes).tally)
 
 

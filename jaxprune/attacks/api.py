@@ -10,7 +10,8 @@ from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.budget import Ball
-from jaxprune.policy import Agent, Distribution
+from jaxprune.errors import SpecError
+from jaxprune.policy import Agent, Distribution, Params
 
 Memory = Any
 """What an attack carries from step to step of an episode; `()` for most."""
@@ -55,6 +56,7 @@ class Rule(Protocol):
 
     def start(self, key: PRNGKeyArray, x: Float[Array, " obs"]) -> Memory:
         """The memory at the start of an episode."""
+        ...
 
     def perturb(
         self,
@@ -65,6 +67,14 @@ class Rule(Protocol):
         memory: Memory,
     ) -> tuple[Float[Array, " obs"], Memory]:
         """`s_hat`, what the victim is shown in place of x, and the memory for the next step."""
+        ...
+
+
+def learned(name: str, network: Params | None) -> Params:
+    """The network of an attack that learns. Raises SpecError where it has not learned yet."""
+    if network is None:
+        raise SpecError(f"attack: {name!r} has no network yet; train it first")
+    return network
 
 
 class Memoryless:

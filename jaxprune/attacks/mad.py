@@ -20,7 +20,7 @@ def action_difference(victim: Victim, x: Float[Array, " obs"]) -> Gain:
     """
     clean = victim.distribution(x)
     if isinstance(clean, Categorical):
-        return lambda s_hat: clean.kl(victim.distribution(s_hat))
+        return lambda s_hat: clean.kl(Categorical(victim.output(s_hat)))
     weight = jnp.exp(jnp.min(clean.log_std) - clean.log_std)
     return lambda s_hat: jnp.sum((weight * (victim.output(s_hat) - clean.mean)) ** 2)
 

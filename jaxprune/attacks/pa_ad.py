@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim, learned
 from jaxprune.attacks.ascent import Gain, ascend
 from jaxprune.budget import Ball
 from jaxprune.policy import Categorical, Params, networks
@@ -45,7 +45,7 @@ class PaAd(Memoryless, struct.PyTreeNode):
         self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The point tried that pushes the action furthest where the director points."""
-        direction = networks.apply(self.network, victim.normalised(x), self.activation)
+        direction = networks.apply(learned(self.name, self.network), victim.normalised(x), self.activation)
         return self.show(key, victim, x, ball, direction), memory
 
     def show(

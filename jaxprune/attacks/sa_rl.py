@@ -3,7 +3,7 @@
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Memory, Memoryless, Victim
+from jaxprune.attacks.api import Memory, Memoryless, Victim, learned
 from jaxprune.budget import Ball
 from jaxprune.policy import Params, networks
 
@@ -32,7 +32,7 @@ class SaRl(Memoryless, struct.PyTreeNode):
         self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
     ) -> tuple[Float[Array, " obs"], Memory]:
         """The adversary's mean action, scaled into the ball; the key is not used."""
-        action = networks.apply(self.network, victim.normalised(x), self.activation)
+        action = networks.apply(learned(self.name, self.network), victim.normalised(x), self.activation)
         return self.show(key, victim, x, ball, action), memory
 
     def show(

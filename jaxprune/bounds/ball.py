@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxprune.bounds.rounding import l2_norm, outward, product
@@ -60,7 +60,7 @@ def radii(eps: Radius, size: int, norm: str, dtype: jnp.dtype) -> Float[Array, "
     """
     if norm not in NORMS:
         raise unknown_name("norm", norm, NORMS)
-    if not isinstance(eps, jax.core.Tracer) and not np.all(np.asarray(eps) >= 0):
+    if not isinstance(eps, Tracer) and not np.all(np.asarray(eps) >= 0):
         raise SpecError(f"eps: got {eps}, needs a radius of at least 0")
     eps = jnp.asarray(eps, dtype)
     eps = jnp.where(eps >= 0, eps, jnp.nan)

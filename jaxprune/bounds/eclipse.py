@@ -47,15 +47,16 @@ def eclipse_bound(layers: Layers, eps: Radius, *, norm: str = "linf", activation
         )
     first = layers[0][0]
     inverse, aside = jnp.eye(first.shape[1], dtype=first.dtype), jnp.zeros((), jnp.int32)
-    for index, (weight, _) in enumerate(layers):
+    for weight, _ in layers[:-1]:
         scaled, of_weight = near_one(weight)
         squeezed, aside = congruence_above(scaled, inverse), aside + of_weight
-        if index < len(layers) - 1:
-            # Only a matrix of zeros is below: what is near one has a row and a column near one.
-            scale = 2 / jnp.maximum(spectral_norm(squeezed), unit(weight.dtype) ** 2)
-            inverse = inverse_above(scale / 4 * squeezed) / scale
-            half = exponent(jnp.max(jnp.abs(inverse))) // 2
-            inverse, aside = inverse / power(2 * half, weight.dtype), aside + half
+        # Only a matrix of zeros is below: what is near one has a row and a column near one.
+        scale = 2 / jnp.maximum(spectral_norm(squeezed), unit(weight.dtype) ** 2)
+        inverse = inverse_above(scale / 4 * squeezed) / scale
+        half = exponent(jnp.max(jnp.abs(inverse))) // 2
+        inverse, aside = inverse / power(2 * half, weight.dtype), aside + half
+    scaled, of_weight = near_one(layers[-1][0])
+    squeezed, aside = congruence_above(scaled, inverse), aside + of_weight
     lipschitz = outward(jnp.sqrt(spectral_norm(squeezed)), 1)
     radius, of_radius = near_one(l2_radius(eps, first.shape[1], norm, first.dtype))
     bound = scaled_up(outward(lipschitz * radius, first.shape[1] + 8), aside + of_radius)

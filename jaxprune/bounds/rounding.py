@@ -72,7 +72,7 @@ def product_of(*factors: Float[Array, "*_"]) -> Float[Array, "*_"]:
     It is infinite only if it is above the range, however large or small the factors are.
     """
     scaled, exponents = zip(*map(near_one, factors), strict=True)
-    return scaled_up(outward(reduce(jnp.multiply, scaled), len(factors)), sum(exponents))
+    return scaled_up(outward(reduce(jnp.multiply, scaled), len(factors)), reduce(jnp.add, exponents))
 
 
 def l2_norm(values: Float[Array, "*shape"], axis: int | None = None) -> Float[Array, "*without_axis"]:

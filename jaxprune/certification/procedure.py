@@ -70,7 +70,7 @@ def run(
     clean_keys, search_keys, *smooth_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(keys)
     with Meter(on_progress) as meter:
         meter.begin("clean episodes of every member")
-        clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), spec.policy), everyone.count)
+        clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), spec.policy), everyone.size)
         victims = Victim(population.agents, budget.space)
         episodes = spec.episodes
         tally, visits = play(
@@ -115,7 +115,7 @@ def _smoothed(
         victims,
         everyone,
         returns_keys,
-        clean.total[everyone.dense_twin(), 0].mean(-1, dtype=np.float64) / 2,
+        np.asarray(clean.total)[everyone.dense_twin(), 0].mean(-1, dtype=np.float64) / 2,
         spec.confidence,
         episode_budget(budget.largest, budget.norm, env),
         lambda _, steps: meter.add(steps),

@@ -82,7 +82,14 @@ class SmoothingSpec:
         `(1 - confidence) / (2 members)` of the time.
         """
         each = 1 - (1 - confidence) / (2 * members)
-        return {"budget": self.smoothing_budget, "sigma": self.smoothing_sigma, "confidence": each}
+        return {"budget": self.smoothing_budget, "sigma": self.sigma, "confidence": each}
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of the noise. Raises SpecError where none was asked for."""
+        if self.smoothing_sigma is None:
+            raise SpecError("smoothing_sigma: nothing is smoothed without noise; give a number above 0")
+        return self.smoothing_sigma
 
 
 class Noise(Memoryless, struct.PyTreeNode):
@@ -131,14 +138,14 @@ def certify_returns(
         return reaches `threshold`. All `simultaneous` limits hold together with `confidence`.
         `audited_over_budget` says how many times the budget here the audited one is.
     """
-    everything = Condition(Noise(spec.smoothing_sigma), Ball(jnp.full(1, jnp.inf), "l2"))
-    everywhere = (for_all(everything, members.count),)
+    everything = Condition(Noise(spec.sigma), Ball(jnp.full(1, jnp.inf), "l2"))
+    everywhere = (for_all(everything, members.size),)
     tally, _ = play(env, victims, everywhere, keys, spec.smoothing_episodes, heard=heard)
-    adversary = spec.adversary(confidence, members.count)
+    adversary = spec.adversary(confidence, members.size)
     lowest = lowest_return(env) if spec.smoothing_lowest is None else spec.smoothing_lowest
     rows = []
     for member, who in enumerate(members.columns()):
-        returns, threshold = tally.total[member, 0].astype(np.float64), float(thresholds[member])
+        returns, threshold = np.asarray(tally.total[member, 0], np.float64), float(thresholds[member])
         counted = np.maximum(returns, lowest)
         rows.append(
             {
@@ -146,7 +153,7 @@ def certify_returns(
                 "space": victims.space,
                 **adversary,
                 "confidence": confidence,
-                "simultaneous": 2 * members.count,
+                "simultaneous": 2 * members.size,
                 "audited_budget": audited_budget,
                 "audited_over_budget": audited_budget / spec.smoothing_budget
                 if spec.smoothing_budget

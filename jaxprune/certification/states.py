@@ -106,7 +106,7 @@ def look_at_all(
             agent = in_filter(agent, _member(agents, twin[member]).normalizer)
             seen[DENSE].append(jax.device_get(one(agent, *rest)))
     own_spread = np.ones(count, bool)
-    if not agents.discrete:
+    if agents.log_std is not None and population.agents.log_std is not None:
         own_spread = np.all(np.equal(agents.log_std, population.agents.log_std), axis=1)
     known = {OWN: np.ones(count, bool), DENSE: everyone.has_dense_twin()}
     arithmetic = {OWN: [ARITHMETIC] * count, DENSE: [REREAD if other else ARITHMETIC for other in reread]}
@@ -142,7 +142,7 @@ def look(
     key: PRNGKeyArray,
 ) -> tuple[dict[str, Float[Array, " state"]], Float[Array, " state"]]:
     """Every bound at every state, and the largest distance found there, in the agent's own spread."""
-    std = None if agent.discrete else jnp.exp(agent.log_std)
+    std = None if agent.log_std is None else jnp.exp(agent.log_std)
     far = distances(agent, std, observation[:, None], eps, norm=norm, space=space, local=spec.local)
     bounds = {name: value[:, 0] for name, value in far.at_states().items()}
     search = partial(
@@ -226,7 +226,8 @@ def apart(
     """
     distance, categorical = jnp.asarray(values, jnp.float32), quantity == "range"
     decided = own_spread[:, None] & ~(categorical and kind == "estimate")
-    return tuple(
+    tv, kl = (
         np.where(decided, np.float64(of(distance, categorical=categorical)), np.nan)
         for of in (total_variation, divergence)
     )
+    return tv, kl

@@ -19,7 +19,7 @@ def in_units(units: str, population: Population) -> tuple[str, Agent]:
     Raises SpecError where a policy's spread is zero in float32.
     """
     agents = population.agents
-    if agents.discrete:
+    if agents.log_std is None:
         return "range", agents
     log_std = {
         "own": agents.log_std,
@@ -38,7 +38,7 @@ def check_certifiable(population: Population) -> None:
     """Raise SpecError for an activation without a slope bound, and weights that are not finite."""
     activation_named(population.agents.activation)
     pruned = population.agents.pruned().policy
-    for member in range(population.members.count):
+    for member in range(population.members.size):
         try:
             check_finite(layers(jax.tree.map(lambda leaf, member=member: leaf[member], pruned)))
         except SpecError as error:

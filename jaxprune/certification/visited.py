@@ -84,13 +84,13 @@ def certify_agent(
     categorical, unmasked, agent = agent.discrete, agent.unmasked(), agent.pruned()
     units = (
         jnp.zeros((3, 1))  # a categorical policy has no standard deviations
-        if categorical
+        if agent.log_std is None or dense.log_std is None
         else jnp.stack([agent.log_std, 0 * agent.log_std, dense.log_std])
     )
 
     def of(weights: Agent, log_std: Array) -> Distances:
         std = None if categorical else jnp.exp(log_std)
-        return distances(weights, std, visits.observation, ball.eps, norm=ball.norm, space=space)
+        return distances(weights, std, visits.observation, jnp.asarray(ball.eps), norm=ball.norm, space=space)
 
     # One batch of weights x units, so that the program holds the bounds once.
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), agent, unmasked)
@@ -138,14 +138,14 @@ def largest_distance(
 
     In standard deviations of the victim's policy, or the span of the change of the logits.
     """
-    x = victim.to_space(observation)
+    x, log_std = victim.to_space(observation), victim.agent.log_std
 
     def distance(key: PRNGKeyArray) -> Float[Array, ""]:
         s_hat, _ = search.perturb(key, victim, x, ball, ())
         change = victim.output(s_hat) - victim.output(x)
-        if victim.agent.discrete:
+        if log_std is None:
             return jnp.max(change) - jnp.min(change)
-        return jnp.sqrt(jnp.sum((change * jnp.exp(-victim.agent.log_std)) ** 2))
+        return jnp.sqrt(jnp.sum((change * jnp.exp(-log_std)) ** 2))
 
     return jnp.max(jax.vmap(distance)(jax.random.split(key, starts)))
 

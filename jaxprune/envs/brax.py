@@ -74,7 +74,7 @@ def environment(name: str, physics: str, horizon: int, charge: str = "clipped") 
     def reset(key: PRNGKeyArray) -> EnvState:
         with _without_notices():
             state = brax_env.reset(key)
-        return begin(state, state.obs)
+        return begin(state, state.obs)  # pyright: ignore[reportArgumentType]
 
     def step(state: EnvState, action: Float[Array, " act"]) -> tuple[EnvState, Transition]:
         control = jnp.clip(action, -1.0, 1.0)
@@ -83,11 +83,11 @@ def environment(name: str, physics: str, horizon: int, charge: str = "clipped") 
         return proceed(
             state,
             after,
-            observation=after.obs,
+            observation=after.obs,  # pyright: ignore[reportArgumentType]
             reward=jnp.asarray(after.reward, jnp.float32),  # the pendulum's is a Python number
             terminated=after.done > 0.5,
             horizon=horizon,
-            watched=(control, after.pipeline_state.q, after.pipeline_state.qd),
+            watched=(control, after.pipeline_state.q, after.pipeline_state.qd),  # pyright: ignore[reportOptionalMemberAccess]
         )
 
     return Environment(

@@ -77,7 +77,7 @@ def linear(horizon: int = HORIZON) -> Environment:
 
 def linear_policy(observation: Float[Array, " obs"]) -> Float[Array, " act"]:
     """The optimal action -w . o, as a vector of one."""
-    return -(WEIGHTS @ observation)[None]
+    return -jnp.matmul(WEIGHTS, observation)[None]
 
 
 def linear_attack(observation: Float[Array, " obs"], eps: float) -> Float[Array, " obs"]:

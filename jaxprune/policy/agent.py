@@ -54,7 +54,7 @@ class Agent(struct.PyTreeNode):
     def distribution(self, x: Float[Array, " obs"]) -> Distribution:
         """Action distribution at a normalised observation."""
         output = self.output(x)
-        return Categorical(output) if self.discrete else Gaussian(output, self.log_std)
+        return Categorical(output) if self.log_std is None else Gaussian(output, self.log_std)
 
     def state_value(self, x: Float[Array, " obs"]) -> Float[Array, ""]:
         """The value network's estimate at a normalised observation."""

@@ -67,3 +67,12 @@ class Categorical(struct.PyTreeNode):
 
 
 Distribution = Gaussian | Categorical
+
+
+def divergence(one: Distribution, other: Distribution) -> Float[Array, ""]:
+    """`KL(one || other)` of two distributions of the same kind. Raises TypeError for different kinds."""
+    if isinstance(one, Gaussian) and isinstance(other, Gaussian):
+        return one.kl(other)
+    if isinstance(one, Categorical) and isinstance(other, Categorical):
+        return one.kl(other)
+    raise TypeError(f"no divergence between {type(one).__name__} and {type(other).__name__}")

@@ -79,13 +79,14 @@ def init(
 ) -> Params:
     """Draw the parameters of an `MLP` with `inputs` inputs."""
     network = MLP(features, activation, output_scale)
-    return network.init(key, jnp.zeros(inputs))["params"]
+    return dict(network.init(key, jnp.zeros(inputs))["params"])
 
 
 def apply(params: Params, x: Float[Array, " obs"], activation: str) -> Float[Array, " out"]:
     """The network's output for one input; the widths are read off the parameters."""
     features = tuple(params[f"layer_{i}"]["bias"].shape[-1] for i in range(len(params)))
-    return MLP(features, activation).apply({"params": params}, x)
+    # Flax would return a pair only if the network changed its parameters.
+    return MLP(features, activation).apply({"params": params}, x)  # pyright: ignore[reportReturnType]
 
 
 def kernels(params: Params) -> Kernels:

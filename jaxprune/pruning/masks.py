@@ -19,6 +19,11 @@ def dense(params: Params) -> Kernels:
     return jax.tree.map(jnp.ones_like, kernels(params))
 
 
+def of(agent: Agent) -> Kernels:
+    """The mask of an agent; where it has none, the one that removes nothing."""
+    return dense(agent.policy) if agent.mask is None else agent.mask
+
+
 def lowest_removed(scores: Kernels, sparsity: Float[Array, ""] | float, scope: str = "layer") -> Kernels:
     """The mask that removes exactly `round(sparsity * n)` weights, those of the lowest scores.
 
@@ -42,7 +47,7 @@ def _lowest_removed(scores: Float[Array, " n"], sparsity: Float[Array, ""] | flo
 
 def zeros(mask: Kernels) -> Int[Array, ""]:
     """The number of zeros among all prunable weights."""
-    return sum(jnp.sum(m == 0) for m in mask.values())
+    return jnp.asarray(sum(jnp.sum(m == 0) for m in mask.values()))
 
 
 def sparsity(mask: Kernels) -> Float[Array, ""]:

@@ -128,9 +128,9 @@ def sparsity_table(members: pl.DataFrame, certificates: pl.DataFrame, returns: p
         table.add_row(
             f"{rows['sparsity'].mean():.2f}",
             *map(number, cells),
-            number(tv["value"].mean()),
-            number(gaps["value"].mean()) + vacuous,
-            number(returns.filter(pl.col("sparsity_asked") == asked)["return_mean"].mean()),
+            number(tv.select(pl.mean("value")).item()),
+            number(gaps.select(pl.mean("value")).item()) + vacuous,
+            number(returns.filter(pl.col("sparsity_asked") == asked).select(pl.mean("return_mean")).item()),
         )
     return table
 
@@ -193,10 +193,10 @@ def bound_table(members: pl.DataFrame, against: pl.DataFrame) -> Table:
         for ball in balls:
             row = rows.row(by_predicate=pl.col("ball") == ball, named=True)
             same = members.filter(bound=bound, ball=ball)
-            found = same["found"].mean()
+            value, found = same.select(pl.mean("value", "found")).row(0)
             proven = f"{row['members_proven_above']}/{row['members_proven_below']}"
             cells += [
-                number(same["value"].mean() / found if found else None),
+                number(value / found if found else None),
                 f"{row['above']:.0%}/{row['below']:.0%}",
                 proven if row["kind"] == "bound" else "-",
                 number(row["largest_ratio"]),
@@ -370,7 +370,7 @@ def _proofs(tightest: pl.DataFrame, post_hoc: bool) -> list[str]:
 
 
 def _rises(rows: pl.DataFrame) -> str:
-    members, seeds = rows["members"].sum(), rows["seeds"].max()
+    members, seeds = rows.select(pl.sum("members"), pl.max("seeds")).row(0)
     above, states = rows["states_above"].sum(), rows["states"].sum()
     if not above:
         return f"rose at no state of any of the {members} pruned policies ({states} states within them)"

@@ -2,6 +2,7 @@
 
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -261,7 +262,7 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
     """
     if curves.is_empty():
         raise ValueError("curves: the table is empty, there is nothing to draw")
-    window = max(1, curves["iteration"].max() // 20)
+    window = max(1, curves.select(pl.max("iteration")).item() // 20)
     running = pl.col("return_mean").fill_nan(None).rolling_mean(window, min_samples=1)
     curves = curves.sort("member", "iteration").with_columns(running.over("member"))
     figure = Figure(figsize=panel, layout="constrained")
@@ -279,7 +280,8 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
             returns["env_steps"], returns["low"], returns["high"], color=color, alpha=0.15, linewidth=0
         )
         if not returns.is_empty():
-            labels.append(Label(f"{sparsity:.2f}", *returns.select("env_steps", "mean").row(-1), color))
+            steps, height = returns.select("env_steps", "mean").row(-1)
+            labels.append(Label(f"{sparsity:.2f}", steps, height, color))
         achieved = _seed_range(rows, "sparsity")
         lower.plot(achieved["env_steps"], achieved["mean"], color=color, linewidth=1.3)
     band = "; band: lowest to highest seed" if curves["seed"].n_unique() > 1 else ""
@@ -332,9 +334,10 @@ def _return_line(
     return _mean_line(axes, name, line, color=color, marker="o", linewidth=3.2, zorder=2)
 
 
-def _mean_line(axes: Axes, name: str, line: pl.DataFrame, **style: object) -> Label:
+def _mean_line(axes: Axes, name: str, line: pl.DataFrame, **style: Any) -> Label:
     axes.plot(line["sparsity"], line["mean"], label=name, **style)
-    return Label(name, *line.select("sparsity", "mean").row(-1), style["color"])
+    sparsity, height = line.select("sparsity", "mean").row(-1)
+    return Label(name, sparsity, height, style["color"])
 
 
 class _Bands:

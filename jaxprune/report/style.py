@@ -53,7 +53,7 @@ def styled(draw: Draw) -> Draw:
 
     @wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(_RC):
+        with matplotlib.rc_context(_RC):  # pyright: ignore[reportArgumentType]
             return draw(*args, **kwargs)
 
     return wrapper

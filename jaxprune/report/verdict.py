@@ -154,7 +154,7 @@ def _p(row: dict, about: str, before: str = "") -> str:
 
 
 def _seeds(spots: pl.DataFrame) -> str:
-    fewest, most = spots["seeds"].min(), spots["seeds"].max()
+    fewest, most = spots.select(fewest=pl.min("seeds"), most=pl.max("seeds")).row(0)
     return _pairs(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 

@@ -5,7 +5,7 @@ on `adversary_environment`, with the state-adversarial MDP of Zhang et al. (Neur
 behind it. Victims and budgets may be traced, and differ between the members of one program.
 """
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.policy import Params
 
 
+@runtime_checkable
 class Adversary(Rule, Protocol):
     """A rule whose network is learned: its action, a vector, decides which point is shown."""
 
@@ -25,6 +26,7 @@ class Adversary(Rule, Protocol):
 
     def action_size(self, observation_size: int, action_size: int) -> int:
         """Length of its action, against a victim of these sizes."""
+        ...
 
     def show(
         self,
@@ -35,12 +37,18 @@ class Adversary(Rule, Protocol):
         action: Float[Array, " out"],
     ) -> Float[Array, " obs"]:
         """The point of the ball that this action shows."""
+        ...
+
+    def replace(self, **overrides: Any) -> "Adversary":
+        """The same with other fields, as every pytree has it."""
+        ...
 
 
 class Exchange(struct.PyTreeNode):
     """What goes on behind the adversary's back.
 
-    state: of the victim's environment. key: the stream that `Adversary.show` draws from.
+    state: of the victim's environment. key: the stream that `Adversary.show` draws from. It goes on after
+        the end of an episode, when nothing of it is seen any more.
     """
 
     state: EnvState

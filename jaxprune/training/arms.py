@@ -60,7 +60,10 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
             raise SpecError(
                 f"arms: {name} is for {' and '.join(regularizer.heads)} policies, not {head} ones"
             )
-        words = dict(text.partition("=")[::2] for text in settings)
+        words: dict[str, str] = {}
+        for text in settings:
+            leaf, _, value = text.partition("=")
+            words[leaf] = value
         schedule = words.pop("schedule", "linear")
         if schedule not in NAMES:
             raise unknown_name(f"arms: {name}: schedule", schedule, NAMES)

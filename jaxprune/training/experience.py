@@ -1,17 +1,18 @@
 """What a learner sees while it gathers experience, and what it makes of that: where regularisers step in."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks import Victim
+from jaxprune.attacks import Rule, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent
 from jaxprune.training import ppo
-from jaxprune.training.adversary import adversary_environment
+from jaxprune.training.adversary import Adversary, adversary_environment
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
 from jaxprune.training.ppo import Hyperparameters, Scalar
@@ -24,29 +25,26 @@ def shown(
     hyper: Hyperparameters,
     progress: Scalar,
     budgets: Mapping[str, Scalar],
-    adversary: object | None,
+    adversary: Agent | None,
 ) -> Show | None:
     """How the agent is shown its observations; None where it sees the truth.
 
-    adversary: the learner of `with_adversary`, whose actions are drawn from its policy.
+    adversary: of the regulariser that trains one; its actions are drawn from its policy.
     """
     for one in chosen:
         ball, victim = Ball(ppo.budget(one, hyper, progress, budgets)), Victim(agent)
         if one.regularizer.shows is not None:
-            return _by_rule(one, ball, victim)
-        if one.regularizer.adversary is not None:
-            return _by_adversary(one, ball, victim, adversary.agent)
+            return _by_rule(one.regularizer.shows(), ball, victim)
+        if one.regularizer.adversary is not None and adversary is not None:
+            return _by_adversary(one.regularizer.adversary(), ball, victim, adversary)
     return None
 
 
-def _by_rule(chosen: Chosen, ball: Ball, victim: Victim) -> Show:
-    rule = chosen.regularizer.shows()
+def _by_rule(rule: Rule, ball: Ball, victim: Victim) -> Show:
     return lambda key, x: rule.perturb(key, victim, x, ball, ())[0]
 
 
-def _by_adversary(chosen: Chosen, ball: Ball, victim: Victim, adversary: Agent) -> Show:
-    rule = chosen.regularizer.adversary()
-
+def _by_adversary(rule: Adversary, ball: Ball, victim: Victim, adversary: Agent) -> Show:
     def show(key: PRNGKeyArray, x: Float[Array, " obs"]) -> Float[Array, " obs"]:
         draw_key, show_key = jax.random.split(key)
         return rule.show(show_key, victim, x, ball, adversary.distribution(x).sample(draw_key))
@@ -54,14 +52,17 @@ def _by_adversary(chosen: Chosen, ball: Ball, victim: Victim, adversary: Agent) 
     return show
 
 
-def with_adversary(chosen: tuple[Chosen, ...]) -> Chosen | None:
-    """The regulariser that trains an adversary against the agent, if there is one."""
-    return next((one for one in chosen if one.regularizer.adversary is not None), None)
+def with_adversary(chosen: tuple[Chosen, ...]) -> tuple[Chosen, Adversary] | None:
+    """The regulariser that trains an adversary against the agent, and that adversary, if there is one."""
+    for one in chosen:
+        if one.regularizer.adversary is not None:
+            return one, one.regularizer.adversary()
+    return None
 
 
-def against(env: Environment, agent: Agent, chosen: Chosen, eps: Scalar) -> Environment:
+def against(env: Environment, agent: Agent, adversary: Adversary, eps: Scalar) -> Environment:
     """The world of that adversary: the agent draws its actions, as it does while it learns."""
-    return adversary_environment(env, Victim(agent), Ball(eps), chosen.regularizer.adversary(), sampled=True)
+    return adversary_environment(env, Victim(agent), Ball(eps), adversary, sampled=True)
 
 
 def opponent_settings(chosen: Chosen, hyper: Hyperparameters) -> Hyperparameters:
@@ -103,9 +104,8 @@ def batch(
     v, v_next = value(x), value(x_next)
     for one in chosen:
         if one.regularizer.next_value is not None:
-            numbers = hyper.regularizers[one.name]
-            shift = lambda x, v, n=numbers, r=one.regularizer: r.next_value(agent, x, v, n, 0.0)  # noqa: E731
-            v_next = jax.vmap(jax.vmap(shift))(x_next, v_next)
+            lowered = partial(one.regularizer.next_value, agent, hyper.regularizers[one.name])
+            v_next = jax.vmap(jax.vmap(lowered))(x_next, v_next)
     advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
         reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
     )

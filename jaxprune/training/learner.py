@@ -1,5 +1,7 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +117,7 @@ def init(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
-        optimiser_state=ppo.optimiser(hyper, 0.0).init(ppo.trainable(agent)),
+        optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
         workers=start(env, workers_key, recipe.environments),
@@ -131,10 +133,11 @@ def _opponent(
     env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray, hyper: Hyperparameters
 ) -> Learner | None:
     """The learner that is trained against the agent, if a regulariser asks for one."""
-    chosen = experience.with_adversary(recipe.chosen)
-    if chosen is None:
+    asked = experience.with_adversary(recipe.chosen)
+    if asked is None:
         return None
-    world = experience.against(env, agent, chosen, 0.0)
+    chosen, adversary = asked
+    world = experience.against(env, agent, adversary, 0.0)
     own = experience.opponent_settings(chosen, hyper)
     return init(world, opponent_recipe(recipe), key, jnp.zeros(()), own)
 
@@ -168,7 +171,7 @@ def iterate(
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
-    return after, _counted(progress, sound, frozen.agent.mask)
+    return after, _counted(progress, sound, masks.of(frozen.agent))
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -197,7 +200,12 @@ def _iterate(
     key, rollout_key, update_key = jax.random.split(learner.key, 3)
     policy, progress = learner.agent.pruned(), (iteration / iterations, (iteration + 1) / iterations)
     show = experience.shown(
-        recipe.chosen, policy, learner.hyper, progress[0], learner.budgets, learner.adversary
+        recipe.chosen,
+        policy,
+        learner.hyper,
+        progress[0],
+        learner.budgets,
+        None if learner.adversary is None else learner.adversary.agent,
     )
     workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
@@ -252,9 +260,10 @@ def _growth(chosen: Chosen, agent: Agent, batch: Batch, numbers: Leaves, moment:
     regularizer = chosen.regularizer
     if regularizer.growth is not None:
         return regularizer.growth(agent, batch, numbers, moment)
-    if regularizer.loss is None:
+    loss = regularizer.loss
+    if loss is None:
         return jnp.zeros(())
-    return jax.grad(lambda eps: regularizer.loss(agent, batch, numbers, moment._replace(eps=eps)))(moment.eps)
+    return jax.grad(lambda eps: loss(agent, batch, numbers, moment._replace(eps=eps)))(moment.eps)
 
 
 def _opponents_turn(
@@ -266,11 +275,12 @@ def _opponents_turn(
     iterations: int,
 ) -> Learner | None:
     """One iteration of the adversary against the agent as it is now."""
-    chosen = experience.with_adversary(recipe.chosen)
-    if chosen is None or learner.adversary is None:
+    asked = experience.with_adversary(recipe.chosen)
+    if asked is None or learner.adversary is None:
         return None
+    chosen, adversary = asked
     eps = ppo.budget(chosen, learner.hyper, (iteration + 1) / iterations, learner.budgets)
-    world = experience.against(env, agent.pruned(), chosen, eps)
+    world = experience.against(env, agent.pruned(), adversary, eps)
     opponent = learner.adversary.replace(workers=experience.refreshed(learner.adversary.workers, agent))
     return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
@@ -287,7 +297,7 @@ def prune(
     gradients: of the latest batch; None where the score needs none.
     """
     ranking = recipe.score.of(kernels(agent.policy), learner.score_key, gradients)
-    return recipe.schedule.mask(learner.agent.mask, ranking, learner.sparsity, progress, recipe.scope)
+    return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
 
 
 def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | None:

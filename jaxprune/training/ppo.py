@@ -5,6 +5,7 @@ Everything that does not shape an array is a traced leaf, so members may differ 
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,9 @@ REGULARIZERS_TAG = np.uint32(2**31 + 1)
 """Sets the stream of the regularisers apart; no split of the same key reaches it, see `streams`."""
 
 
-class Hyperparameters(PPOSettings, struct.PyTreeNode):
-    """The settings of PPO as leaves: inside a program a traced number each, in a population [member].
+class Hyperparameters(PPOSettings, struct.PyTreeNode, frozen=True):
+    """The settings of PPO as leaves: plain numbers as declared; inside a program a traced number each, in a
+    population [member], which `jax.tree.map` makes of them.
 
     value_rate: learning rate of the value network over that of the policy. Adam's step knows no scale of the
     loss, so this and not `value_weight` tells how fast the value network learns.
@@ -35,7 +37,7 @@ class Hyperparameters(PPOSettings, struct.PyTreeNode):
     """
 
     value_rate: float = 1.0
-    regularizers: dict[str, Leaves] = struct.field(default_factory=dict)
+    regularizers: Mapping[str, Leaves] = struct.field(default_factory=dict)
 
 
 class Trainable(struct.PyTreeNode):
@@ -187,12 +189,13 @@ def update(
         (moved, state), (rows, done, key) = carry, now
         part = jax.tree.map(lambda array: array[rows], batch)
         gradient, diagnostics = jax.grad(loss, has_aux=True)(moved, agent, part, hyper, terms(done, key))
-        step, state = transform.update(gradient, state)
+        updates, state = transform.update(gradient, state)
+        step = cast(Trainable, updates)  # of the structure of its gradient, which optax's types do not say
         if agent.mask is not None:
             # Adam's momentum must not move a weight that is masked now.
             step = step.replace(policy=masked(step.policy, agent.mask))
         step = step.replace(value=jax.tree.map(lambda change: hyper.value_rate * change, step.value))
-        return (optax.apply_updates(moved, step), state), diagnostics
+        return (jax.tree.map(jnp.add, moved, step), state), diagnostics
 
     # The order of random numbers is a random order; `jax.random.permutation` sorts twice for large sizes.
     order = jnp.argsort(jax.random.bits(key, (epochs, size)), axis=-1)

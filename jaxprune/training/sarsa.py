@@ -31,14 +31,14 @@ anything but its mean otherwise, and nothing tells what another action is worth.
 class Smoothness(struct.PyTreeNode):
     """How flat Q shall be in the action: `weight` of the worst change within `eps` (l_inf, action units)."""
 
-    eps: Float[Array, "*setting"]
-    weight: Float[Array, "*setting"]
+    eps: Float[Array, "*setting"] | float
+    weight: Float[Array, "*setting"] | float
 
 
 def grid(eps: tuple[float, ...], weight: tuple[float, ...]) -> Smoothness:
     """Every combination as leaves [setting]."""
-    settings = np.array([*product(eps, weight)], np.float32)
-    return Smoothness(eps=settings[:, 0], weight=settings[:, 1])
+    settings = [Smoothness(*numbers) for numbers in product(eps, weight)]
+    return jax.tree.map(lambda *leaves: np.array(leaves, np.float32), *settings)
 
 
 class Study(struct.PyTreeNode):
@@ -177,7 +177,7 @@ def train(
     The critics of a victim learn from the same episodes.
     """
     collect_key, learn_key = jax.random.split(streams.key(seed, "critics"))
-    keys = jax.random.split(learn_key, settings.eps.shape[0])
+    keys = jax.random.split(learn_key, jnp.size(settings.eps))
 
     def of_victim(victim: Victim) -> Params:
         transitions = collect(env, victim.agent, study, collect_key)

@@ -40,20 +40,19 @@ def grid(
     value_learning_rate: Sequence[float | int],
 ) -> Hyperparameters:
     """Every combination as leaves [setting], the last argument running fastest."""
-    settings = np.array(
-        [*product(anneal, clip, entropy_weight, learning_rate, value_learning_rate)], np.float32
-    )
-    return Hyperparameters(
-        anneal=settings[:, 0],
-        clip=settings[:, 1],
-        entropy_weight=settings[:, 2],
-        learning_rate=settings[:, 3],
-        value_rate=settings[:, 4] / settings[:, 3],
-        **{
-            name: np.full(len(settings), getattr(Hyperparameters(), name), np.float32)
-            for name in ("discount", "gae_lambda", "value_weight", "max_gradient_norm")
-        },
-    )
+    settings = [
+        Hyperparameters(
+            anneal=bool(lowered),
+            clip=clipped,
+            entropy_weight=entropy,
+            learning_rate=rate,
+            value_rate=float(np.float32(value_rate) / np.float32(rate)),
+        )
+        for lowered, clipped, entropy, rate, value_rate in product(
+            anneal, clip, entropy_weight, learning_rate, value_learning_rate
+        )
+    ]
+    return jax.tree.map(lambda *leaves: np.array(leaves, np.float32), *settings)
 
 
 def train(
@@ -85,7 +84,7 @@ def train(
         folder: where the adversaries of finished turns are kept, and taken from if the same search was
             stopped before its end.
     """
-    count = len(settings.learning_rate)
+    count = np.size(settings.learning_rate)
     victim, setting = (axis.ravel() for axis in np.indices((jax.tree.leaves(victims)[0].shape[0], count)))
     of_setting = jax.random.split(streams.key(seed, "adversary"), count)
     networks = []

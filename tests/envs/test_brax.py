@@ -9,9 +9,12 @@ from jaxprune.envs import make, physics_names, step_or_reset
 
 
 def check(task, physics):
-    """An episode of two steps: sizes, truncation, the true final observation, a fresh reset, a failure."""
+    """An episode of two steps: sizes, truncation, the true final observation, a fresh reset, a failure, and
+    a step after the end.
+    """
     env = make(task, physics, horizon=2)
     reset, step = jax.jit(env.reset), jax.jit(lambda *inputs: step_or_reset(env, *inputs))
+    env_step = jax.jit(env.step)
     state = reset(jax.random.key(0))
     action = jnp.full(env.action_space.size, 0.1)
     state, first = step(state, action, jax.random.key(1))
@@ -20,6 +23,11 @@ def check(task, physics):
     assert not first.truncated and last.truncated and not last.terminated
     assert not np.allclose(last.observation, fresh.observation)
     np.testing.assert_allclose(fresh.observation, reset(jax.random.key(2)).observation, atol=1e-5)
+    over, _ = env_step(state, action)
+    assert over.ended and not state.ended
+    after, nothing = env_step(over, -action)
+    jax.tree.map(np.testing.assert_array_equal, after, over)
+    assert nothing.reward == 0.0 and not nothing.truncated and not nothing.terminated
     _, failure = step(state, action * jnp.nan, jax.random.key(2))
     assert failure.failed and failure.terminated and failure.reward == 0.0
     np.testing.assert_array_equal(failure.observation, state.observation)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks.env_agreement import GYMNASIUM, MJX_TOLERANCE, differences, gymnasium_steps, one_step
@@ -38,9 +39,14 @@ def test_the_limits_of_a_task_are_the_solvers(monkeypatch):
     assert seen == [(100, 50), (7, 3)]
 
 
-def test_a_failure_ends_the_episode():
+def test_a_failure_ends_the_episode_and_it_stays():
     env = make("inverted_pendulum", "mjx")
     state = env.reset(jax.random.key(0))
     broken = state.replace(physics=state.physics.replace(qvel=jnp.full(2, jnp.nan)))
-    _, transition = jax.jit(env.step)(broken, jnp.zeros(1))
+    step = jax.jit(env.step)
+    over, transition = step(broken, jnp.zeros(1))
     assert transition.failed and transition.terminated and transition.reward == 0.0
+    after, nothing = step(over.replace(physics=state.physics), jnp.ones(1))
+    jax.tree.map(np.testing.assert_array_equal, after.physics, state.physics)
+    assert after.ended and after.time == over.time
+    assert nothing.reward == 0.0 and not nothing.failed and not nothing.terminated

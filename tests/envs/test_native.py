@@ -204,3 +204,59 @@ def test_halfcheetah_has_gymnasiums_mass_without_its_warning(capfd):
     body = load("half_cheetah.xml")
     assert capfd.readouterr().err == ""
     assert np.isclose(body.body_mass.sum(), 14.0)
+
+
+# --- episodes that have ended ---------------------------------------------------------------------------
+
+PATTERNS = {
+    "none": [],
+    "one": [7],
+    "the first": [0, 1, 2, 3, 4],
+    "a whole member": [5, 6, 7, 8, 9],
+    "every other": list(range(0, 15, 2)),
+    "all but one": [place for place in range(15) if place != 11],
+    "all": list(range(15)),
+}
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_skipping_ended_episodes_changes_no_other_by_a_bit(task, monkeypatch):
+    """[member, env] = [3, 5]: batches of 4, 8, 12 or 15 simulations are run, so that few sizes are kept."""
+    sizes, run = [], native._Simulations.run
+
+    def counted(self, *arguments):
+        sizes.append(len(arguments[0]))
+        return run(self, *arguments)
+
+    monkeypatch.setattr(native._Simulations, "run", counted)
+    env = make(task, "native")
+    states = jax.vmap(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), (3, 5)))
+    acts = actions(env, (3, 5))
+    step = jax.jit(jax.vmap(jax.vmap(env.step)))
+    everyone = jax.device_get(step(states, acts))
+    for ended in PATTERNS.values():
+        over = np.isin(np.arange(15), ended).reshape(3, 5)
+        sizes.clear()
+        found = jax.device_get(step(states.replace(ended=jnp.asarray(over)), acts))
+        stepped, transition = found
+        assert sizes == [min(15, max(4, 4 * int(np.ceil((15 - len(ended)) / 4))))]
+        assert_equal(*(jax.tree.map(lambda x, o=over: x[~o], both) for both in (found, everyone)))
+        assert_equal(*(jax.tree.map(lambda x, o=over: x[o], one.physics) for one in (stepped, states)))
+        np.testing.assert_array_equal(stepped.observation[over], states.observation[over])
+        np.testing.assert_array_equal(stepped.ended, over)
+        assert not transition.failed.any()
+        assert (transition.reward[over] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 23])
+def test_all_that_go_on_are_chosen_and_few_sizes_occur(size):
+    rng, seen = np.random.default_rng(size), set()
+    for count in range(size + 1):
+        going = np.zeros(size, bool)
+        going[rng.permutation(size)[:count]] = True
+        places = np.arange(size)[native._chosen(going)]
+        assert set(np.flatnonzero(going)) <= set(places)
+        assert np.all(np.diff(places) > 0)
+        assert len(places) < max(count, 1) + -(-size // native.PARTS)
+        seen.add(len(places))
+    assert len(seen) <= native.PARTS

@@ -16,6 +16,7 @@ def network(layers, x, mask=None):
 
 def loss(agent, batch, hyper):
     """Clipped surrogate, value loss and entropy bonus of a whole batch, in float64."""
+    hyper = jax.tree.map(float, hyper)
     x, action = np.asarray(batch.x, np.float64), np.asarray(batch.action)
     output = network(agent.policy, x, agent.mask)
     if agent.log_std is None:

@@ -79,7 +79,7 @@ def test_no_other_score_pays_for_gradients(monkeypatch):
     monkeypatch.setattr(ppo, "gradients", asked)
     recipe = RECIPE.replace(score=score("magnitude"))
     learner = learners.init(ENV, recipe, jax.random.key(0), jnp.float32(0.8), hyperparameters())
-    jax.eval_shape(lambda now: learners.iterate(ENV, recipe, now, 0, 6), learner)
+    jax.eval_shape(lambda now: learners.iterate(ENV, recipe, now, jnp.int32(0), 6), learner)
     assert learners.gradients(ENV, recipe, learner) is None
     with pytest.raises(AssertionError, match="asked for"):
         learners.gradients(ENV, RECIPE, learner)

@@ -25,7 +25,7 @@ with redirect_stdout(None):  # MJX prints that the optional package warp is miss
 def engine(task: MujocoTask) -> Engine:
     """The MJX engine for the body of `task`."""
     body = model.load(task.xml)
-    body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
     body.opt.iterations = task.mjx_iterations or body.opt.iterations
     body.opt.ls_iterations = task.mjx_ls_iterations or body.opt.ls_iterations
     compiled = mjx.put_model(body)

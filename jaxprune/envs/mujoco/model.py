@@ -1,5 +1,8 @@
 """The bodies of the tasks: MuJoCo models compiled from XML files, such as those that Gymnasium ships."""
 
+# pyright: reportAttributeAccessIssue=false
+# The names of MuJoCo's module are in its compiled part, which has no types.
+
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,7 +17,7 @@ def load(xml: str) -> mujoco.MjModel:
     of the deprecated `settotalmass`: the same model, without the warning and without its log file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or no Gymnasium.
     """
     root = ElementTree.parse(_assets() / xml).getroot()
     compiler = root.find("compiler")
@@ -28,4 +31,7 @@ def load(xml: str) -> mujoco.MjModel:
 
 def _assets() -> Path:
     # found without importing `gymnasium.envs.mujoco`, which needs a renderer's packages
-    return Path(find_spec("gymnasium").origin).parent / "envs" / "mujoco" / "assets"
+    gymnasium = find_spec("gymnasium")
+    if gymnasium is None or gymnasium.origin is None:
+        raise FileNotFoundError("gymnasium, which ships the bodies of the tasks, is not installed")
+    return Path(gymnasium.origin).parent / "envs" / "mujoco" / "assets"

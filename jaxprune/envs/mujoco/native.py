@@ -7,6 +7,9 @@ cold, so the outcome depends on state and control alone. Bit for bit it is the l
 same states.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# The names of MuJoCo's module are in its compiled part, which has no types.
+
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,9 +53,9 @@ def engine(task: MujocoTask) -> Engine:
         # first to NumPy: a JAX operation inside a callback can wait for itself
         axes = going.shape
         chosen = _chosen(np.asarray(going).ravel())
-        start = [np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays]
+        qpos, qvel, control = (np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays)
         with lock, _silent_mujoco(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
-            fields = simulations_of(len(start[0])).run(*start, steps)
+            fields = simulations_of(len(qpos)).run(qpos, qvel, control, steps)
             everyone = {}
             for name, field in fields.items():
                 values = np.zeros((math.prod(axes), *field.shape[1:]), np.float32)
@@ -137,8 +140,8 @@ class _Simulations:
         """[size, body, 6] contact forces at the last state the integrator evaluated."""
         data = mujoco.MjData(self._body)
         forces = np.empty((self._batch.nsim, *data.cfrc_ext.shape))
-        for simulation, force in enumerate(forces):
+        for simulation in range(len(forces)):
             self._batch.get_data(simulation, data)
             mujoco.mj_rnePostConstraint(self._body, data)
-            force[:] = data.cfrc_ext
+            forces[simulation] = data.cfrc_ext
         return forces

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.attacks import Rule
 from jaxprune.policy import Agent
+from jaxprune.training.adversary import Adversary
 from jaxprune.training.batch import Batch
 
 Leaves = Mapping[str, Float[Array, ""] | float]
@@ -26,9 +27,7 @@ class Moment(NamedTuple):
 
 
 Loss = Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
-NextValue = Callable[
-    [Agent, Float[Array, " obs"], Float[Array, ""], Leaves, Float[Array, ""] | float], Float[Array, ""]
-]
+NextValue = Callable[[Agent, Leaves, Float[Array, " obs"], Float[Array, ""]], Float[Array, ""]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Regularizer:
     loss: (agent with its mask on, minibatch, leaves, moment) -> a term of PPO's loss, its weight included.
     shows: makes the rule by which the agent is shown its observations while it gathers experience, within
         the ball of its budget; a rule that remembers nothing.
-    next_value: (agent, normalised next observation, its value, leaves, eps) -> the value to go on with.
+    next_value: (agent, leaves, normalised next observation, its value) -> the value to go on with.
     adversary: makes the untrained adversary that is trained against the agent, iteration by iteration, and
         shows the agent its observations.
     growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
@@ -54,6 +53,6 @@ class Regularizer:
     loss: Loss | None = None
     shows: Callable[[], Rule] | None = None
     next_value: NextValue | None = None
-    adversary: Callable[[], Rule] | None = None
+    adversary: Callable[[], Adversary] | None = None
     growth: Loss | None = None
     heads: tuple[str, ...] = ("gaussian", "categorical")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.policy import Agent, Categorical
+from jaxprune.policy import Agent, Gaussian, divergence
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
 from jaxprune.training.regularizers.ascent import STEPS, ascend
@@ -17,9 +17,9 @@ SMALLEST = 1e-12
 def change(agent: Agent, x: Float[Array, " obs"], s_hat: Float[Array, " obs"]) -> Float[Array, ""]:
     """`||mu(s_hat) - mu(x)||_2`, or `KL(pi(.|x) || pi(.|s_hat))` for logits. What is done at x is fixed."""
     clean, attacked = jax.lax.stop_gradient(agent.distribution(x)), agent.distribution(s_hat)
-    if isinstance(clean, Categorical) or isinstance(attacked, Categorical):
-        return clean.kl(attacked)
-    return jnp.sqrt(jnp.sum((attacked.mean - clean.mean) ** 2) + SMALLEST)
+    if isinstance(clean, Gaussian) and isinstance(attacked, Gaussian):
+        return jnp.sqrt(jnp.sum((attacked.mean - clean.mean) ** 2) + SMALLEST)
+    return divergence(clean, attacked)
 
 
 def loss(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:

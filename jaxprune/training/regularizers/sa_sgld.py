@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.policy import Agent, Categorical
+from jaxprune.policy import Agent, Gaussian, divergence
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
 from jaxprune.training.regularizers.ascent import ascend
@@ -19,9 +19,9 @@ def shift(agent: Agent, x: Float[Array, " obs"], s_hat: Float[Array, " obs"]) ->
     What the policy does at x is a constant.
     """
     clean, attacked = jax.lax.stop_gradient(agent.distribution(x)), agent.distribution(s_hat)
-    if isinstance(clean, Categorical) or isinstance(attacked, Categorical):
-        return 2 * clean.kl(attacked)
-    return jnp.sum(((attacked.mean - clean.mean) * jnp.exp(-attacked.log_std)) ** 2)
+    if isinstance(clean, Gaussian) and isinstance(attacked, Gaussian):
+        return jnp.sum(((attacked.mean - clean.mean) * jnp.exp(-attacked.log_std)) ** 2)
+    return 2 * divergence(clean, attacked)
 
 
 def worst(agent: Agent, batch: Batch, moment: Moment) -> Float[Array, "batch obs"]:

@@ -9,11 +9,7 @@ from jaxprune.training.regularizers.api import Leaves, Regularizer
 
 
 def next_value(
-    agent: Agent,
-    x_next: Float[Array, " obs"],
-    value: Float[Array, ""],
-    leaves: Leaves,
-    eps: Float[Array, ""] | float,
+    agent: Agent, leaves: Leaves, x_next: Float[Array, " obs"], value: Float[Array, ""]
 ) -> Float[Array, ""]:
     """`V(s') - rho ||dV / ds'||_1`: the first-order worst value of an l_inf set of radius rho around s'.
 
@@ -24,11 +20,7 @@ def next_value(
 
 
 def published_next_value(
-    agent: Agent,
-    x_next: Float[Array, " obs"],
-    value: Float[Array, ""],
-    leaves: Leaves,
-    eps: Float[Array, ""] | float,
+    agent: Agent, leaves: Leaves, x_next: Float[Array, " obs"], value: Float[Array, ""]
 ) -> Float[Array, ""]:
     """`V(s') - rho |V(s' + z)| ||z||_1`, the released code's one-sample estimate, z a fixed Gaussian draw.
 

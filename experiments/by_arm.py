@@ -1,0 +1,42 @@
+"""What the report says of a run: figures and summary, for each training arm by itself."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+
+from jaxprune.report import figures, print_summary
+
+
+def report(
+    console: Console,
+    folder: Path,
+    results: pl.DataFrame,
+    certificates: pl.DataFrame,
+    regret: pl.DataFrame,
+    curves: pl.DataFrame | None,
+    *,
+    alpha: float,
+) -> list[str]:
+    """Print the summary and draw the figures of every arm; the names of the files drawn.
+
+    The error alpha is that of all verdicts together, so each arm gets its share of it.
+    """
+    arms = results["arm"].unique(maintain_order=True).to_list()
+    written = []
+    for arm in arms:
+        of_arm = [table.filter(pl.col("arm") == arm) for table in (results, certificates, regret)]
+        drawn = figures.population_figures(*of_arm)
+        if curves is not None:
+            own = curves.filter(pl.col("arm") == arm)
+            drawn["training"] = figures.training_figure(own, figures.heading(of_arm[0]))
+        ending = "" if len(arms) == 1 else f"-{re.sub(r'[^a-z0-9.=]+', '-', arm)}"
+        written += [
+            figures.save(figure, folder / f"{name}{ending}.png").name for name, figure in drawn.items()
+        ]
+        if len(arms) > 1:
+            console.rule(f"arm {arm}")
+        of_results, of_certificates, of_regret = of_arm
+        print_summary(console, of_results, of_regret, of_certificates, alpha=alpha / len(arms))
+    return written
