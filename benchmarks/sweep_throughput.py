@@ -62,7 +62,7 @@ def measure(spec: SweepSpec) -> dict[str, list[float]]:
     """Environment steps per second of each part, round by round."""
     asked = job(spec)
     env, training = asked.env, jax.jit(partial(segment, asked, WARM_UP_ITERATIONS))(start(asked))
-    learners = training.learners
+    (learners,) = training.learners
     policies = learners.agent.pruned()
     states, actions = jax.jit(jax.vmap(partial(record, env, spec.unroll)))(
         policies, learners.workers.state, learners.key

@@ -19,6 +19,10 @@ def population(
 ) -> Population:
     """Agents (leaves [member]) as the members of a run, or as so many dense ones of different seeds."""
     count = jax.tree.leaves(agents)[0].shape[0]
-    everyone = Members(np.arange(count), np.zeros(count)) if trained_by is None else members(trained_by)
+    everyone = (
+        Members(np.arange(count), np.zeros(count), np.array(["ppo"] * count))
+        if trained_by is None
+        else members(trained_by)
+    )
     lost = np.zeros(count, bool) if diverged is None else diverged
     return Population(everyone, env, agents, lost, budget, trained_by)

@@ -111,7 +111,7 @@ def _() -> None:
         for head in ("auto", fits):
             spec = replace(SPEC, env=env, head=head)
             first = jax.eval_shape(lambda spec=spec: sweeps.start(sweeps.job(spec)))
-            assert (first.learners.agent.log_std is None) == (fits == "categorical")
+            assert (first.learners[0].agent.log_std is None) == (fits == "categorical")
         with pytest.raises(jp.SpecError, match="head"):
             environment(replace(SPEC, env=env, head=does_not))
 
@@ -139,7 +139,7 @@ def zeros(mask: Kernels, member: int) -> list[int]:
 @option("seeds")
 def _() -> None:
     assert members(replace(SPEC, seeds=3)).seed.tolist() == [0, 0, 1, 1, 2, 2]
-    learner = started(SPEC).learners
+    learner = started(SPEC).learners[0]
     for leaf in (learner.agent.policy["layer_0"]["kernel"], learner.workers.state.observation):
         np.testing.assert_array_equal(leaf, leaf[np.array([0, 0, 2, 2])])
         assert not np.any(leaf[0] == leaf[2])
@@ -150,7 +150,7 @@ def _() -> None:
     everyone = members(replace(SPEC, sparsities=(0.75, 0.0, 0.5)))
     assert everyone.sparsity.tolist() == [0.75, 0.0, 0.5] * 2
     # The static schedule has its masks from the start, of 4 x 6 and 6 x 1 weights.
-    mask = started(SPEC).learners.agent.mask
+    mask = started(SPEC).learners[0].agent.mask
     assert [zeros(mask, member) for member in range(4)] == [[0, 0], [12, 3]] * 2
 
 
@@ -162,22 +162,22 @@ def _() -> None:
     for spec, iterations in ((SPEC, 3), (OTHER, 2)):
         after = trained(spec, 4)
         assert int(after.iteration) == iterations
-        np.testing.assert_array_equal(after.learners.agent.normalizer.count, spec.steps)
+        np.testing.assert_array_equal(after.learners[0].agent.normalizer.count, spec.steps)
 
 
 @option("hidden")
 def _() -> None:
-    agent = shapes(replace(SPEC, hidden=(5, 3))).learners.agent
+    agent = shapes(replace(SPEC, hidden=(5, 3))).learners[0].agent
     for network in (agent.policy, agent.value):
         assert [layer["kernel"].shape for layer in network.values()] == [(4, 4, 5), (4, 5, 3), (4, 3, 1)]
 
 
 def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     """The mask that the last member, of sparsity 0.5, gets at this point of its training."""
-    learner = member_of(started(SPEC).learners, 3)
+    learner = member_of(started(SPEC).learners[0], 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress)
+    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, None)
 
 
 @option("schedule")
@@ -196,7 +196,7 @@ def _() -> None:
 
 
 def kernels_of_last() -> Kernels:
-    return kernels(member_of(started(SPEC).learners.agent.policy, 3))
+    return kernels(member_of(started(SPEC).learners[0].agent.policy, 3))
 
 
 @option("score")
@@ -241,12 +241,12 @@ LEAVES = (
 
 def hyper(spec: jp.SweepSpec) -> Hyperparameters:
     """What the members of this sweep start with, without drawing them anew."""
-    drawn = member_of(started(SPEC).learners, 0)
+    drawn = member_of(started(SPEC).learners[0], 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             learners, "init", lambda env, recipe, key, sparsity, leaves: drawn.replace(hyper=leaves)
         )
-        return sweeps.start(sweeps.job(spec)).learners.hyper
+        return sweeps.start(sweeps.job(spec)).learners[0].hyper
 
 
 @cache
@@ -259,7 +259,7 @@ def trained(spec: jp.SweepSpec, iterations: int) -> sweeps.Training:
     """The population after so many iterations; specs that differ in leaves share a program."""
     shared = replace(spec, **{name: getattr(SPEC, name) for name in LEAVES})
     training, program = started(shared), _iterate(shared)
-    training = training.replace(learners=training.learners.replace(hyper=hyper(spec)))
+    training = training.replace(learners=(training.learners[0].replace(hyper=hyper(spec)),))
     for _ in range(iterations):
         training = program(training)
     return training
@@ -358,7 +358,7 @@ MEMBER = 3
 
 def weights(training: sweeps.Training) -> np.ndarray:
     """All weights of the member, one after the other."""
-    return flat(ppo.trainable(member_of(training.learners.agent, MEMBER)))
+    return flat(ppo.trainable(member_of(training.learners[0].agent, MEMBER)))
 
 
 def flat(tree: ppo.Trainable) -> np.ndarray:
@@ -368,14 +368,14 @@ def flat(tree: ppo.Trainable) -> np.ndarray:
 def assert_learns_as_asked(iterations: int = 1, **change: object) -> None:
     """The changed option leads to the weights computed by hand, and these are others than without it."""
     spec = replace(SPEC, **change)
-    before = member_of(trained(spec, iterations - 1).learners, MEMBER)
+    before = member_of(trained(spec, iterations - 1).learners[0], MEMBER)
     found = weights(trained(spec, iterations))
     np.testing.assert_allclose(found, flat(by_hand(spec, before, iterations - 1)), atol=2e-4)
     assert np.abs(found - weights(trained(SPEC, iterations))).max() > 2e-3
 
 
 def test_without_a_change_the_weights_are_those_computed_by_hand() -> None:
-    before = member_of(trained(SPEC, 1).learners, MEMBER)
+    before = member_of(trained(SPEC, 1).learners[0], MEMBER)
     np.testing.assert_allclose(weights(trained(SPEC, 2)), flat(by_hand(SPEC, before, 1)), atol=2e-4)
 
 
@@ -423,7 +423,7 @@ def _() -> None:
 def _() -> None:
     assert_learns_as_asked(entropy_weight=1.0)
     spread = [
-        float(trained(replace(SPEC, entropy_weight=w), 1).learners.agent.log_std[MEMBER, 0])
+        float(trained(replace(SPEC, entropy_weight=w), 1).learners[0].agent.log_std[MEMBER, 0])
         for w in (0.0, 1.0)
     ]
     assert spread[0] < spread[1]
@@ -432,9 +432,9 @@ def _() -> None:
 @option("value_weight")
 def _() -> None:
     assert_learns_as_asked(value_weight=0.0)
-    still = trained(replace(SPEC, value_weight=0.0), 1).learners.agent.value
+    still = trained(replace(SPEC, value_weight=0.0), 1).learners[0].agent.value
     for one, other in zip(
-        jax.tree.leaves(still), jax.tree.leaves(started(SPEC).learners.agent.value), strict=True
+        jax.tree.leaves(still), jax.tree.leaves(started(SPEC).learners[0].agent.value), strict=True
     ):
         np.testing.assert_array_equal(one, other)
 
@@ -446,7 +446,7 @@ def _() -> None:
 
 @option("environments", "unroll", "epochs", "minibatches", "activation")
 def _() -> None:
-    before, after = (member_of(trained(OTHER, done).learners, MEMBER) for done in (1, 2))
+    before, after = (member_of(trained(OTHER, done).learners[0], MEMBER) for done in (1, 2))
     np.testing.assert_allclose(flat(ppo.trainable(after.agent)), flat(by_hand(OTHER, before, 1)), atol=2e-4)
     assert after.optimiser_state[1].count == 2 * 3 * 5
     assert after.workers.episode_length.tolist() == [50 - HORIZON] * 3
@@ -460,15 +460,15 @@ def _() -> None:
         np.testing.assert_allclose(agent.state_value(x), wanted[0], rtol=1e-5)
 
 
-@option("arm")
+@option("arms")
 def _() -> None:
     """A regulariser moves the weights, one of weight 0 does not move them by a bit."""
-    job = sweeps.job(replace(SPEC, arm="sa-sgld:kappa=0.3:eps=0.2"))
-    leaves = jax.eval_shape(lambda: sweeps.start(job)).learners.hyper.regularizers["sa-sgld"]
+    job = sweeps.job(replace(SPEC, arms="sa-sgld:kappa=0.3:eps=0.2"))
+    leaves = jax.eval_shape(lambda: sweeps.start(job)).learners[0].hyper.regularizers["sa-sgld"]
     assert leaves["kappa"].shape == (4,)
     plain = weights(trained(SPEC, 1))
     for kappa, moved in (("0", False), ("0.3", True)):
-        asked = sweeps.job(replace(SPEC, arm=f"sa-sgld:kappa={kappa}:eps=0.2:ramp=0"))
+        asked = sweeps.job(replace(SPEC, arms=f"sa-sgld:kappa={kappa}:eps=0.2:ramp=0"))
         found = weights(jax.jit(partial(sweeps.segment, asked, 1))(sweeps.start(asked)))
         assert (np.abs(found - plain).max() > 1e-3) == moved, kappa
         assert moved or np.array_equal(found, plain)
@@ -477,12 +477,12 @@ def _() -> None:
 @option("shared_filter")
 def _() -> None:
     """Of the four members, 0 and 2 are the dense ones."""
-    own, shared = (trained(spec, 1).learners.agent.normalizer for spec in (SPEC, OTHER))
+    own, shared = (trained(spec, 1).learners[0].agent.normalizer for spec in (SPEC, OTHER))
     for leaf in (shared.mean, shared.variance):
         np.testing.assert_array_equal(leaf, leaf[np.array([0, 0, 2, 2])])
         assert np.abs(leaf[0] - leaf[2]).max() > 1e-3
     assert np.abs(own.mean[0] - own.mean[1]).max() > 1e-3
-    dense = member_of(started(OTHER).learners, 2)
+    dense = member_of(started(OTHER).learners[0], 2)
     key = jax.random.split(dense.key, 3)[1]
     seen = _experience(environment(OTHER), dense.agent, dense.workers, key, OTHER.unroll)
     np.testing.assert_allclose(shared.mean[3], seen.observation.mean((0, 1)), rtol=1e-4, atol=1e-5)

@@ -108,11 +108,11 @@ def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
     job = sweeps.job(SMALL)
     run = jax.jit(partial(sweeps.segment, job, 1))
     training = run(sweeps.start(job))
-    learners = training.learners
+    (learners,) = training.learners
     other = learners.replace(
         sparsity=jnp.array([0.3, 0.9]), hyper=learners.hyper.replace(learning_rate=jnp.array([1e-4, 1e-2]))
     )
-    run(training.replace(learners=other))
+    run(training.replace(learners=(other,)))
     assert run._cache_size() == 1
 
 
@@ -181,9 +181,10 @@ def test_a_diverged_member_is_frozen_marked_and_changes_no_other(
 ) -> None:
     def poisoned(job: sweeps.Job) -> sweeps.Training:
         training = start(job)
-        learners = training.learners
+        (learners,) = training.learners
         broken = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), learners.agent.policy)
-        return training.replace(learners=learners.replace(agent=learners.agent.replace(policy=broken)))
+        hurt = learners.replace(agent=learners.agent.replace(policy=broken))
+        return training.replace(learners=(hurt,))
 
     start, seen = sweeps.start, []
     monkeypatch.setattr(sweeps, "start", poisoned)

@@ -1,109 +1,277 @@
-"""Regularisers: values known by hand, what their gradients reach, and that they leave other streams alone."""
+"""Regularisers: values known by hand or found by a grid, what their gradients reach, and their budgets."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxprune.bounds import crown_bound, crown_ibp_box, in_std_units, interval_box
 from jaxprune.errors import SpecError
-from jaxprune.policy import Agent, normalizer
+from jaxprune.policy import Agent, layers, normalizer
+from jaxprune.policy import agent as agents
 from jaxprune.training.arms import read_arm
 from jaxprune.training.batch import Batch
-from jaxprune.training.regularizers import REGULARIZERS, Moment, Regularizer, add, linear
-from jaxprune.training.regularizers.sa_sgld import STEPS, ascend, shift
+from jaxprune.training.regularizers import REGULARIZERS, Moment, Regularizer, add
+from jaxprune.training.regularizers import ernie as ernies
+from jaxprune.training.regularizers.ascent import STEPS, ascend
+from jaxprune.training.regularizers.radial import log_prob_range
+from jaxprune.training.regularizers.sa_sgld import shift
+from jaxprune.training.regularizers.schedule import SCHEDULES, paced
 
-EPS = 0.3
+EPS, KEY = 0.3, jax.random.key(0)
 SLOPES = np.array([[1.0], [-2.0], [0.5], [-0.25]], np.float32)
 X = jnp.asarray(np.random.default_rng(0).normal(size=(32, 4)), jnp.float32)
 BATCH = Batch(
     x=X,
-    action=jnp.zeros((32, 1)),
-    log_prob=jnp.zeros(32),
-    advantage=jnp.zeros(32),
+    action=jnp.asarray(np.random.default_rng(1).normal(size=(32, 1)), jnp.float32),
+    log_prob=jnp.full(32, -1.0),
+    advantage=jnp.linspace(-1.0, 1.0, 32),
     value_target=jnp.zeros(32),
 )
-LATE = Moment(jnp.float32(1.0), jax.random.key(0))
 
 
 def on_a_line(log_std: float = 0.0) -> Agent:
-    """`mu(x) = w . x`, a policy of one action."""
+    """`mu(x) = w . x`, a policy of one action, and V the same."""
     network = {"layer_0": {"kernel": jnp.asarray(SLOPES), "bias": jnp.zeros(1)}}
     return Agent(network, jnp.full(1, log_std), network, normalizer.init((4,)))
 
 
-def sa_sgld(agent: Agent, moment: Moment = LATE, **change: float) -> jax.Array:
-    record = REGULARIZERS["sa-sgld"]
-    leaves = dict(record.leaves) | {"eps": EPS, "kappa": 1.0, "ramp": 0.0} | change
-    return record.loss(agent, BATCH, leaves, moment)
+def curved(seed: int = 3) -> Agent:
+    """A random policy of one hidden layer with two features and outputs of the size of one."""
+    drawn = agents.init(jax.random.key(seed), 2, 1, hidden=(8,))
+    last = drawn.policy["layer_1"]
+    return drawn.replace(policy=drawn.policy | {"layer_1": last | {"kernel": 100.0 * last["kernel"]}})
+
+
+def moment(eps: jax.Array | float = EPS) -> Moment:
+    return Moment(eps, 0.2, KEY)
+
+
+def term(
+    name: str, agent: Agent, eps: jax.Array | float = EPS, batch: Batch = BATCH, **numbers: float
+) -> jax.Array:
+    record = REGULARIZERS[name]
+    assert record.loss is not None
+    return record.loss(agent, batch, dict(record.leaves) | {"eps": EPS} | numbers, moment(eps))
+
+
+# --- SA --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("log_std", [0.0, -1.0])
 def test_on_a_line_the_ascent_comes_within_one_stride_of_the_edge(log_std: float) -> None:
     """The largest R is `(eps |w|_1 / sigma)^2`; a start on the wrong side lacks one stride."""
     largest = float((EPS * np.abs(SLOPES).sum() / np.exp(log_std)) ** 2)
-    found = float(sa_sgld(on_a_line(log_std)))
+    found = float(term("sa-sgld", on_a_line(log_std)))
     assert (1 - 2 / STEPS) ** 2 * largest <= found <= largest * (1 + 1e-5)
+    bounded = float(term("sa-convex", on_a_line(log_std), kappa=1.0))
+    assert bounded == pytest.approx(largest, rel=1e-4)
 
 
-def test_no_point_leaves_the_ball_and_the_gradient_goes_through_sigma_unless_detached() -> None:
+@pytest.mark.parametrize("name", ["sa-sgld", "sa-convex"])
+def test_the_gradient_goes_through_sigma_unless_it_is_detached(name: str) -> None:
     agent = on_a_line()
-    s_hat = ascend(agent, X, EPS, jax.random.key(1))
-    assert float(jnp.abs(s_hat - X).max()) <= EPS + 1e-6
 
     def of_log_std(log_std: jax.Array, detached: float) -> jax.Array:
-        return sa_sgld(agent.replace(log_std=log_std), detach_std=detached)
+        return term(name, agent.replace(log_std=log_std), detach_std=detached, kappa=1.0)
 
-    slope = jax.grad(of_log_std)(jnp.zeros(1), 0.0)
     # R ~ 1 / sigma^2, so dR / dlog sigma = -2 R.
-    np.testing.assert_allclose(slope, [-2 * float(sa_sgld(agent))], rtol=1e-4)
+    slope = jax.grad(of_log_std)(jnp.zeros(1), 0.0)
+    np.testing.assert_allclose(slope, [-2 * float(term(name, agent, kappa=1.0))], rtol=1e-4)
     np.testing.assert_array_equal(jax.grad(of_log_std)(jnp.zeros(1), 1.0), [0.0])
 
 
-def test_the_clean_action_is_a_constant() -> None:
-    """dR / dw with mu(x) held: `2 (w . d) s_hat / sigma^2`, and not `2 (w . d) d`."""
+def test_what_the_policy_does_at_x_is_a_constant_of_sa_sgld() -> None:
+    """dR / dw with mu(x) held is `2 (w . d) s_hat / sigma^2`, and not `2 (w . d) d`."""
     agent = on_a_line()
-    s_hat = ascend(agent, X, EPS, LATE.key)
+    s_hat = ascend(lambda x, s: shift(agent, x, s), X, EPS, KEY, 1e-5)
+    assert float(jnp.abs(s_hat - X).max()) <= EPS + 1e-6
 
     def of_weights(kernel: jax.Array) -> jax.Array:
-        return sa_sgld(agent.replace(policy={"layer_0": {"kernel": kernel, "bias": jnp.zeros(1)}}))
+        return term("sa-sgld", agent.replace(policy={"layer_0": {"kernel": kernel, "bias": jnp.zeros(1)}}))
 
-    slope = jax.grad(of_weights)(jnp.asarray(SLOPES))
     moved = (s_hat - X) @ SLOPES
-    np.testing.assert_allclose(
-        slope, (2 * moved[:, :, None] * s_hat[:, :, None]).mean(0).T.reshape(4, 1), rtol=1e-3
+    wanted = (2 * moved * s_hat).mean(0)[:, None]
+    np.testing.assert_allclose(jax.grad(of_weights)(jnp.asarray(SLOPES)), wanted, rtol=1e-3)
+
+
+def test_convex_is_above_a_grid_and_a_grid_above_the_ascent() -> None:
+    agent, offsets = curved(), jnp.linspace(-EPS, EPS, 41)
+    grid = jnp.stack(jnp.meshgrid(offsets, offsets), -1).reshape(-1, 2)
+    few = BATCH.replace(x=X[:, :2])
+    of_grid = jax.vmap(lambda x: jax.vmap(lambda d: shift(agent, x, x + d))(grid).max())(few.x).mean()
+    convex = REGULARIZERS["sa-convex"]
+    assert convex.loss is not None
+    for whole in (EPS, 1e9):  # the share of the budget: intervals alone, and CROWN-IBP alone
+        bounded = convex.loss(agent, few, dict(convex.leaves) | {"eps": whole, "kappa": 1.0}, moment())
+        assert float(bounded) >= float(of_grid)
+    assert float(of_grid) >= float(term("sa-sgld", agent, batch=few)) * (1 - 1e-3) > 0
+
+
+def test_crown_ibp_holds_and_is_never_wider_than_intervals() -> None:
+    agent = curved(5)
+    network = layers(agent.policy)
+    loose, tight = (box(network, X[0, :2], EPS) for box in (interval_box, crown_ibp_box))
+    assert jnp.all(tight.lower >= loose.lower) and jnp.all(tight.upper <= loose.upper)
+    offsets = jax.random.uniform(KEY, (20_000, 2), minval=-EPS, maxval=EPS)
+    change = jax.vmap(agent.output)(X[0, :2] + offsets) - agent.output(X[0, :2])
+    assert jnp.all(change >= tight.lower) and jnp.all(change <= tight.upper)
+
+
+# --- RADIAL ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_log_probability_stays_in_its_range(discrete: bool) -> None:
+    drawn = agents.init(jax.random.key(1), 2, 3, hidden=(8,), discrete=discrete)
+    scaled = {"layer_1": drawn.policy["layer_1"] | {"kernel": 100 * drawn.policy["layer_1"]["kernel"]}}
+    agent = drawn.replace(policy=drawn.policy | scaled)
+    x, action = X[0, :2], jnp.int32(1) if discrete else jnp.asarray([0.3, -1.0, 0.0])
+    low, high = log_prob_range(agent, x, action, EPS)
+    offsets = jax.random.uniform(KEY, (10_000, 2), minval=-EPS, maxval=EPS)
+    seen = jax.vmap(lambda d: agent.distribution(x + d).log_prob(action))(offsets)
+    assert low <= seen.min() and seen.max() <= high
+    assert seen.max() - seen.min() > 0.1 * (high - low)
+
+
+def test_radial_is_what_the_worst_ratio_costs() -> None:
+    agent = on_a_line()
+    assert float(term("radial", agent, 0.0)) == pytest.approx(0.0, abs=1e-4)
+    costs = [float(term("radial", agent, eps)) for eps in (0.05, 0.1, 0.3)]
+    assert 0 < costs[0] < costs[1] < costs[2]
+    # by hand, in float64: mu moves by at most eps |w|_1
+    mu, reach = np.float64(X @ SLOPES), 0.1 * np.abs(SLOPES).sum()
+    gain = np.linspace(-1, 1, 32)
+    gain = (gain - gain.mean()) / gain.std()
+    action = np.float64(BATCH.action)
+    near, far = np.maximum(np.abs(action - mu) - reach, 0), np.abs(action - mu) + reach
+
+    def surrogate(distance: np.ndarray) -> np.ndarray:
+        ratio = np.exp(-0.5 * distance[:, 0] ** 2 - 0.5 * np.log(2 * np.pi) + 1.0)
+        return np.minimum(ratio * gain, np.clip(ratio, 0.8, 1.2) * gain)
+
+    clean = surrogate(np.abs(action - mu))
+    worst = np.minimum(clean, np.minimum(surrogate(near), surrogate(far)))
+    assert costs[1] == pytest.approx(0.5 * (clean - worst).mean(), rel=1e-3)
+
+
+# --- ERNIE, penalties on bounds ---------------------------------------------------------------------------
+
+
+def test_ernie_is_the_change_of_the_action_whatever_the_spread() -> None:
+    """On a line the largest change is `eps |w|_1`."""
+    for log_std in (0.0, -2.0):
+        found = float(term("ernie", on_a_line(log_std), weight=1.0))
+        assert found == pytest.approx(EPS * np.abs(SLOPES).sum(), rel=1 / STEPS)
+        assert found <= EPS * np.abs(SLOPES).sum() * (1 + 1e-5)
+
+
+def test_the_stackelberg_gradient_is_that_of_finite_differences_and_not_the_other() -> None:
+    """At x = 0, where a network without biases is 0 whatever its weights, the clean action is fixed."""
+    agent, few = curved(), BATCH.replace(x=jnp.zeros((4, 2)))
+
+    def of(rule: Callable[..., jax.Array], scale: jax.Array | float) -> jax.Array:
+        scaled = jax.tree.map(lambda leaf: scale * leaf, agent.policy)
+        return rule(agent.replace(policy=scaled), few, {"weight": 1.0}, moment(2.0))
+
+    slope = float(jax.grad(lambda scale: of(ernies.stackelberg, scale))(1.0))
+    step = 5e-3
+    difference = float(of(ernies.stackelberg, 1.0 + step) - of(ernies.stackelberg, 1.0 - step)) / (2 * step)
+    assert slope == pytest.approx(difference, rel=1e-2)
+    assert slope != pytest.approx(float(jax.grad(lambda scale: of(ernies.loss, scale))(1.0)), rel=1e-2)
+
+
+def test_the_penalties_are_the_bounds() -> None:
+    agent, few = curved(), BATCH.replace(x=X[:3, :2])
+    network = in_std_units(layers(agent.policy), jnp.exp(agent.log_std))
+    wanted = np.mean([float(crown_bound(network, x, EPS).euclidean) ** 2 for x in few.x])
+    assert float(term("d2", agent, batch=few, weight=1.0)) == pytest.approx(wanted, rel=1e-5)
+    line = on_a_line(-1.0)
+    delta = np.abs(SLOPES).sum() * EPS * np.e
+    assert float(term("lipschitz-path", line, weight=1.0)) == pytest.approx(delta, rel=1e-3)
+    spectral = np.linalg.norm(SLOPES) * EPS * 2 * np.e  # the l2 radius of the ball is eps sqrt(4)
+    assert float(term("lipschitz-spectral", line, weight=1.0)) == pytest.approx(spectral, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", [n for n, r in REGULARIZERS.items() if r.loss is not None])
+def test_every_term_has_a_finite_gradient_and_vanishes_with_its_budget(name: str) -> None:
+    agent = curved()
+    few = BATCH.replace(
+        x=X[:6, :2], action=BATCH.action[:6], log_prob=BATCH.log_prob[:6], advantage=BATCH.advantage[:6]
     )
 
+    def of(policy: dict) -> jax.Array:
+        return term(name, agent.replace(policy=policy), batch=few)
 
-def test_categorical_policies_pay_twice_the_divergence() -> None:
-    network = {
-        "layer_0": {
-            "kernel": jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)), jnp.float32),
-            "bias": jnp.zeros(3),
-        }
-    }
-    agent = Agent(network, None, on_a_line().value, normalizer.init((4,)))
-    p, q = (jax.nn.softmax(x @ network["layer_0"]["kernel"]) for x in (X[0], X[1]))
-    assert float(shift(agent, X[0], X[1])) == pytest.approx(2 * float(jnp.sum(p * jnp.log(p / q))), rel=1e-4)
-    assert float(sa_sgld(agent)) > 0
+    slope = jax.grad(of)(agent.policy)
+    sizes = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope)]
+    assert np.all(np.isfinite(sizes)) and max(sizes) > 0
+    assert float(term(name, agent, 0.0, few)) < 1e-3 * float(term(name, agent, EPS, few))
 
 
-def test_the_budget_grows_linearly_and_weighs_as_asked() -> None:
-    assert [float(linear(jnp.float32(p), 0.5)) for p in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+# --- USR -------------------------------------------------------------------------------------------------
+
+
+def test_usr_lowers_a_value_by_rho_times_its_slope_and_the_published_form_by_the_value() -> None:
     agent = on_a_line()
-    assert float(sa_sgld(agent, eps=0.0)) == 0.0
-    early = Moment(jnp.float32(0.0), LATE.key)
-    assert float(sa_sgld(agent, early, ramp=0.5)) == 0.0
-    assert float(sa_sgld(agent, kappa=3.0)) == pytest.approx(3 * float(sa_sgld(agent)), rel=1e-5)
+    record, published = REGULARIZERS["usr"].next_value, REGULARIZERS["usr-published"].next_value
+    assert record is not None and published is not None
+    low = record(agent, {"rho": 0.1}, X[0], jnp.float32(5.0))
+    assert float(low) == pytest.approx(5.0 - 0.1 * np.abs(SLOPES).sum(), rel=1e-6)
+    raised = agent.replace(value={"layer_0": {"kernel": jnp.asarray(SLOPES), "bias": jnp.full(1, 100.0)}})
+    assert float(record(raised, {"rho": 0.1}, X[0], jnp.float32(5.0))) == pytest.approx(float(low), rel=1e-6)
+    shrunk = [float(published(a, {"rho": 0.1}, X[0], jnp.float32(5.0))) for a in (agent, raised)]
+    assert shrunk[1] < shrunk[0] - 10
+
+
+# --- budgets and names -----------------------------------------------------------------------------------
+
+
+def test_the_budgets_grow_as_their_names_say() -> None:
+    done = jnp.asarray([0.0, 0.125, 0.25, 0.5, 1.0, 2.0])
+    grown = {name: jax.vmap(schedule)(done) for name, schedule in SCHEDULES.items()}
+    assert grown["fixed"].tolist() == [1.0] * 6
+    assert grown["linear"].tolist() == [0.0, 0.125, 0.25, 0.5, 1.0, 1.0]
+    scale = 1 / (0.25**4 + 4 * 0.25**3 * 0.75)
+    wanted = [0.0, scale * 0.125**4, scale * 0.25**4, scale * (0.25**4 + 4 * 0.25**3 * 0.25), 1.0, 1.0]
+    np.testing.assert_allclose(grown["smooth"], wanted, rtol=1e-5)
+    slopes = jax.vmap(jax.grad(SCHEDULES["smooth"]))(jnp.asarray([0.2499, 0.2501]))
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-2)
+
+
+def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_collapse() -> None:
+    """For a term c eps^2 / 2: `2 pull target / (2 pull + c)`, above 0 however large c is."""
+    target, pull = 0.1, 0.5
+    for c in (0.1, 1.0, 30.0):
+        eps = jnp.float32(0.0)
+        for _ in range(3000):
+            eps = paced(eps, c * eps, target, 0.02, pull)
+        assert float(eps) == pytest.approx(2 * pull * target / (2 * pull + c), rel=1e-3)
+    # The published rule, whose growth is s / sqrt(2 eps), falls to 0 from 1.1 of the threshold on.
+    for share, survives in ((0.9, True), (1.1, False)):
+        s = share * (4 * 0.1 * target / 3) * np.sqrt(2 * target / 3)
+        eps = jnp.float32(target)
+        for _ in range(20_000):
+            eps = paced(eps, s / jnp.sqrt(2 * jnp.maximum(eps, 1e-12)), target, 0.05, 0.1)
+            if float(eps) == 0:
+                break
+        assert (float(eps) > 0.03) == survives
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("sa-sgl", "arm: unknown name 'sa-sgl'; did you mean 'sa-sgld'"),
-        ("sa-sgld:kapa=1", "arm: sa-sgld: unknown name 'kapa'; did you mean 'kappa'"),
-        ("sa-sgld:kappa=-1", "arm: sa-sgld:kappa '-1' must be a finite number of at least 0"),
-        ("sa-sgld:eps", "arm: sa-sgld:eps '' must be a finite number"),
-        ("sa-sgld+sa-sgld", "given twice"),
+        ("sa-sgl", "arms: unknown name 'sa-sgl'; did you mean 'sa-sgld'"),
+        ("sa-sgld:kapa=1", "arms: sa-sgld: unknown name 'kapa'; did you mean 'kappa'"),
+        ("sa-sgld:kappa=-1", "arms: sa-sgld:kappa '-1' must be a finite number of at least 0"),
+        ("sa-sgld:eps", "arms: sa-sgld:eps '' must be a finite number"),
+        ("sa-sgld:eps=1:ramp=1.5", "ramp 1.5 is longer than the training"),
+        ("sa-sgld:schedule=cubic", "schedule: unknown name 'cubic'"),
+        ("sa-sgld", "sa-sgld needs an eps, and none is published"),
+        ("sa-sgld:eps=1+sa-sgld:eps=1", "given twice"),
+        ("atla:eps=0.1+noise:eps=0.1", "both decide what the agent is shown"),
     ],
 )
 def test_a_mistake_is_named(given: str, said: str) -> None:
@@ -111,14 +279,22 @@ def test_a_mistake_is_named(given: str, said: str) -> None:
         read_arm(given)
 
 
+def test_an_arm_for_another_head_is_refused() -> None:
+    with pytest.raises(SpecError, match="sa-convex is for gaussian policies, not categorical ones"):
+        read_arm("sa-convex", 0.1, "categorical")
+
+
 def test_an_arm_has_the_numbers_asked_for_and_the_defaults_of_the_others() -> None:
     assert read_arm("ppo") == ((), {})
-    regularizers, leaves = read_arm("sa-sgld:kappa=0.3:eps=0.1")
-    assert regularizers == (REGULARIZERS["sa-sgld"],)
-    assert leaves == {"sa-sgld": dict(REGULARIZERS["sa-sgld"].leaves) | {"kappa": 0.3, "eps": 0.1}}
+    chosen, leaves = read_arm("sa-sgld:kappa=0.3:schedule=smooth+lipschitz-path", 0.075)
+    assert [(one.name, one.schedule) for one in chosen] == [
+        ("sa-sgld", "smooth"),
+        ("lipschitz-path", "linear"),
+    ]
+    assert leaves["sa-sgld"] == dict(REGULARIZERS["sa-sgld"].leaves) | {"kappa": 0.3, "eps": 0.075}
 
 
 def test_a_name_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaxprune.training.regularizers.REGULARIZERS", dict(REGULARIZERS))
     with pytest.raises(SpecError, match="'sa-sgld' is listed already"):
-        add(Regularizer("sa-sgld", "again", {}, lambda *_: jnp.zeros(())))
+        add(Regularizer("sa-sgld", "again"))
