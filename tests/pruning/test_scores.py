@@ -38,7 +38,7 @@ def test_random_draws_each_layer_afresh():
 
 
 def test_random_has_no_ties():
-    found = score("random", weights(shape=(64, 64)), KEY)
+    found = score("random").of(weights(shape=(64, 64)), KEY)
     assert len(np.unique(found["layer_0"])) > 0.99 * 64 * 64
 
 
