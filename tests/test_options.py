@@ -177,7 +177,7 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     learner = member_of(started(SPEC).learners, 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress)
+    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, None)
 
 
 @option("schedule")
