@@ -23,7 +23,7 @@ from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
 from jaxprune.population import environment
-from jaxprune.pruning import masks, schedule
+from jaxprune.pruning import masks, schedule, score
 from jaxprune.training import learner as learners
 from jaxprune.training.ppo import Hyperparameters
 
@@ -83,7 +83,7 @@ def alone() -> tuple[learners.Learner, learners.Progress]:
         hidden=(6,),
         activation="tanh",
         schedule=schedule("micro"),
-        score="magnitude",
+        score=score("magnitude"),
         scope="layer",
     )
 

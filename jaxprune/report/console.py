@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from io import StringIO, TextIOWrapper
 from math import isfinite
 from time import monotonic
-from typing import IO
 
 from rich import box
 from rich.console import Console, Group
@@ -22,7 +22,7 @@ SparsityReturn = tuple[float, float, int]
 """Sparsity, mean return over seeds (NaN before an episode has finished), number of episodes finished."""
 
 
-def open_console(file: IO[str] | None = None) -> Console:
+def open_console(file: TextIOWrapper | StringIO | None = None) -> Console:
     """A console on `file` (standard output). Where nobody is watching it is as wide as the tables."""
     console = Console(file=file, highlight=False)
     if not console.is_terminal:
