@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from tempfile import mkdtemp
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
+
+# How long an example takes is no fact about it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
