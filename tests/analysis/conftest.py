@@ -79,6 +79,7 @@ def certificates(rows):
         [
             {
                 "member": places.index((seed, sparsity)),
+                "arm": "ppo",
                 "seed": seed,
                 "sparsity_asked": sparsity,
                 "sparsity": sparsity,
@@ -112,6 +113,7 @@ def states(rows):
         [
             {
                 "member": places.index((seed, sparsity)),
+                "arm": "ppo",
                 "seed": seed,
                 "sparsity_asked": sparsity,
                 "sparsity": sparsity,

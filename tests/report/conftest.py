@@ -53,7 +53,7 @@ def certificates(seeds, budgets=(0.025, 0.075)):
     for member, seed, sparsity in members(seeds):
         scale = np.exp(np.random.default_rng(seed).normal(0, 0.1))
         for eps in budgets:
-            place = (member, seed, sparsity, sparsity, eps, "linf", "normalised")
+            place = (member, "ppo", seed, sparsity, sparsity, eps, "linf", "normalised")
             for bound, (monotone, kind, dense, fall) in BOUNDS.items():
                 wobble = 1.0 if monotone else np.exp(rng.normal(0, 0.15))
                 value = scale * dense * eps / 0.075 * (1 - sparsity) ** (fall / 2) * wobble
@@ -77,7 +77,7 @@ def curves(seeds, iterations=120):
             sparsity = asked * (1 - (1 - phase) ** 3)
             losses = (0.01, 30.0, 3.0, 0.005, 0.1, 0, False)
             rows.append(
-                (member, seed, asked, iteration, 16384 * (iteration + 1), mean, mean / 3, sparsity, *losses)
+                (member, "ppo", seed, asked, iteration, 16384 * (iteration + 1), mean, mean / 3, sparsity, *losses)
             )
     return pl.DataFrame(rows, schema=CURVES, orient="row")
 
