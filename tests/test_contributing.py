@@ -35,7 +35,7 @@ def of_the_examples(**change: object) -> jp.SweepSpec:
     asked = {
         "env": "hold",
         "score": "sensitivity",
-        "arm": "calm:weight=0.2",
+        "arms": "calm:weight=0.2",
         "attacks": "random,towards-zero",
         "sparsities": (0.0, 0.5),
         "steps": 3 * 64,
@@ -110,7 +110,7 @@ def words_of(figure: object) -> list[str]:
 def test_the_regulariser_makes_actions_smaller() -> None:
     def mean_size(arm: str) -> float:
         """Of the actions that the one member would take, after three iterations."""
-        spec = of_the_examples(arm=arm, learning_rate=0.03, sparsities=(0.0,), score="auto")
+        spec = of_the_examples(arms=arm, learning_rate=0.03, sparsities=(0.0,), score="auto")
         job = sweeps.job(spec)
         after = jax.jit(partial(sweeps.segment, job, 3))(sweeps.start(job)).learners.agent
         x = jax.random.normal(jax.random.key(0), (100, 2))
