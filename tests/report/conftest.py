@@ -76,9 +76,8 @@ def curves(seeds, iterations=120):
             mean = top * (1 - np.exp(-4 * progress)) + rng.normal(0, 60) if iteration else float("nan")
             sparsity = asked * (1 - (1 - phase) ** 3)
             losses = (0.01, 30.0, 3.0, 0.005, 0.1, 0, False)
-            rows.append(
-                (member, "ppo", seed, asked, iteration, 16384 * (iteration + 1), mean, mean / 3, sparsity, *losses)
-            )
+            who = (member, "ppo", seed, asked)
+            rows.append((*who, iteration, 16384 * (iteration + 1), mean, mean / 3, sparsity, *losses))
     return pl.DataFrame(rows, schema=CURVES, orient="row")
 
 
