@@ -135,8 +135,8 @@ def report() -> str:
 Means over seeds with 95 % intervals (Student's t), raw undiscounted returns of the deterministic policy on \
 20 fresh episodes; published numbers in brackets. The strongest attack of each member is chosen on other \
 episodes, among as many attackers as the table says: random, critic, MAD, robust sarsa with two critics, \
-alone and with MAD, and two adversaries each of SA-RL and PA-AD. PPO here is this library's, with fewer steps \
-than published: compare the arms with each other first.
+alone and with MAD, and two adversaries each of SA-RL and PA-AD. PPO here is this library's, with fewer \
+steps than published: compare the arms with each other first.
 
 | task | arm | sparsity | seeds | million steps | natural | strongest attack | attackers | training, min \
 | attack, min |
