@@ -33,7 +33,8 @@ SPEC = jp.SweepSpec(
 def without_effect(name: str) -> str:
     """The arm with what it does set to nothing."""
     leaf = "eps" if "eps" in REGULARIZERS[name].leaves else "rho"
-    return f"{name}:{leaf}=0"
+    rest = ":weight=0" if name == "wocar" else ""  # its critic has something to say without a budget as well
+    return f"{name}:{leaf}=0{rest}"
 
 
 @cache

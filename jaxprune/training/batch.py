@@ -1,7 +1,7 @@
 """What one iteration of PPO learns from."""
 
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Batch(struct.PyTreeNode):
@@ -12,3 +12,13 @@ class Batch(struct.PyTreeNode):
     log_prob: Float[Array, "*batch"]
     advantage: Float[Array, "*batch"]
     value_target: Float[Array, "*batch"]
+
+
+class Transitions(struct.PyTreeNode):
+    """Steps of one iteration, every array [B, ...]. Normalised observations and scaled rewards."""
+
+    x: Float[Array, "*batch obs"]
+    action: Float[Array, "*batch act"] | Int[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    x_next: Float[Array, "*batch obs"]
+    terminated: Bool[Array, "*batch"]

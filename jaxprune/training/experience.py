@@ -14,7 +14,7 @@ from jaxprune.policy import Agent
 from jaxprune.training import ppo
 from jaxprune.training.adversary import Adversary, adversary_environment
 from jaxprune.training.arms import Chosen
-from jaxprune.training.batch import Batch
+from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.ppo import Hyperparameters, Scalar
 from jaxprune.training.rollout import Show, Trajectory, Workers
 
@@ -115,5 +115,18 @@ def batch(
         log_prob=trajectory.log_prob,
         advantage=advantage,
         value_target=advantage + v,
+    )
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), made)
+
+
+def transitions(agent: Agent, trajectory: Trajectory, reward: Float[Array, "time env"]) -> Transitions:
+    """Every step with what it led to, of the true observations. reward: scaled."""
+    normalise = jax.vmap(jax.vmap(agent.normalise))
+    made = Transitions(
+        x=normalise(trajectory.observation),
+        action=trajectory.action,
+        reward=reward,
+        x_next=normalise(trajectory.next_observation),
+        terminated=trajectory.terminated,
     )
     return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), made)

@@ -1,6 +1,6 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +17,14 @@ from jaxprune.training import experience, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
-from jaxprune.training.regularizers import Leaves, Moment
+from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
 from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG = np.uint32(2**31 + 4), np.uint32(2**31 + 5)
-"""Set the streams of an opponent and of a self-paced budget apart, see `streams`."""
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6))
+"""Set the streams of opponents, self-paced budgets and further critics apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -61,6 +61,7 @@ class Learner(struct.PyTreeNode):
     diverged: training has left the finite numbers; everything else is as it last was finite, and stays so.
     budgets: of the regularisers that pace themselves, by name.
     adversary: the learner that is trained against this one, turn by turn; None for most arms.
+    critics: of the regularisers that learn one, by name.
     """
 
     agent: Agent
@@ -75,6 +76,7 @@ class Learner(struct.PyTreeNode):
     diverged: Bool[Array, "*members"]
     budgets: dict[str, Float[Array, "*members"]] = struct.field(default_factory=dict)
     adversary: "Learner | None" = None
+    critics: dict[str, Any] = struct.field(default_factory=dict)
 
 
 class Progress(struct.PyTreeNode):
@@ -125,8 +127,16 @@ def init(
         score_key=score_key,
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
+        critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
         adversary=_opponent(env, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
+
+
+def _critics(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> dict[str, Any]:
+    """The critics of the regularisers, which have learned nothing yet."""
+    space = env.action_space
+    sizes = Sizes(env.observation_size, space.size, space.discrete, recipe.hidden)
+    return {c.name: c.regularizer.critic.start(sizes, key) for c in recipe.chosen if c.regularizer.critic}
 
 
 def _opponent(
@@ -167,7 +177,16 @@ def iterate(
     losses = (progress.update.policy_loss, progress.update.value_loss, progress.update.entropy)
     opponent = None if after.adversary is None else after.adversary.agent
     sound = ~learner.diverged & all_finite(
-        (after.agent, after.optimiser_state, after.returns, after.discounted, after.budgets, opponent, losses)
+        (
+            after.agent,
+            after.optimiser_state,
+            after.returns,
+            after.discounted,
+            after.budgets,
+            after.critics,
+            opponent,
+            losses,
+        )
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
@@ -210,6 +229,15 @@ def _iterate(
     workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
     batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen)
+    critics = {}
+    for chosen in recipe.chosen:
+        if (hook := chosen.regularizer.critic) is not None:
+            seen = experience.transitions(policy, trajectory, reward)
+            eps = ppo.budget(chosen, learner.hyper, progress[0], learner.budgets)
+            draw = jax.random.fold_in(update_key, CRITIC_TAG)
+            critic = hook.learn(learner.critics[chosen.name], policy, seen, learner.hyper.discount, eps, draw)
+            batch = hook.gain(critic, batch, learner.hyper.regularizers[chosen.name], progress[0])
+            critics[chosen.name] = critic
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
         learner.optimiser_state,
@@ -235,6 +263,7 @@ def _iterate(
         discounted=discounted,
         workers=workers,
         key=key,
+        critics=critics,
         budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
         adversary=_opponents_turn(env, recipe, learner, agent.replace(mask=mask), iteration, iterations),
     )

@@ -12,8 +12,8 @@ from jaxprune.errors import SpecError
 from jaxprune.policy import Agent, layers, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.training.arms import read_arm
-from jaxprune.training.batch import Batch
-from jaxprune.training.regularizers import REGULARIZERS, Moment, Regularizer, add
+from jaxprune.training.batch import Batch, Transitions
+from jaxprune.training.regularizers import REGULARIZERS, Moment, Regularizer, Sizes, add, wocar
 from jaxprune.training.regularizers import ernie as ernies
 from jaxprune.training.regularizers.ascent import STEPS, ascend
 from jaxprune.training.regularizers.radial import log_prob_range
@@ -298,3 +298,62 @@ def test_a_name_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaxprune.training.regularizers.REGULARIZERS", dict(REGULARIZERS))
     with pytest.raises(SpecError, match="'sa-sgld' is listed already"):
         add(Regularizer("sa-sgld", "again"))
+
+
+# --- WocaR -----------------------------------------------------------------------------------------------
+
+
+def test_the_worst_critic_is_the_robust_bellman_value() -> None:
+    """On random tables, with a policy whose logits the ball can move past some of the others.
+
+    `Q(s, a) = r(s, a) + 0.8 sum_s' P(s' | s, a) min_{reachable a'} Q(s', a')`, by iteration in float64.
+    """
+    states, actions, discount, eps = 4, 3, 0.8, 0.2
+    rng = np.random.default_rng(0)
+    chance, reward = rng.dirichlet(np.ones(states), (states, actions)), rng.uniform(size=(states, actions))
+    logits = rng.normal(size=(states, actions)).astype(np.float32)
+    network = {"layer_0": {"kernel": jnp.asarray(logits), "bias": jnp.zeros(actions)}}
+    agent = Agent(network, None, network, normalizer.init((states,)))
+    reach = eps * np.abs(logits).sum(0)
+    reachable = logits + reach >= (logits - reach).max(1, keepdims=True)
+    assert (~reachable).sum() > 0 and reachable.sum(1).max() > 1
+    wanted = np.zeros((states, actions))
+    for _ in range(300):
+        wanted = reward + discount * chance @ np.where(reachable, wanted, np.inf).min(1)
+    count = 2048
+    here, taken = rng.integers(states, size=count), rng.integers(actions, size=count)
+    there = np.array([rng.choice(states, p=chance[s, a]) for s, a in zip(here, taken, strict=True)])
+    one_hot = np.eye(states, dtype=np.float32)
+    seen = Transitions(
+        x=jnp.asarray(one_hot[here]),
+        action=jnp.asarray(taken, jnp.int32),
+        reward=jnp.asarray(reward[here, taken], jnp.float32),
+        x_next=jnp.asarray(one_hot[there]),
+        terminated=jnp.zeros(count, bool),
+    )
+    critic = wocar.start(Sizes(states, actions, True, (32,)), jax.random.key(0))
+    learn = jax.jit(lambda critic, key: wocar.learn(critic, agent, seen, discount, eps, key))
+    for key in jax.random.split(jax.random.key(1), 300):
+        critic = learn(critic, key)
+    found = np.array(
+        [[wocar.value(critic.slow, one_hot[s], jnp.int32(a)) for a in range(actions)] for s in range(states)]
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0.05)  # of 170 transitions each
+
+
+def test_the_worst_action_of_a_box_is_its_worst_corner_for_a_linear_critic() -> None:
+    agent = on_a_line()
+    critic = {"layer_0": {"kernel": jnp.asarray([[0.0]] * 4 + [[2.0]]), "bias": jnp.zeros(1)}}
+    worst = wocar.worst_action(critic, agent, X[0], EPS)
+    np.testing.assert_allclose(worst, X[0] @ SLOPES - EPS * np.abs(SLOPES).sum(), rtol=1e-4)
+
+
+def test_the_policy_is_led_by_both_critics() -> None:
+    critic = wocar.start(Sizes(4, 1, False, (8,)), KEY)
+    kept = wocar.gain(critic, BATCH, {"weight": 0.8}, 0.0)
+    np.testing.assert_array_equal(kept.advantage, BATCH.advantage)
+    led = wocar.gain(critic, BATCH, {"weight": 0.8}, 1.0)
+    q = np.array([float(wocar.value(critic.slow, x, a)) for x, a in zip(BATCH.x, BATCH.action, strict=True)])
+    np.testing.assert_allclose(
+        led.advantage - kept.advantage, 0.8 * (q - q.mean()) / q.std(), rtol=1e-2, atol=1e-3
+    )

@@ -1,7 +1,7 @@
 """What is done to PPO so that a policy is hard to attack: one file per idea, all listed here."""
 
 from jaxprune.errors import SpecError
-from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.api import Critic, Leaves, Moment, Regularizer, Sizes
 from jaxprune.training.regularizers.atla import ATLA, PA_ATLA
 from jaxprune.training.regularizers.certified import D2, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
 from jaxprune.training.regularizers.ernie import ERNIE, ERNIE_STACKELBERG
@@ -11,8 +11,9 @@ from jaxprune.training.regularizers.sa_sgld import SA_SGLD
 from jaxprune.training.regularizers.schedule import BUDGET
 from jaxprune.training.regularizers.shown import ADVTRAIN_CRITIC, ADVTRAIN_MAD, NOISE
 from jaxprune.training.regularizers.usr import USR, USR_PUBLISHED
+from jaxprune.training.regularizers.wocar import WOCAR
 
-__all__ = ["BUDGET", "REGULARIZERS", "Leaves", "Moment", "Regularizer", "add"]
+__all__ = ["BUDGET", "REGULARIZERS", "Critic", "Leaves", "Moment", "Regularizer", "Sizes", "add"]
 
 REGULARIZERS: dict[str, Regularizer] = {}
 """All regularisers by name, in the order in which they are listed."""
@@ -35,6 +36,7 @@ add(
     NOISE,
     ADVTRAIN_MAD,
     ADVTRAIN_CRITIC,
+    WOCAR,
     ATLA,
     PA_ATLA,
     LIPSCHITZ_SPECTRAL,

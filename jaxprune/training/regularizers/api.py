@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -30,6 +30,28 @@ Loss = Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
 NextValue = Callable[[Agent, Leaves, Float[Array, " obs"], Float[Array, ""]], Float[Array, ""]]
 
 
+class Sizes(NamedTuple):
+    """What shapes a critic: numbers of features and actions, and widths of the hidden layers."""
+
+    observation: int
+    action: int
+    discrete: bool
+    hidden: tuple[int, ...]
+
+
+class Critic(NamedTuple):
+    """A critic that a regulariser learns beside PPO's own, iteration by iteration.
+
+    start: (sizes, key) -> the critic, any pytree.
+    learn: (critic, agent, transitions, discount, eps, key) -> the critic after an iteration.
+    gain: (critic, batch, leaves, progress) -> the batch with other advantages.
+    """
+
+    start: Callable[[Sizes, PRNGKeyArray], Any]
+    learn: Callable[..., Any]
+    gain: Callable[[Any, Batch, Leaves, Float[Array, ""] | float], Batch]
+
+
 @dataclass(frozen=True, eq=False)
 class Regularizer:
     """One regulariser, as a user asks for it.
@@ -42,6 +64,7 @@ class Regularizer:
     next_value: (agent, leaves, normalised next observation, its value) -> the value to go on with.
     adversary: makes the untrained adversary that is trained against the agent, iteration by iteration, and
         shows the agent its observations.
+    critic: a further critic that is learned, and leads the policy as well.
     growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
         pace themselves; None where the loss itself can be differentiated by eps.
     heads: the action distributions it is made for.
@@ -54,5 +77,6 @@ class Regularizer:
     shows: Callable[[], Rule] | None = None
     next_value: NextValue | None = None
     adversary: Callable[[], Adversary] | None = None
+    critic: Critic | None = None
     growth: Loss | None = None
     heads: tuple[str, ...] = ("gaussian", "categorical")
