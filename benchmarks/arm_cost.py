@@ -1,7 +1,7 @@
 """What training costs in each arm, and what all of them cost in one program.
 
-`python -m benchmarks.arm_cost` writes benchmarks/results/arm_cost.md. The arms take turns in every round, so that
-noise of the machine meets them alike.
+`python -m benchmarks.arm_cost` writes benchmarks/results/arm_cost.md. The arms take turns in every round, so
+that noise of the machine meets them alike.
 """
 
 import time
@@ -49,9 +49,8 @@ def report(seconds: dict[str, list[float]]) -> str:
     rows = []
     for name, values in seconds.items():
         ratios = [value / ppo for value, ppo in zip(values, seconds["ppo"], strict=True)]
-        rows.append(
-            f"| {name} | {median(values):.2f} ({min(values):.2f} .. {max(values):.2f}) | {median(ratios):.2f} |"
-        )
+        spread = f"{median(values):.2f} ({min(values):.2f} .. {max(values):.2f})"
+        rows.append(f"| {name} | {spread} | {median(ratios):.2f} |")
     sums = [sum(seconds[arm][i] for arm in ARMS) for i in range(ROUNDS)]
     over = [mixed / alone - 1 for mixed, alone in zip(seconds[MIXED], sums, strict=True)]
     return f"""# What training costs in each arm
@@ -65,8 +64,8 @@ minibatches after the first; {ROUNDS} rounds, median (smallest .. largest), rati
 |---|---|---|
 {chr(10).join(rows)}
 
-All arms in one program took {median(over):+.0%} ({min(over):+.0%} .. {max(over):+.0%}) against the sum of the \
-arms by themselves. Asked: at most +15 %. ATLA's iteration holds one of its adversary as well.
+All arms in one program took {median(over):+.0%} ({min(over):+.0%} .. {max(over):+.0%}) against the sum of \
+the arms by themselves. Asked: at most +15 %. ATLA's iteration holds one of its adversary as well.
 """
 
 
