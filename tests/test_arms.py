@@ -74,7 +74,9 @@ def test_without_a_budget_every_arm_is_plain_ppo_bit_for_bit(name: str) -> None:
 
 
 def test_with_a_budget_arms_differ_and_those_of_one_program_share_it() -> None:
-    arms = ("ppo", "sa-sgld:eps=0.3:ramp=0", "sa-sgld:eps=0.3:ramp=0:kappa=3", "noise:eps=0.5:schedule=fixed")
+    # The last layer begins small, and the regulariser with it.
+    weak, strong = (f"sa-sgld:eps=0.3:ramp=0:kappa={kappa}" for kappa in (100, 1000))
+    arms = ("ppo", weak, strong, "noise:eps=0.5:schedule=fixed")
     job, training = trained(*arms)
     assert [group.rows.tolist() for group in job.groups] == [[0], [1, 2], [3]]
     found = weights(job, training)

@@ -113,7 +113,9 @@ def loss(
     total = policy_loss + hyper.value_weight * value_loss - hyper.entropy_weight * entropy
     for chosen, moment in terms:
         if chosen.regularizer.loss is not None:
-            total = total + chosen.regularizer.loss(agent, batch, hyper.regularizers[chosen.name], moment)
+            term = chosen.regularizer.loss(agent, batch, hyper.regularizers[chosen.name], moment)
+            # Bounds are rounded outwards, also around a ball that is a point.
+            total = total + (jnp.where(moment.eps > 0, term, 0.0) if chosen.has_budget else term)
     return total, Diagnostics(
         policy_loss=policy_loss,
         value_loss=value_loss,
