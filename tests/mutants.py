@@ -14,7 +14,8 @@ from pathlib import Path
 TESTS = {
     "jaxprune/evaluation.py": ["tests/test_evaluation.py"],
     "jaxprune/certification/visited.py": ["tests/certification/test_visited.py", "tests/test_by_hand.py"],
-    "jaxprune/tables.py": ["tests/test_by_hand.py", "tests/test_sweep.py"],
+    "jaxprune/certification/tables.py": ["tests/test_by_hand.py", "tests/test_certificates_hold.py"],
+    "jaxprune/tables.py": ["tests/test_by_hand.py"],
     "jaxprune/sweep.py": ["tests/test_options.py", "tests/test_by_hand.py", "tests/test_sweep.py"],
     "jaxprune/attack_search": ["tests/attack_search"],
 }
