@@ -166,7 +166,9 @@ class RunFolder:
         path = self.path / f"{name}.parquet"
         if not path.is_file():
             raise SpecError(f"run: {path} is missing; finish the run with --resume first")
-        return pl.read_parquet(path)
+        table = pl.read_parquet(path)
+        # Earlier runs had one arm only, which not every table named.
+        return table if "arm" in table.columns else table.with_columns(arm=pl.lit("ppo"))
 
 
 def provenance() -> dict[str, Any]:
