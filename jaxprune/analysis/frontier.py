@@ -36,6 +36,7 @@ class _Test(NamedTuple):
         return self.p <= alpha and sign * self.mean > 0
 
 
+# Long for what it explains: the hypotheses, the verdicts and every column of the table.
 def sweet_spots(
     regret: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,

@@ -47,6 +47,7 @@ def strongest(results: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+# Long for what it explains: every column of the table.
 def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.DataFrame:
     """The three-term regret of each member x attack x budget, and of each member's strongest attack.
 

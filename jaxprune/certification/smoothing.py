@@ -105,6 +105,7 @@ class Noise(Memoryless, struct.PyTreeNode):
         return x + self.sigma * jax.random.normal(key, x.shape), memory
 
 
+# Long for what it explains and lists: every column of the table.
 def certify_returns(
     spec: SmoothingSpec,
     env: Environment,
