@@ -217,17 +217,23 @@ def start(job: Job) -> Training:
 
 def _started(job: Job, group: Group) -> Learner:
     who = job.trained.of(group.rows)
-    settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
-    hypers = [
-        Hyperparameters(**settings, regularizers=read_arm(arm, job.env.published_eps).leaves)
-        for arm in who.arm.tolist()
-    ]
-    hyper = jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *hypers)
 
     def one(seed: Int[Array, ""], sparsity: Float[Array, ""], hyper: Hyperparameters) -> Learner:
         return learners_of.init(job.env, group.recipe, streams.key(seed, "training"), sparsity, hyper)
 
-    return jax.jit(jax.vmap(one))(jnp.asarray(who.seed), jnp.asarray(who.sparsity, jnp.float32), hyper)
+    return jax.jit(jax.vmap(one))(
+        jnp.asarray(who.seed), jnp.asarray(who.sparsity, jnp.float32), hyperparameters(job, who)
+    )
+
+
+def hyperparameters(job: Job, who: Members) -> Hyperparameters:
+    """The settings of these members and the numbers of their arms: leaves [member]."""
+    settings = {field.name: getattr(job.spec, field.name) for field in fields(PPOSettings)}
+    each = [
+        Hyperparameters(**settings, regularizers=read_arm(arm, job.env.published_eps).leaves)
+        for arm in who.arm.tolist()
+    ]
+    return jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *each)
 
 
 def gathered(job: Job, parts: Sequence[Part]) -> Part:
