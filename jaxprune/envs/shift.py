@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.errors import SpecError
@@ -49,7 +50,7 @@ def check_shift(shift: Shift) -> None:
     """
     for name in PARAMETERS:
         factor = getattr(shift, name)
-        if isinstance(factor, jax.core.Tracer):
+        if isinstance(factor, Tracer):
             continue
         with np.errstate(over="ignore"):
             known = np.asarray(factor, np.float32).ravel()

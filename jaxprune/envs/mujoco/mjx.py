@@ -43,7 +43,7 @@ def engine(task: MujocoTask) -> Engine:
             for parameter, names in model.SHIFTED.items()
             for name in (*names, *(("body_subtreemass",) if parameter == "mass" else ()))
         }
-        return compiled.tree_replace({**scaled, **weights(shift.mass)})
+        return compiled.tree_replace({**scaled, **weights(jnp.asarray(shift.mass))})  # pyright: ignore[reportReturnType]
 
     def place(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> mjx.Data:
         return mjx.make_data(body).replace(qpos=qpos, qvel=qvel)
