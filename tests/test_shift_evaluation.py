@@ -172,7 +172,7 @@ def test_a_probe_is_refused():
         shift_evaluation.run(SPEC, population(lines.population(1.0), envs.make("probe/linear")))
 
 
-# --- `evaluation.play` under given shifts --------------------------------------------------------------------
+# --- `evaluation.play` under given shifts ------------------------------------------------------------
 
 
 def played(*conditions: Condition, episodes: int = 3) -> evaluation.Tally:
@@ -205,7 +205,7 @@ def test_play_refuses_what_is_no_physics():
         played(Condition(Nothing(), Ball(jnp.zeros(1)), shifts=Shift(friction=-1.0).broadcast_to(1)))
 
 
-# --- the options ---------------------------------------------------------------------------------------------
+# --- the options ------------------------------------------------------------
 
 CHECKS: dict[str, Callable[[], None]] = {}
 

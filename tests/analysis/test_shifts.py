@@ -63,17 +63,18 @@ def test_a_summary_by_hand():
 
 def test_without_a_nominal_row_there_is_no_summary():
     with pytest.raises(ValueError, match=r"members \[1\] have no row with parameter 'nominal'"):
-        summarise_shifts(shifts([(0, 0.0, POINTS), (1, 0.0, POINTS[1:2])]))
+        table = shifts([(0, 0.0, POINTS), (1, 0.0, POINTS)])
+        summarise_shifts(table.filter((pl.col("member") == 0) | (pl.col("point") > 0)))
 
 
 def test_a_malformed_table_is_refused():
     good = shifts([(0, 0.0, POINTS)])
     assert validate(good, "shifts") is good
-    with pytest.raises(ValueError, match="2 rows share a key|rows share a key"):
+    with pytest.raises(ValueError, match="8 rows share a key"):
         validate(pl.concat([good, good]), "shifts")
     with pytest.raises(ValueError, match=r"shifts\.mass: 4 values are null or NaN"):
         validate(good.with_columns(mass=pl.lit(float("nan"))), "shifts")
-    with pytest.raises(ValueError, match="jaxprune.analysis.SHIFTS"):
+    with pytest.raises(ValueError, match=r"schema=jaxprune\.analysis\.SHIFTS"):
         validate(good.cast({"point": pl.Int32}), "shifts")
 
 
@@ -91,7 +92,7 @@ def population(differences, diverged=()):
 def test_six_seeds_that_agree_are_just_enough():
     found = shift_verdicts(population([(5.0 + seed, -3.0 - seed) for seed in range(6)]))
     mean, worst = found.iter_rows(named=True)
-    # all pairs of one sign: both differences reach the largest of 2^5 flips, of which only the identity is one
+    # all pairs of one sign: of the 2^5 flips, only the identity reaches either difference
     assert mean["p"] == worst["p"] == 1 / 32
     assert (mean["about"], mean["verdict"], mean["seeds"]) == ("mean", "better", 6)
     assert (worst["about"], worst["verdict"]) == ("worst", "worse")

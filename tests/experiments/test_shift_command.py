@@ -74,7 +74,7 @@ def test_every_member_of_a_run_is_measured(tmp_path, monkeypatch, capsys):
         attacks="random",
         episodes=1,
         selection_episodes=1,
-        certify_episodes=1,
+        certify_episodes=2,
     )
     jp.sweep.run(spec, tmp_path / "run")
     command(monkeypatch, "--run", tmp_path / "run", *QUICK)
@@ -103,7 +103,7 @@ def test_it_is_listed():
         (("--draws=-1",), "draws: -1 must be at least 0"),
         (("--episodes", "0"), "episodes: 0 must be at least 1"),
         (("--sparsities", "0,1"), "sparsities: 1 is outside [0, 1)"),
-        (("--env", "probe/linear"), "the agent"),
+        (("--env", "probe/linear"), "it maps 11 features to 3 actions, the task has 4"),
         (("--run", "x"), "give either --run FOLDER or --agent FILE"),
     ],
     ids=str,

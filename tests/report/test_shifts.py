@@ -32,7 +32,7 @@ def printed(shifts):
 
 def test_a_panel_per_parameter_and_a_line_per_sparsity():
     figure = shifts_figure(table(), "hopper on native")
-    panels = {axes.get_title(): axes for axes in figure.axes}
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
     assert list(panels) == ["mass", "gear"]
     lines = {line.get_label(): line for line in panels["mass"].get_lines()}
     assert list(lines) == ["0.00", "0.50"]
