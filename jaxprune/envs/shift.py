@@ -63,9 +63,13 @@ def check_shift(shift: Shift) -> None:
 
 
 def check_range(low: Shift, high: Shift) -> None:
-    """Raise SpecError unless every parameter of `low` is above 0 and not above that of `high`."""
+    """Raise SpecError unless every parameter of `low` is above 0 and not above that of `high`.
+
+    In float32, in which they are drawn.
+    """
     for name in PARAMETERS:
-        least, most = float(getattr(low, name)), float(getattr(high, name))
+        with np.errstate(over="ignore"):
+            least, most = (float(np.float32(getattr(end, name))) for end in (low, high))
         if not 0 < least <= most < np.inf:
             raise SpecError(f"{name}: cannot draw between {least:g} and {most:g}; it needs 0 < low <= high")
 

@@ -40,10 +40,11 @@ def shifts_figure(shifts: pl.DataFrame, title: str, panel: tuple[float, float] =
     parameters = axes_rows["parameter"].unique(maintain_order=True)
     seeds, episodes = axes_rows["seed"].n_unique(), axes_rows["episodes"].max()
     of_seeds = f"mean over {seeds} seeds, each" if seeds > 1 else "each"
+    played = "1 episode" if episodes == 1 else f"{episodes} episodes"
     figure, panels = panel_grid(
         "Return under shifted dynamics",
         title,
-        f"sparsity at the line's end; {of_seeds} the mean of {episodes} episodes; joint draws are not shown",
+        f"sparsity at the line's end; {of_seeds} the mean of {played}; joint draws are not shown",
         {parameter: axes_rows.filter(parameter=parameter) for parameter in parameters},
         panel,
     )
@@ -102,7 +103,7 @@ def print_shifts(
 
 def _returns(summary: pl.DataFrame, interval: Student) -> Table:
     points = summary["points"].max()
-    table = plain_table(f"mean return by sparsity, over {points} shifts of the dynamics")
+    table = plain_table(f"mean return over {points} shifts")
     for column in ("sparsity", "nominal", "mean", "10% quantile", "worst"):
         table.add_column(column, justify="right")
     achieved = dict(summary.group_by("sparsity_asked").agg(pl.mean("sparsity")).iter_rows())

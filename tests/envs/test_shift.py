@@ -306,6 +306,7 @@ def test_what_is_strange_but_physics_is_taken(shift):
         (Shift(gear=2.0), Shift(), "gear: cannot draw between 2 and 1"),
         (Shift(), Shift(gravity=math.inf), "gravity: cannot draw between 1 and inf"),
         (Shift(damping=math.nan), Shift(), "damping: cannot draw between nan and 1"),
+        (Shift(mass=1e-60), Shift(), "mass: cannot draw between 0 and 1"),
     ],
 )
 def test_a_range_that_cannot_be_drawn_from_is_refused(low, high, said):

@@ -37,7 +37,7 @@ def test_an_agent_is_measured_at_every_point(agent, tmp_path, monkeypatch, capsy
         "mass, gravity, each by 0.7, 1, 1.4",
         "2 clean ones per member at each of 7 points",
         "at most 28,000 in all",
-        "over 7 shifts of the dynamics",
+        "mean return over 7 shifts",
         "undecided (1 seed, 6 needed)",
         str(out),
     ):

@@ -47,7 +47,7 @@ def test_the_summary_by_sparsity():
     said = printed(table(seeds=1))
     # points 100, 80, 60, 40, 20: mean 60, 10 % quantile 20 + 0.4 * 20, worst 20; less 5 at a half
     assert "0.00 100 60.0 28.0 20.0" in said and "0.50 95.0 55.0 23.0 15.0" in said
-    assert "over 5 shifts" in said
+    assert "mean return over 5 shifts" in said
     assert "undecided (1 seed, 6 needed)" in said
     assert "0.50 mean 1 -5.00" in said and "0.50 worst 1 -5.00" in said
     assert "DIVERGED" not in said and "non-finite" not in said
