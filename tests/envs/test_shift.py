@@ -11,7 +11,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from benchmarks.env_agreement import MJX_TOLERANCE
 from jaxprune.envs import PARAMETERS, Shift, draw_shift, make, randomised, step_or_reset
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco import native
@@ -184,24 +183,28 @@ def test_mjxs_constants_are_those_of_mj_setconst(task, factor):
     ["inverted_pendulum", *(pytest.param(t, marks=pytest.mark.slow) for t in ("hopper", "halfcheetah"))],
 )
 def test_mjx_steps_as_native_does(task):
-    """Every shift in one batch, one step from each of the states that native passes."""
-    envs = {physics: make(task, physics) for physics in ("native", "mjx")}
-    steps = {physics: jax.jit(jax.vmap(env.step)) for physics, env in envs.items()}
-    shifts = stacked(SHIFTS.values())
-    states = jax.vmap(envs["native"].reset_under)(jax.random.split(jax.random.key(0), 6), shifts)
-    largest = 0.0
-    for action in actions(envs["native"], (STEPS, 6)):
-        on_mjx, _ = steps["mjx"](states, action)
-        unshifted, _ = steps["native"](
-            states.replace(physics=states.physics.replace(shift=Shift().broadcast_to(6))), action
-        )
-        states, _ = steps["native"](states, action)
+    """Every shift in one batch, one step from each of the states that native passes: velocities to within
+    5e-4 (1 + |v|), which is less than a tenth of what each shift changes in some step.
+    """
+    native_env, mjx_env = make(task, "native"), make(task, "mjx")
+    on_native, on_mjx = (jax.jit(jax.vmap(env.step)) for env in (native_env, mjx_env))
+    states = jax.vmap(native_env.reset_under)(
+        jax.random.split(jax.random.key(0), len(SHIFTS)), stacked(SHIFTS.values())
+    )
+    own = Shift().broadcast_to(len(SHIFTS))
+    effect = np.zeros(len(SHIFTS))
+    for action in actions(native_env, (30, len(SHIFTS))):
+        found, _ = on_mjx(states, action)
+        plain, _ = on_native(states.replace(physics=states.physics.replace(shift=own)), action)
+        states, _ = on_native(states, action)
         for name in ("qpos", "qvel"):
             wanted = np.asarray(getattr(states.physics, name))
-            off = np.abs(getattr(on_mjx.physics, name) - wanted) / (1 + np.abs(wanted))
-            assert off.max() < MJX_TOLERANCE, name
-        largest = max(largest, np.abs(unshifted.physics.qvel - states.physics.qvel).max())
-    assert largest > 100 * MJX_TOLERANCE, "the shifts must matter more than the tolerance"
+            np.testing.assert_allclose(getattr(found.physics, name), wanted, rtol=5e-4, atol=5e-4)
+        change = np.abs(plain.physics.qvel - wanted) / (1 + np.abs(wanted))
+        effect = np.maximum(effect, change.max(axis=1))
+    moved = [name for name, size in zip(SHIFTS, effect, strict=True) if size > 5e-3]
+    touches_nothing = ["friction"] if task == "inverted_pendulum" else []
+    assert moved == [name for name in SHIFTS if name not in touches_nothing]
 
 
 def test_mjx_without_shifts_has_no_shift():
