@@ -10,6 +10,7 @@ COMMANDS = {
     "sweep": "train, prune, attack and certify a population",
     "attack": "attack a population, or one agent, as hard as can be",
     "certify": "certify a population, or one agent, and audit what pruning did to it",
+    "shift": "measure a population, or one agent, under shifted dynamics",
 }
 
 

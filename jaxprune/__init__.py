@@ -7,12 +7,13 @@
 6
 """
 
-from jaxprune import attack_search, certification, fusions, sweep
+from jaxprune import attack_search, certification, fusions, shift_evaluation, sweep
 from jaxprune.attack_search import AttackSearchSpec
 from jaxprune.budget import Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
+from jaxprune.shift_evaluation import ShiftSpec
 from jaxprune.spec import SweepSpec
 from jaxprune.sweep import Sweep
 
@@ -23,11 +24,13 @@ __all__ = [
     "Budget",
     "CertificationSpec",
     "Population",
+    "ShiftSpec",
     "SmoothingSpec",
     "SpecError",
     "Sweep",
     "SweepSpec",
     "attack_search",
     "certification",
+    "shift_evaluation",
     "sweep",
 ]

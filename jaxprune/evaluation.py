@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jaxprune.attacks import Memory, Rule, Victim
 from jaxprune.budget import Ball
-from jaxprune.envs import Environment, EnvState, Transition
+from jaxprune.envs import Environment, EnvState, Shift, Transition, check_shift
 
 POLICIES = ("mode", "sampled")
 """How a policy acts: by the most likely action, or by an action drawn from its distribution."""
@@ -27,11 +27,15 @@ STEPS_AT_ONCE = 50
 
 
 class Condition(struct.PyTreeNode):
-    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]; and how the victim acts."""
+    """An attack with its budgets: `balls.eps` is [budget] or [budget, obs]; and how the victim acts.
+
+    shifts: the dynamics it acts under, leaves [budget] or [budget, episode]; None for the task's own.
+    """
 
     attack: Rule
     balls: Ball
     policy: str = struct.field(pytree_node=False, default="mode")
+    shifts: Shift | None = None
 
 
 class Tally(struct.PyTreeNode):
@@ -95,7 +99,13 @@ def play(
     Returns:
         Tallies [member, budget, episode], the budgets of all conditions one after the other; the states
         visited in the recorded episodes, [member, time, episode, obs].
+
+    Raises SpecError for shifts where there is no body to shift, and for those that leave no physics.
     """
+    for condition in conditions:
+        if condition.shifts is not None:
+            env.check_shiftable()
+            check_shift(condition.shifts)
     victims = victims.replace(agent=victims.agent.pruned())
     now = started(env, victims, conditions, keys, episodes)
     visits = []
@@ -138,18 +148,18 @@ def begin(
 ) -> Evaluation:
     """`episodes` fresh episodes for every condition and budget, the same start states for all."""
     reset_key, memory_key, key = jax.random.split(key, 3)
-    state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
-    xs = jax.vmap(victim.to_space)(state.observation)
+    state = _start(env, conditions, jax.random.split(reset_key, episodes))
     keys = jax.random.split(memory_key, episodes)
-    budgets = [jnp.shape(condition.balls.eps)[0] for condition in conditions]
-    count = sum(budgets)
-    zero = jnp.zeros((count, episodes))
+    memory, offset = [], 0
+    for condition in conditions:
+        budgets = jnp.shape(condition.balls.eps)[0]
+        xs = jax.vmap(jax.vmap(victim.to_space))(state.observation[offset : offset + budgets])
+        memory.append(jax.vmap(jax.vmap(condition.attack.start), in_axes=(None, 0))(keys, xs))
+        offset += budgets
+    zero = jnp.zeros((offset, episodes))
     return Evaluation(
-        state=_repeat(state, count),
-        memory=tuple(
-            _repeat(jax.vmap(condition.attack.start)(keys, xs), n)
-            for condition, n in zip(conditions, budgets, strict=True)
-        ),
+        state=state,
+        memory=tuple(memory),
         tally=Tally(
             alive=zero == 0,
             total=zero,
@@ -162,6 +172,21 @@ def begin(
         ),
         key=key,
     )
+
+
+def _start(env: Environment, conditions: tuple[Condition, ...], keys: Key[Array, " episode"]) -> EnvState:
+    """The first states [budget, episode]; beside shifted conditions, those without have factors of 1."""
+    budgets = [jnp.shape(condition.balls.eps)[0] for condition in conditions]
+    if all(condition.shifts is None for condition in conditions):
+        return _repeat(jax.vmap(env.reset)(keys), sum(budgets))
+
+    def of_episodes(shifts: Shift | None, count: int) -> Shift:
+        per_budget = jax.tree.map(lambda factor: factor[:, None] if jnp.ndim(factor) == 1 else factor, shifts)
+        return (per_budget or Shift()).broadcast_to(count, len(keys))
+
+    parts = [of_episodes(condition.shifts, n) for condition, n in zip(conditions, budgets, strict=True)]
+    shifts = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return jax.vmap(lambda of_budget: jax.vmap(env.reset_under)(keys, of_budget))(shifts)
 
 
 def advance(

@@ -21,6 +21,8 @@ DOMAINS = (
     "critics",
     "selection",
     "measurement",
+    "shifts",
+    "shifted",
 )
 """What a seed is used for."""
 

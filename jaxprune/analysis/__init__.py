@@ -11,6 +11,7 @@ from jaxprune.analysis.diverged import without_diverged
 from jaxprune.analysis.frontier import NOT_SHOWN, SWEET, WORSE, best_average_score, sweet_spots
 from jaxprune.analysis.power import SPREADS, Spread, detectable_difference
 from jaxprune.analysis.regret import STRONGEST, best_members, decompose, strongest
+from jaxprune.analysis.shifts import JOINT, NOMINAL, shift_verdicts, summarise_shifts
 from jaxprune.analysis.signflip import FLIPS, adjusted_p, needed_pairs, sign_flips
 from jaxprune.analysis.statistics import (
     DEFAULT_INTERVAL,
@@ -26,6 +27,8 @@ from jaxprune.analysis.tables import (
     CURVES,
     FAMILY,
     RESULTS,
+    SHIFT_SUMMARY,
+    SHIFTS,
     STATES,
     family_of,
     validate,
@@ -39,8 +42,12 @@ __all__ = [
     "DEFAULT_INTERVAL",
     "FAMILY",
     "FLIPS",
+    "JOINT",
+    "NOMINAL",
     "NOT_SHOWN",
     "RESULTS",
+    "SHIFTS",
+    "SHIFT_SUMMARY",
     "SPREADS",
     "STATES",
     "STRONGEST",
@@ -62,9 +69,11 @@ __all__ = [
     "family_of",
     "interquartile_mean",
     "needed_pairs",
+    "shift_verdicts",
     "sign_flips",
     "smallest_bound",
     "strongest",
+    "summarise_shifts",
     "sweet_spots",
     "validate",
     "without_diverged",

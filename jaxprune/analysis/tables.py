@@ -144,6 +144,58 @@ CURVES = pl.Schema(
 """One row per member x training iteration. The training statistics may be null or NaN: no episode may have
 ended in an iteration, and a loss may have diverged."""
 
+SHIFTS = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "task": pl.String(),
+        "physics": pl.String(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "parameter": pl.String(),
+        "factor": pl.Float64(),
+        "point": pl.Int64(),
+        "mass": pl.Float64(),
+        "friction": pl.Float64(),
+        "gravity": pl.Float64(),
+        "damping": pl.Float64(),
+        "gear": pl.Float64(),
+        "episodes": pl.Int64(),
+        "return_mean": pl.Float64(),
+        "return_std": pl.Float64(),
+        "return_min": pl.Float64(),
+        "return_median": pl.Float64(),
+        "length_mean": pl.Float64(),
+        "failed": pl.Int64(),
+        "policy": pl.String(),
+        "charge": pl.String(),
+        "diverged": pl.Boolean(),
+    }
+)
+"""One row per member x parameter x factor, and one per member x joint draw: clean episodes of a body whose
+constants are multiplied by `mass`, ..., `gear`. `parameter` is the one that is shifted, by `factor`; or
+`nominal` (nothing is, `factor` 1) or `joint` (all are, `factor` null). `point` numbers the sets of factors, 0
+being the nominal one; a factor of 1 is the same point whatever the parameter, and its rows repeat it. All
+points share their start states. `failed` counts episodes that ended on non-finite physics."""
+
+SHIFT_SUMMARY = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "sparsity": pl.Float64(),
+        "points": pl.Int64(),
+        "nominal": pl.Float64(),
+        "mean": pl.Float64(),
+        "quantile_10": pl.Float64(),
+        "worst": pl.Float64(),
+        "worst_point": pl.Int64(),
+        "diverged": pl.Boolean(),
+    }
+)
+"""One row per member: its mean return at the nominal point, and the mean, the 10 % quantile and the smallest
+of its mean returns at all `points` of the table `shifts`, where `worst_point` is found."""
+
 
 @dataclass(frozen=True)
 class _Rules:
@@ -181,11 +233,14 @@ _RULES = {
             }
         ),
     ),
+    "shifts": _Rules(SHIFTS, ("member", "parameter", "point"), frozenset({"factor"})),
+    "shift_summary": _Rules(SHIFT_SUMMARY, ("member",), frozenset()),
 }
 
 
 def validate(
-    table: pl.DataFrame, name: Literal["results", "certificates", "states", "curves"]
+    table: pl.DataFrame,
+    name: Literal["results", "certificates", "states", "curves", "shifts", "shift_summary"],
 ) -> pl.DataFrame:
     """`table` itself, if it is a well-formed table of that name.
 

@@ -12,9 +12,12 @@ from jaxprune.envs.catalogue import TASKS, add, check_charge, make, physics_name
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.engine import in_mujoco
 from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.randomised import randomised
+from jaxprune.envs.shift import PARAMETERS, Shift, check_shift, draw_shift
 from jaxprune.envs.task import Task
 
 __all__ = [
+    "PARAMETERS",
     "TASKS",
     "Action",
     "ActionSpace",
@@ -22,16 +25,20 @@ __all__ = [
     "Environment",
     "Motion",
     "MujocoTask",
+    "Shift",
     "Task",
     "Transition",
     "add",
     "begin",
     "check_charge",
+    "check_shift",
+    "draw_shift",
     "in_mujoco",
     "make",
     "physics_names",
     "proceed",
     "published_eps",
+    "randomised",
     "step_or_reset",
     "tasks",
 ]

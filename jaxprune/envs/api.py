@@ -9,6 +9,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxprune.envs.shift import Shift, check_shift
+from jaxprune.errors import SpecError
+
 Action = Float[Array, " act"] | Int[Array, ""]
 
 
@@ -65,6 +68,7 @@ class Environment:
         0 belongs to the range of rewards. (An action that is not finite ends any episode.)
     charge: which action the reward's effort is charged for: "clipped" (to the action space) or "raw".
     published_eps: l_inf radius of the published tables, in the normalised space, if the task is in one.
+    start_shifted: (key, Shift) -> EnvState, see `reset_under`; None where there is no body to shift.
     """
 
     task: str
@@ -78,6 +82,31 @@ class Environment:
     terminates: bool = True
     charge: str = "clipped"
     published_eps: float | None = None
+    start_shifted: Callable[[PRNGKeyArray, Shift], EnvState] | None = None
+
+    def reset_under(self, key: PRNGKeyArray, shift: Shift) -> EnvState:
+        """An episode from where `reset` starts with the same key, of a body that is shifted to its end.
+
+        The state carries its shift, so that `step` is the same, and every episode of a batch may have
+        another.
+
+        Raises SpecError where nothing can be shifted, or the shift leaves no physics.
+        """
+        start = self._shiftable()
+        check_shift(shift)
+        return start(key, shift.broadcast_to())
+
+    def check_shiftable(self) -> None:
+        """Raise SpecError, naming the task, unless its dynamics can be shifted."""
+        self._shiftable()
+
+    def _shiftable(self) -> Callable[[PRNGKeyArray, Shift], EnvState]:
+        if self.start_shifted is None:
+            raise SpecError(
+                f"shift: {self.task} on {self.physics} has no body whose dynamics could be shifted; "
+                "shifts are for the tasks that native and mjx move"
+            )
+        return self.start_shifted
 
 
 def step_or_reset(

@@ -10,6 +10,7 @@ from jaxprune.report.figures import (
     save,
     training_figure,
 )
+from jaxprune.report.shifts import print_shifts, shifts_figure
 from jaxprune.report.summary import attack_tables, budget_tables, difference_tables, print_summary
 from jaxprune.report.verdict import alarms, verdicts
 
@@ -25,10 +26,12 @@ __all__ = [
     "open_console",
     "plan",
     "print_audit",
+    "print_shifts",
     "print_summary",
     "regret_figure",
     "returns_figure",
     "save",
+    "shifts_figure",
     "training_figure",
     "verdicts",
 ]

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.task import HORIZON, Motion, MujocoTask
+from jaxprune.envs.shift import Shift
 from jaxprune.envs.task import Task
 
 ENGINES = {"native": "jaxprune.envs.mujoco.native", "mjx": "jaxprune.envs.mujoco.mjx"}
@@ -26,14 +27,15 @@ class Engine:
     """What moves a task's body.
 
     rest: [nq] positions at rest. speeds, controls: the numbers nv and act of velocities and of actuators.
-    start: (qpos, qvel) -> Motion. advance: (Motion, control, going) -> Motion, `frame_skip` physics steps
-        later; where `going` is false nobody looks at the result, so nothing need be computed.
+    start: (qpos, qvel, shift) -> Motion, of the task's own body where `shift` is None.
+    advance: (Motion, control, going) -> Motion, `frame_skip` physics steps later, under the Motion's shift;
+        where `going` is false nobody looks at the result, so nothing need be computed.
     """
 
     rest: Float[Array, " nq"]
     speeds: int
     controls: int
-    start: Callable[[Float[Array, " nq"], Float[Array, " nv"]], Motion]
+    start: Callable[[Float[Array, " nq"], Float[Array, " nv"], Shift | None], Motion]
     advance: Callable[[Motion, Float[Array, " act"], Bool[Array, ""]], Motion]
 
 
@@ -63,11 +65,14 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
         "raw": of the action as given, as Gymnasium has it; inside the range the two agree.
     """
 
-    def reset(key: PRNGKeyArray) -> EnvState:
+    def start(key: PRNGKeyArray, shift: Shift | None) -> EnvState:
         position_key, velocity_key = jax.random.split(key)
         qpos = engine.rest + task.position_noise(position_key, engine.rest.shape)
-        motion = engine.start(qpos, task.velocity_noise(velocity_key, (engine.speeds,)))
+        motion = engine.start(qpos, task.velocity_noise(velocity_key, (engine.speeds,)), shift)
         return begin(motion, task.observe(motion))
+
+    def reset(key: PRNGKeyArray) -> EnvState:
+        return start(key, None)
 
     def step(state: EnvState, action: Float[Array, " act"]) -> tuple[EnvState, Transition]:
         control = jnp.clip(action, -task.action_limit, task.action_limit)
@@ -92,4 +97,5 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
         reset=reset,
         step=step,
         charge=charge,
+        start_shifted=start,
     )

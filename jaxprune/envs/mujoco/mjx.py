@@ -7,6 +7,7 @@ differently, which the ant feels. On a CPU, "native" is 20 to 100 times faster.
 """
 
 from contextlib import redirect_stdout
+from operator import attrgetter
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,11 @@ import mujoco
 from jaxtyping import Array, Bool, Float
 
 from jaxprune.envs.mujoco import model
+from jaxprune.envs.mujoco.constants import inverse_weights
 from jaxprune.envs.mujoco.engine import Engine
 from jaxprune.envs.mujoco.native import CONTACT_FORCES
 from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.shift import Shift
 
 with redirect_stdout(None):  # MJX prints that the optional package warp is missing
     from mujoco import mjx
@@ -29,26 +32,39 @@ def engine(task: MujocoTask) -> Engine:
     body.opt.iterations = task.mjx_iterations or body.opt.iterations
     body.opt.ls_iterations = task.mjx_ls_iterations or body.opt.ls_iterations
     compiled = mjx.put_model(body)
+    weights = inverse_weights(body)
+
+    def under(shift: Shift | None) -> mjx.Model:
+        """The body with its shift; `actuator_acc0`, which only muscles have a use for, is not followed."""
+        if shift is None:
+            return compiled
+        scaled = {
+            name: attrgetter(name)(compiled) * getattr(shift, parameter)
+            for parameter, names in model.SHIFTED.items()
+            for name in (*names, *(("body_subtreemass",) if parameter == "mass" else ()))
+        }
+        return compiled.tree_replace({**scaled, **weights(jnp.asarray(shift.mass))})  # pyright: ignore[reportReturnType]
 
     def place(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> mjx.Data:
         return mjx.make_data(body).replace(qpos=qpos, qvel=qvel)
 
-    def read(data: mjx.Data) -> Motion:
+    def read(data: mjx.Data, shift: Shift | None) -> Motion:
         # MJX keeps the fields that only some of its implementations have apart
         fields = {name: getattr(data if name in vars(data) else data._impl, name) for name in task.readings}
-        return Motion(data.qpos, data.qvel, readings=fields)
+        return Motion(data.qpos, data.qvel, readings=fields, shift=shift)
 
-    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> Motion:
+    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"], shift: Shift | None) -> Motion:
         data = place(qpos, qvel)
-        return read(mjx.forward(compiled, data) if task.readings else data)
+        return read(mjx.forward(under(shift), data) if task.readings else data, shift)
 
     def advance(motion: Motion, control: Float[Array, " act"], going: Bool[Array, ""]) -> Motion:
         # A batch on an accelerator takes as long with fewer of its simulations.
         data = place(motion.qpos, motion.qvel).replace(ctrl=control)
-        data, _ = jax.lax.scan(lambda data, _: (mjx.step(compiled, data), None), data, length=task.frame_skip)
+        moved = under(motion.shift)
+        data, _ = jax.lax.scan(lambda data, _: (mjx.step(moved, data), None), data, length=task.frame_skip)
         if CONTACT_FORCES in task.readings:
-            data = mjx.rne_postconstraint(compiled, data)
-        return read(data)
+            data = mjx.rne_postconstraint(moved, data)
+        return read(data, motion.shift)
 
     return Engine(
         rest=jnp.asarray(body.qpos0, jnp.float32),

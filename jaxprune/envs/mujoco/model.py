@@ -3,11 +3,22 @@
 # pyright: reportAttributeAccessIssue=false
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
+import copy
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from xml.etree import ElementTree
 
 import mujoco
+
+SHIFTED = {
+    "mass": ("body_mass", "body_inertia"),
+    "friction": ("geom_friction", "pair_friction"),
+    "gravity": ("opt.gravity",),
+    "damping": ("dof_damping", "dof_dampingpoly"),
+    "gear": ("actuator_gear",),
+}
+"""The fields of a model that each parameter of a `Shift` scales."""
 
 
 def load(xml: str) -> mujoco.MjModel:
@@ -27,6 +38,20 @@ def load(xml: str) -> mujoco.MjModel:
         mujoco.mj_setTotalmass(model, float(total_mass))
         mujoco.mj_setConst(model, mujoco.MjData(model))
     return model
+
+
+def shifted(body: mujoco.MjModel, **factors: float) -> mujoco.MjModel:
+    """A copy of the body with every parameter scaled, and the constants that MuJoCo derives of its masses.
+
+    These are what `mj_setConst` makes them. It leaves `stat` as it is, so the mean inertia, which sets the
+    tolerance of the constraint solver, is that of the body itself.
+    """
+    changed = copy.copy(body)
+    for parameter, factor in factors.items():
+        for name in SHIFTED[parameter]:
+            attrgetter(name)(changed)[:] *= factor
+    mujoco.mj_setConst(changed, mujoco.MjData(changed))
+    return changed
 
 
 def _assets() -> Path:

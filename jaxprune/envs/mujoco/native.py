@@ -10,10 +10,12 @@ same states.
 # pyright: reportAttributeAccessIssue=false
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from operator import attrgetter
 from threading import Lock
 
 import jax
@@ -26,6 +28,7 @@ from mujoco.batch import Batch
 from jaxprune.envs.mujoco import model
 from jaxprune.envs.mujoco.engine import Engine
 from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.shift import PARAMETERS, Shift
 
 # The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
 CONTACT_FORCES = "cfrc_ext"
@@ -53,9 +56,12 @@ def engine(task: MujocoTask) -> Engine:
         # first to NumPy: a JAX operation inside a callback can wait for itself
         axes = going.shape
         chosen = _chosen(np.asarray(going).ravel())
-        qpos, qvel, control = (np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays)
+        qpos, qvel, control, *factors = (
+            np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays
+        )
         with lock, _silent_mujoco(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
-            fields = simulations_of(len(qpos)).run(qpos, qvel, control, steps)
+            simulations = simulations_of(len(qpos), shifted=bool(factors))
+            fields = simulations.run(qpos, qvel, control, steps, *factors)
             everyone = {}
             for name, field in fields.items():
                 values = np.zeros((math.prod(axes), *field.shape[1:]), np.float32)
@@ -63,19 +69,20 @@ def engine(task: MujocoTask) -> Engine:
                 everyone[name] = values.reshape(*axes, *field.shape[1:])
             return everyone
 
-    def call(steps: int, going: Bool[Array, ""], *arrays: Float[Array, " _"]) -> Motion:
+    def call(steps: int, shift: Shift | None, going: Bool[Array, ""], *arrays: Float[Array, " _"]) -> Motion:
+        arrays = arrays if shift is None else (*arrays, shift.factors)
         fields = jax.pure_callback(
             partial(simulate, steps), shapes, going, *arrays, vmap_method="broadcast_all"
         )
-        return Motion(fields.pop("qpos"), fields.pop("qvel"), readings=fields)
+        return Motion(fields.pop("qpos"), fields.pop("qvel"), readings=fields, shift=shift)
 
-    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> Motion:
+    def start(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"], shift: Shift | None) -> Motion:
         if not task.readings:  # nothing to compute, so a reset costs no call
-            return Motion(qpos, qvel, readings={})
-        return call(0, jnp.ones((), bool), qpos, qvel, jnp.zeros(body.nu))
+            return Motion(qpos, qvel, readings={}, shift=shift)
+        return call(0, shift, jnp.ones((), bool), qpos, qvel, jnp.zeros(body.nu))
 
     def advance(motion: Motion, control: Float[Array, " act"], going: Bool[Array, ""]) -> Motion:
-        return call(task.frame_skip, going, motion.qpos, motion.qvel, control)
+        return call(task.frame_skip, motion.shift, going, motion.qpos, motion.qvel, control)
 
     return Engine(
         rest=jnp.asarray(body.qpos0, jnp.float32),
@@ -110,19 +117,30 @@ def _silent_mujoco() -> Iterator[None]:
 
 
 class _Simulations:
-    """`size` simulations of one body, and the fields to read of them."""
+    """`size` simulations of one body, or of as many shifted ones, and the fields to read of them."""
 
-    def __init__(self, body: mujoco.MjModel, names: tuple[str, ...], size: int):
+    def __init__(self, body: mujoco.MjModel, names: tuple[str, ...], size: int, shifted: bool):
         self._body = body
         self._batch = Batch(body, size, persistent=CONTACT_FORCES in names)
+        self._bodies = _ShiftedBodies(self._batch) if shifted else None
         # live arrays, bound before the first run because MuJoCo fills them from the next run on
         self._fields = {name: self._batch.bind(name) for name in names}
 
     def run(
-        self, qpos: np.ndarray, qvel: np.ndarray, control: np.ndarray, steps: int
+        self,
+        qpos: np.ndarray,
+        qvel: np.ndarray,
+        control: np.ndarray,
+        steps: int,
+        factors: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Each field as [size, ...], `steps` physics steps after the given state; with 0 steps, at it."""
+        """Each field as [size, ...], `steps` physics steps after the given state; with 0 steps, at it.
+
+        factors: [size, parameter], for simulations of shifted bodies.
+        """
         batch = self._batch
+        if self._bodies is not None and factors is not None:
+            self._bodies.become(factors)
         batch.time = 0.0
         batch.qpos = qpos.reshape(-1, self._body.nq)
         batch.qvel = qvel.reshape(-1, self._body.nv)
@@ -138,10 +156,41 @@ class _Simulations:
 
     def _contact_forces(self) -> np.ndarray:
         """[size, body, 6] contact forces at the last state the integrator evaluated."""
-        data = mujoco.MjData(self._body)
+        data, body = mujoco.MjData(self._body), self._body
+        own = None if self._bodies is None else copy.copy(body)
         forces = np.empty((self._batch.nsim, *data.cfrc_ext.shape))
         for simulation in range(len(forces)):
             self._batch.get_data(simulation, data)
-            mujoco.mj_rnePostConstraint(self._body, data)
+            if own is not None:
+                body = self._batch.get_model(simulation, own)
+            mujoco.mj_rnePostConstraint(body, data)
             forces[simulation] = data.cfrc_ext
         return forces
+
+
+class _ShiftedBodies:
+    """The bodies of a batch, each with its own shift.
+
+    MuJoCo derives constants from the masses (`mj_setConst`). That takes about a tenth of a step's time, so it
+    is done only for simulations whose shift has changed since the last call.
+    """
+
+    def __init__(self, batch: Batch):
+        self._batch = batch
+        self._factors = np.ones((batch.nsim, len(PARAMETERS)))
+        # each field of every simulation, what the task's own body has there, and the place of its factor
+        self._fields = [
+            (batch.expand(name), attrgetter(name)(batch.model).copy(), PARAMETERS.index(parameter))
+            for parameter, names in model.SHIFTED.items()
+            for name in names
+        ]
+
+    def become(self, factors: Float[np.ndarray, "simulation parameter"]) -> None:
+        """Shift every simulation's body as asked."""
+        changed = np.flatnonzero((self._factors != factors).any(axis=1))
+        if not changed.size:
+            return
+        self._factors[changed] = factors[changed]
+        for field, nominal, place in self._fields:
+            field[changed] = np.multiply.outer(self._factors[changed, place], nominal)
+        self._batch.set_const(changed)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from jaxprune.envs.shift import Shift
+
 HORIZON = 1000
 """Steps per episode, as Gymnasium has it."""
 
@@ -20,11 +22,13 @@ class Motion(struct.PyTreeNode):
     readings: further fields of MuJoCo's `mjData`, by name, in the shapes they have there. After a step they
         describe the last state that the integrator evaluated, one substep behind qpos and qvel: so it is in
         MuJoCo, and so Gymnasium reports them.
+    shift: how the body of this episode differs from the task's; None where it is the task's.
     """
 
     qpos: Float[Array, " nq"]
     qvel: Float[Array, " nv"]
     readings: dict[str, Float[Array, "*reading"]]
+    shift: Shift | None = None
 
 
 Noise = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, " coordinate"]]

@@ -1,0 +1,134 @@
+"""What shifted dynamics did to a population: one figure, and the tables in the terminal."""
+
+import numpy as np
+import polars as pl
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxprune.analysis import (
+    DEFAULT_INTERVAL,
+    JOINT,
+    NOMINAL,
+    Student,
+    across_seeds,
+    shift_verdicts,
+    validate,
+    without_diverged,
+)
+from jaxprune.report.console import WIDTH, plain_table
+from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.style import Label, label_line_ends, panel_grid, styled
+
+_COLUMNS = ("nominal", "mean", "quantile_10", "worst")
+
+
+@styled
+def shifts_figure(shifts: pl.DataFrame, title: str, panel: tuple[float, float] = (5.6, 3.8)) -> Figure:
+    """Return against the factor, one panel of `panel` inches per parameter and one line per sparsity asked.
+
+    Lines are means over seeds. Joint draws have no factor and are not shown; diverged members are left out.
+
+    Raises:
+        ValueError: the table is malformed, or nothing in it is on an axis.
+    """
+    validate(shifts, "shifts")
+    axes_rows = without_diverged(shifts).filter(~pl.col("parameter").is_in([NOMINAL, JOINT]))
+    parameters = axes_rows["parameter"].unique(maintain_order=True)
+    seeds, episodes = axes_rows["seed"].n_unique(), axes_rows["episodes"].max()
+    of_seeds = f"mean over {seeds} seeds, each" if seeds > 1 else "each"
+    played = "1 episode" if episodes == 1 else f"{episodes} episodes"
+    figure, panels = panel_grid(
+        "Return under shifted dynamics",
+        title,
+        f"sparsity at the line's end; {of_seeds} the mean of {played}; joint draws are not shown",
+        {parameter: axes_rows.filter(parameter=parameter) for parameter in parameters},
+        panel,
+    )
+    asked = axes_rows["sparsity_asked"].unique().sort()
+    # The last sixth of the colour map is too light for lines on white.
+    colors = colormaps["viridis"](np.linspace(0.0, 0.84, len(asked)))
+    ends = []
+    for axes, rows in panels:
+        factors = rows["factor"].unique().sort().to_list()
+        axes.set(xscale="log", xlabel="factor", ylabel="mean return per episode")
+        axes.set_xticks(factors, [f"{factor:g}" for factor in factors])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        labels = []
+        for sparsity, color in zip(asked, colors, strict=True):
+            line = across_seeds(rows.filter(sparsity_asked=sparsity), ["factor"], "return_mean")
+            axes.plot(line["factor"], line["mean"], color=color, marker="o", label=f"{sparsity:.2f}")
+            factor, height = line.select("factor", "mean").row(-1)
+            labels.append(Label(f"{sparsity:.2f}", factor, height, color))
+        ends.append((axes, labels))
+    for axes, labels in ends:
+        label_line_ends(axes, labels)
+    return figure
+
+
+def print_shifts(
+    console: Console,
+    shifts: pl.DataFrame,
+    summary: pl.DataFrame,
+    interval: Student = DEFAULT_INTERVAL,
+    alpha: float = 0.05,
+) -> None:
+    """Print who diverged, the returns by sparsity, the differences to the dense twins, and what failed.
+
+    Means are over seeds, with Student's interval below them when there are several; members that have
+    diverged are in none of them.
+    """
+    for member in summary.filter("diverged")["member"]:
+        line = f"DIVERGED: member {member}, left out of means and verdicts"
+        console.print(Text(line, style="bold"), width=WIDTH)
+    kept = without_diverged(summary)
+    if kept.height:
+        console.print("", _returns(kept, interval), width=WIDTH)
+    verdicts = shift_verdicts(summary, alpha, interval)
+    if verdicts.height:
+        console.print("", _differences(verdicts), width=WIDTH)
+        console.print(
+            f"family-wise error {alpha:.0%} over all sparsities and both numbers; the worst of many means is "
+            "too low, for a member and its dense twin alike",
+            width=WIDTH,
+        )
+    played = shifts.unique(["member", "point"])
+    if failed := played["failed"].sum():
+        total = played["episodes"].sum()
+        console.print(f"{failed} of {total} episodes ended on non-finite physics", width=WIDTH)
+
+
+def _returns(summary: pl.DataFrame, interval: Student) -> Table:
+    points = summary["points"].max()
+    table = plain_table(f"mean return over {points} shifts")
+    for column in ("sparsity", "nominal", "mean", "10% quantile", "worst"):
+        table.add_column(column, justify="right")
+    achieved = dict(summary.group_by("sparsity_asked").agg(pl.mean("sparsity")).iter_rows())
+    for asked in summary["sparsity_asked"].unique().sort():
+        rows = summary.filter(sparsity_asked=asked)
+        cells = []
+        for column in _COLUMNS:
+            estimate = interval.mean(rows[column])
+            cells.append(f"{number(estimate.mean)}\n{low_to_high(estimate.low, estimate.high)}".rstrip())
+        table.add_row(f"{achieved[asked]:.2f}", *cells)
+    return table
+
+
+def _differences(verdicts: pl.DataFrame) -> Table:
+    table = plain_table("member minus dense twin, over the shifts")
+    for column in ("sparsity", "return", "pairs", "difference", "interval", "adjusted p", "verdict"):
+        table.add_column(column, justify="left" if column in ("return", "verdict") else "right")
+    for row in verdicts.iter_rows(named=True):
+        table.add_row(
+            f"{row['sparsity']:.2f}",
+            row["about"],
+            str(row["seeds"]),
+            signed(row["difference"]),
+            low_to_high(row["low"], row["high"]),
+            number(row["p"]),
+            row["verdict"],
+        )
+    return table

@@ -1,0 +1,64 @@
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from jaxprune.analysis import SHIFTS, summarise_shifts
+from jaxprune.report import print_shifts, shifts_figure
+
+FACTORS = (0.5, 1.0, 2.0)
+
+
+def table(seeds=2, diverged=(), failed=0):
+    """Members at sparsity 0 and 0.5 whose return is 100 - 10 * sparsity, less 20 per shifted mass."""
+    rows = []
+    for member, (seed, sparsity) in enumerate((s, p) for s in range(seeds) for p in (0.0, 0.5)):
+        axes = [("nominal", 1.0, 0), *(("mass", f, {0.5: 1, 1.0: 0, 2.0: 2}[f]) for f in FACTORS)]
+        for parameter, factor, point in [*axes, ("gear", 0.5, 3), ("joint", None, 4)]:
+            value = 100.0 - 10 * sparsity - 20 * point + seed
+            mass = factor if parameter == "mass" else 1.0
+            place = (member, "hopper", "native", seed, sparsity, sparsity, parameter, factor, point)
+            numbers = (mass, 1.0, 1.0, 1.0, 1.0, 2, value, 1.0, value, value, 9.0, failed * (point == 4))
+            rows.append((*place, *numbers, "mode", "clipped", member in diverged))
+    return pl.DataFrame(rows, schema=SHIFTS, orient="row")
+
+
+def printed(shifts):
+    file = io.StringIO()
+    print_shifts(Console(file=file, width=100, highlight=False), shifts, summarise_shifts(shifts))
+    return " ".join(file.getvalue().split())
+
+
+def test_a_panel_per_parameter_and_a_line_per_sparsity():
+    figure = shifts_figure(table(), "hopper on native")
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    assert list(panels) == ["mass", "gear"]
+    lines = {line.get_label(): line for line in panels["mass"].get_lines()}
+    assert list(lines) == ["0.00", "0.50"]
+    # means over the seeds 0 and 1
+    assert lines["0.50"].get_xydata().tolist() == [[0.5, 75.5], [1.0, 95.5], [2.0, 55.5]]
+    assert panels["mass"].get_xscale() == "log"
+    assert "hopper on native" in figure.get_suptitle()
+    assert "mean over 2 seeds" in figure.get_supxlabel()
+
+
+def test_the_summary_by_sparsity():
+    said = printed(table(seeds=1))
+    # points 100, 80, 60, 40, 20: mean 60, 10 % quantile 20 + 0.4 * 20, worst 20; less 5 at a half
+    assert "0.00 100 60.0 28.0 20.0" in said and "0.50 95.0 55.0 23.0 15.0" in said
+    assert "mean return over 5 shifts" in said
+    assert "undecided (1 seed, 6 needed)" in said
+    assert "0.50 mean 1 -5.00" in said and "0.50 worst 1 -5.00" in said
+    assert "DIVERGED" not in said and "non-finite" not in said
+
+
+def test_what_went_wrong_is_said():
+    said = printed(table(diverged={1}, failed=1))
+    assert "DIVERGED: member 1" in said
+    assert "4 of 40 episodes ended on non-finite physics" in said
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="no rows to draw"):
+        shifts_figure(table(seeds=1, diverged={0, 1}), "")
