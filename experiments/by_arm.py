@@ -9,6 +9,11 @@ from rich.console import Console
 from jaxprune.report import figures, print_summary
 
 
+def ending(arm: str, arms: list[str]) -> str:
+    """What the names of an arm's files end with; nothing where there is one arm."""
+    return "" if len(arms) == 1 else f"-{re.sub(r'[^a-z0-9.=]+', '-', arm)}"
+
+
 def report(
     console: Console,
     folder: Path,
@@ -31,9 +36,9 @@ def report(
         if curves is not None:
             own = curves.filter(pl.col("arm") == arm)
             drawn["training"] = figures.training_figure(own, figures.heading(of_arm[0]))
-        ending = "" if len(arms) == 1 else f"-{re.sub(r'[^a-z0-9.=]+', '-', arm)}"
         written += [
-            figures.save(figure, folder / f"{name}{ending}.png").name for name, figure in drawn.items()
+            figures.save(figure, folder / f"{name}{ending(arm, arms)}.png").name
+            for name, figure in drawn.items()
         ]
         if len(arms) > 1:
             console.rule(f"arm {arm}")

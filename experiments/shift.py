@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import tyro
 
+from experiments.by_arm import ending
 from experiments.command import run_command
 from experiments.victims import Source
 from jaxprune import Population, ShiftSpec, SpecError, device, shift_evaluation
@@ -55,10 +57,16 @@ def main(arguments: Arguments) -> None:
     folder.write_table("shifts", found.shifts)
     folder.write_table("summary", found.summary)
     folder.write_table("verdicts", shift_verdicts(found.summary))
-    if not population.diverged.all():
-        title = f"{population.env.task} on {population.env.physics}, deterministic policies"
-        figures.save(shifts_figure(found.shifts, title), folder.path / "shifts.png")
-    print_shifts(console, found.shifts, found.summary)
+    arms = found.summary["arm"].unique(maintain_order=True).to_list()
+    for arm in arms:
+        shifts, summary = (table.filter(pl.col("arm") == arm) for table in (found.shifts, found.summary))
+        if not summary["diverged"].all():
+            title = f"{population.env.task} on {population.env.physics}, deterministic policies"
+            file = f"shifts{ending(arm, arms)}.png"
+            figures.save(shifts_figure(shifts, title), folder.path / file)
+        if len(arms) > 1:
+            console.rule(f"arm {arm}")
+        print_shifts(console, shifts, summary, alpha=0.05 / len(arms))
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
 
 

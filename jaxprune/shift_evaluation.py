@@ -157,7 +157,7 @@ def shifts_table(spec: ShiftSpec, population: Population, tally: Tally) -> pl.Da
     members, env = population.members, population.env
     achieved = np.asarray(jax.vmap(masks.achieved)(population.agents))
     points = {name: np.asarray(getattr(spec.points, name)) for name in PARAMETERS}
-    rows = []
+    rows, who = [], members.columns()
     for member in range(members.size):
         for parameter, factor, point in _labels(spec):
             total = tally.total[member, point]
@@ -166,11 +166,9 @@ def shifts_table(spec: ShiftSpec, population: Population, tally: Tally) -> pl.Da
                 factors[parameter] = factor  # as it was asked for, not as float32 rounds it
             rows.append(
                 {
-                    "member": member,
+                    **who[member],
                     "task": env.task,
                     "physics": env.physics,
-                    "seed": members.seed[member],
-                    "sparsity_asked": members.sparsity[member],
                     "sparsity": achieved[member],
                     "parameter": parameter,
                     "factor": factor,

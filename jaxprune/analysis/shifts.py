@@ -40,7 +40,7 @@ def summarise_shifts(shifts: pl.DataFrame) -> pl.DataFrame:
             "evaluate them without a shift first"
         )
     returns = pl.col("return_mean")
-    summary = points.group_by("member", "seed", "sparsity_asked", "sparsity", "diverged").agg(
+    summary = points.group_by("member", "arm", "seed", "sparsity_asked", "sparsity", "diverged").agg(
         points=pl.len(),
         nominal=returns.filter(pl.col("point") == 0).first(),
         mean=returns.mean(),
@@ -57,34 +57,47 @@ def shift_verdicts(
     interval: Student = DEFAULT_INTERVAL,
     flips: int = FLIPS,
 ) -> pl.DataFrame:
-    """Whether pruning changed the return under shifts, tested with family-wise error `alpha`.
+    """Whether pruning changed the return under shifts, in each training arm, with family-wise error `alpha`.
 
     A hypothesis, for each sparsity above 0 and each of `ABOUT`: member minus dense twin (same seed) is 0.
-    All are tested together, paired by seed, by the exact sign-flip test `adjusted_p`. The verdict is "better"
+    Those of an arm are tested together, paired by seed, by the exact sign-flip test `adjusted_p`; arms have
+    their p values multiplied by their number. The verdict is "better"
     or "worse" where a difference is rejected, "not shown" where it is not, "undecided (N seeds, M needed)"
     where the pairs are too few to reject anything, and "undecided (no dense twin)". Members that have
     diverged, and those whose twin has, are left out.
 
     Args:
-        summary: of one family of members, by `summarise_shifts`.
+        summary: by `summarise_shifts`, of members that differ in arm, seed and sparsity only.
         alpha: the family-wise error.
         interval: gives the intervals of the differences, each alone.
         flips: the most flips of signs.
 
     Returns:
-        One row per sparsity above 0 and `about`: `sparsity`, `seeds` (pairs), `difference` (its mean over
-        them), `low`, `high`, `p` (adjusted; null where undecided) and `verdict`.
+        One row per arm, sparsity above 0 and `about`: `sparsity`, `seeds` (pairs), `difference` (its mean
+        over them), `low`, `high`, `p` (adjusted; null where undecided) and `verdict`.
 
     Raises:
         ValueError: the table is malformed.
     """
     validate(summary, "shift_summary")
+    arms = summary["arm"].unique(maintain_order=True)
+    tables = [
+        _of_arm(summary.filter(pl.col("arm") == arm), len(arms), alpha, interval, flips).select(
+            pl.lit(arm).alias("arm"), pl.all()
+        )
+        for arm in arms
+    ]
+    return pl.concat(tables)
+
+
+def _of_arm(summary: pl.DataFrame, arms: int, alpha: float, interval: Student, flips: int) -> pl.DataFrame:
+    """The rows of one of so many arms."""
     twins = summary.filter(pl.col("sparsity_asked") == 0)
     dense = twins.filter(~pl.col("diverged")).select("seed", pl.col(*ABOUT).name.prefix("dense_"))
     pruned = summary.filter(pl.col("sparsity_asked") > 0)
     pairs = pruned.filter(~pl.col("diverged")).join(dense, on="seed")
     seeds = pairs["seed"].unique().sort()
-    needed = needed_pairs(alpha)
+    needed = needed_pairs(alpha, arms)
     names, columns = [], []
     for sparsity in pruned["sparsity_asked"].unique().sort():
         of_sparsity = seeds.to_frame().join(
@@ -99,7 +112,8 @@ def shift_verdicts(
     found: dict[int, float] = {}
     if tested:
         values = np.stack([columns[place] for place in tested], axis=1)
-        found = dict(zip(tested, adjusted_p(values, flips).tolist(), strict=True))
+        adjusted = np.minimum(1.0, arms * adjusted_p(values, flips))
+        found = dict(zip(tested, adjusted.tolist(), strict=True))
     rows = []
     for place, (sparsity, about) in enumerate(names):
         known = columns[place][~np.isnan(columns[place])]

@@ -149,6 +149,7 @@ SHIFTS = pl.Schema(
         "member": pl.Int64(),
         "task": pl.String(),
         "physics": pl.String(),
+        "arm": pl.String(),
         "seed": pl.Int64(),
         "sparsity_asked": pl.Float64(),
         "sparsity": pl.Float64(),
@@ -181,6 +182,7 @@ points share their start states. `failed` counts episodes that ended on non-fini
 SHIFT_SUMMARY = pl.Schema(
     {
         "member": pl.Int64(),
+        "arm": pl.String(),
         "seed": pl.Int64(),
         "sparsity_asked": pl.Float64(),
         "sparsity": pl.Float64(),

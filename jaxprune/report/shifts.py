@@ -91,8 +91,8 @@ def print_shifts(
     if verdicts.height:
         console.print("", _differences(verdicts), width=WIDTH)
         console.print(
-            f"family-wise error {alpha:.0%} over all sparsities and both numbers; the worst of many means is "
-            "too low, for a member and its dense twin alike",
+            f"family-wise error {100 * alpha:.2g}% over all sparsities and both numbers; the worst of many "
+            "means is too low, for a member and its dense twin alike",
             width=WIDTH,
         )
     played = shifts.unique(["member", "point"])

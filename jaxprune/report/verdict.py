@@ -92,7 +92,9 @@ def _error(spots: pl.DataFrame, alpha: float) -> str:
     decided = spots.filter(~pl.col("placebo"), pl.col("attacked_p").is_not_null())
     sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
     over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
-    return f"family-wise error {alpha:.0%} over {over}" + (f" x {tested} budgets" if tested > 1 else "")
+    return f"family-wise error {100 * alpha:.2g}% over {over}" + (
+        f" x {tested} budgets" if tested > 1 else ""
+    )
 
 
 def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:

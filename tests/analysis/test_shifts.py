@@ -19,6 +19,7 @@ def shifts(returns):
                     "member": member,
                     "task": "hopper",
                     "physics": "native",
+                    "arm": "ppo",
                     "seed": seed,
                     "sparsity_asked": sparsity,
                     "sparsity": sparsity,
@@ -44,7 +45,7 @@ def shifts(returns):
 def summary(members):
     """(seed, sparsity, mean, worst, diverged) each."""
     rows = [
-        (place, seed, sparsity, sparsity, 10, mean, mean, worst, worst, 1, diverged)
+        (place, "ppo", seed, sparsity, sparsity, 10, mean, mean, worst, worst, 1, diverged)
         for place, (seed, sparsity, mean, worst, diverged) in enumerate(members)
     ]
     return pl.DataFrame(rows, schema=SHIFT_SUMMARY, orient="row")

@@ -18,7 +18,7 @@ def table(seeds=2, diverged=(), failed=0):
         for parameter, factor, point in [*axes, ("gear", 0.5, 3), ("joint", None, 4)]:
             value = 100.0 - 10 * sparsity - 20 * point + seed
             mass = factor if parameter == "mass" else 1.0
-            place = (member, "hopper", "native", seed, sparsity, sparsity, parameter, factor, point)
+            place = (member, "hopper", "native", "ppo", seed, sparsity, sparsity, parameter, factor, point)
             numbers = (mass, 1.0, 1.0, 1.0, 1.0, 2, value, 1.0, value, value, 9.0, failed * (point == 4))
             rows.append((*place, *numbers, "mode", "clipped", member in diverged))
     return pl.DataFrame(rows, schema=SHIFTS, orient="row")
