@@ -153,7 +153,7 @@ def stepper(env: Environment, task: MujocoTask, engine: Engine) -> Callable[...,
     """[step] qpos, qvel, action -> what one step of `env` yields from there."""
 
     def step(qpos: jax.Array, qvel: jax.Array, action: jax.Array) -> Transition:
-        motion = engine.start(qpos, qvel)
+        motion = engine.start(qpos, qvel, None)
         _, transition = env.step(begin(motion, task.observe(motion)), action)
         return transition
 

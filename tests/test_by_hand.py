@@ -137,6 +137,7 @@ def test_the_curves(sweep: jp.Sweep) -> None:
         row = one(sweep.curves, member=MEMBER, iteration=iteration + 1)
         wanted = {
             "member": MEMBER,
+            "arm": "ppo",
             "seed": SEED,
             "sparsity_asked": SPARSITY,
             "iteration": iteration + 1,
@@ -262,6 +263,7 @@ def test_the_sampled_episodes(sweep: jp.Sweep) -> None:
     assert row == pytest.approx(
         {
             "member": MEMBER,
+            "arm": "ppo",
             "seed": SEED,
             "sparsity_asked": SPARSITY,
             "episodes": 2,

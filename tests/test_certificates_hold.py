@@ -63,7 +63,7 @@ def certified(env, agent, eps, visits, tally):
     """The table of one agent, certified on these episodes; it holds no violation."""
     first = jax.tree.map(lambda leaf: leaf[:, :200], visits)  # enough to see and to bound
     agents, first, tally = jax.tree.map(lambda leaf: leaf[None], (agent, first, tally))
-    everyone, budget = Members(np.array([0]), np.array([0.0])), Budget(eps)
+    everyone, budget = Members(np.array([0]), np.array([0.0]), np.array(["ppo"])), Budget(eps)
     trained = SweepSpec(env=env.task, discount=DISCOUNT)
     population = Population(everyone, env, agents, np.zeros(1, bool), budget, trained)
     table = certificates(population, (budget,), (certify(population, first),), first, tally)

@@ -112,7 +112,7 @@ def test_the_regulariser_makes_actions_smaller() -> None:
         """Of the actions that the one member would take, after three iterations."""
         spec = of_the_examples(arms=arm, learning_rate=0.03, sparsities=(0.0,), score="auto")
         job = sweeps.job(spec)
-        after = jax.jit(partial(sweeps.segment, job, 3))(sweeps.start(job)).learners.agent
+        after = jax.jit(partial(sweeps.segment, job, 3))(sweeps.start(job)).learners[0].agent
         x = jax.random.normal(jax.random.key(0), (100, 2))
         agent = jax.tree.map(lambda leaf: leaf[0], after)
         return float(jnp.abs(jax.vmap(agent.output)(x)).mean())

@@ -320,7 +320,7 @@ def _(found, heard):
 def limits(**change: object) -> dict:
     """The smoothed returns of the member by itself."""
     victims = Victim(jax.tree.map(lambda leaf: leaf[MEMBER:], agents()))
-    who, keys = Members(np.array([SEED]), np.array([0.5])), stream(2)[None]
+    who, keys = Members(np.array([SEED]), np.array([0.5]), np.array(["ppo"])), stream(2)[None]
     spec = replace(SMOOTHING, **change)
     table = certify_returns(spec, ENV, victims, who, keys, np.array([20.0]), 0.9, 1.0, unheard)
     return table.row(0, named=True)
@@ -357,7 +357,9 @@ def _(found, heard):
     state, key = np.float32([[[0.5, -1.0, 0.3, 0.2]]]), jax.random.key(9)
     for count in (40, 200):
         spec = replace(SMOOTHING, smoothing_votes=count)
-        table = certify_votes(spec, victims, Members(np.zeros(1), np.zeros(1)), state, key[None], 0.9)
+        table = certify_votes(
+            spec, victims, Members(np.zeros(1), np.zeros(1), np.array(["ppo"])), state, key[None], 0.9
+        )
         noise = 0.3 * jax.random.normal(jax.random.split(key, 1)[0], (count, 4))
         actions = np.asarray(jax.vmap(agent.output)(state[0, 0] + noise)).argmax(1)
         votes = np.bincount(actions, minlength=3)

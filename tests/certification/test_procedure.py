@@ -24,7 +24,7 @@ def population(diverged):
     agent = agents.init(jax.random.key(0), WEIGHTS.size, 1, hidden=())
     agent = agent.replace(policy={"layer_0": {"kernel": -jnp.array(WEIGHTS)[:, None], "bias": jnp.zeros(1)}})
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), agent)
-    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]))
+    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]), np.array(["ppo"] * 2))
     return Population(everyone, ENV, both, np.array(diverged), Budget(0.1))
 
 

@@ -45,7 +45,7 @@ def test_the_noise_is_gaussian_and_cut_to_no_ball():
 
 def test_the_limits_are_those_of_each_members_own_smoothed_returns():
     spec = SmoothingSpec(smoothing_sigma=1.0, smoothing_budget=0.5, smoothing_episodes=12)
-    members = Members(np.array([0, 1]), np.array([0.0, 0.0]))
+    members = Members(np.array([0, 1]), np.array([0.0, 0.0]), np.array(["ppo"] * 2))
     arguments = (envs.make("probe/linear"), victims(2), members)
     keys = jax.random.split(KEY, 2)
     table = certify_returns(spec, *arguments, keys, np.array([0.0, 40.0]), 0.9, 1.5, unheard)
@@ -69,7 +69,11 @@ def test_the_limits_are_those_of_each_members_own_smoothed_returns():
 
 
 def test_returns_below_the_lowest_count_as_it_and_are_reported():
-    arguments = (envs.make("probe/linear"), victims(1), Members(np.array([0]), np.array([0.0])))
+    arguments = (
+        envs.make("probe/linear"),
+        victims(1),
+        Members(np.array([0]), np.array([0.0]), np.array(["ppo"])),
+    )
     keys = jax.random.split(KEY, 1)
     settings = {"smoothing_sigma": 1.0, "smoothing_budget": 0.5, "smoothing_episodes": 40}
     free = certify_returns(SmoothingSpec(**settings), *arguments, keys, np.zeros(1), 0.9, 1.5, unheard)

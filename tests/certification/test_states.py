@@ -72,7 +72,7 @@ def states_of(pair, units="own", **ball):
     """The rows of such a pair at six states."""
     both, sparsities, diverged = pair
     spec = CertificationSpec(**QUICK | {"bounds": "interval,crown", "units": units})
-    everyone = Members(np.array([0, 0]), np.array(sparsities))
+    everyone = Members(np.array([0, 0]), np.array(sparsities), np.array(["ppo"] * 2))
     population = Population(everyone, ENV, both, np.array(diverged), Budget(0.1, **ball))
     observation = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 2)
@@ -221,7 +221,7 @@ def test_all_bounds_at_one_state_are_asked_for_unless_some_are_chosen():
 
 
 def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member():
-    everyone = Members(np.array([0, 0, 1, 1]), np.array([0.5, 0.0, 0.0, 0.5]))
+    everyone = Members(np.array([0, 0, 1, 1]), np.array([0.5, 0.0, 0.0, 0.5]), np.array(["ppo"] * 4))
     observation = np.random.default_rng(0).normal(size=(4, 5, 2, 3)).astype(np.float32)
     alive = np.arange(5)[:, None] < np.array([5, 2])
     visits = Visits(observation, np.broadcast_to(alive, (4, 5, 2)))
@@ -234,7 +234,7 @@ def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member()
 
 
 def test_only_the_dense_twins_decide_how_many_states_there_are():
-    everyone = Members(np.array([0, 0, 1, 1]), np.array([0.0, 0.5, 0.0, 0.5]))
+    everyone = Members(np.array([0, 0, 1, 1]), np.array([0.0, 0.5, 0.0, 0.5]), np.array(["ppo"] * 4))
     observation = np.random.default_rng(0).normal(size=(4, 5, 1, 3)).astype(np.float32)
     steps = np.array([5, 1, 4, 0])  # alive, by member: the pruned ones fall at once
     visits = Visits(observation, np.arange(5)[:, None] < steps[:, None, None])
@@ -247,7 +247,7 @@ def test_only_the_dense_twins_decide_how_many_states_there_are():
 
 
 def test_shifts_are_measured_in_the_spread_asked_for():
-    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]))
+    everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]), np.array(["ppo"] * 2))
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), random_agent((2,), -1), random_agent((2,), 3))
     population = Population(everyone, ENV, both, np.zeros(2, bool), Budget(0.1))
     spreads = {"own": [-1, 3], "dense": [-1, -1], "action": [0, 0]}

@@ -12,7 +12,7 @@ from jaxprune.policy import agent as agents
 from jaxprune.population import Members
 
 SIGMA = 0.5
-MEMBERS = Members(np.array([0, 0]), np.array([0.0, 0.5]))
+MEMBERS = Members(np.array([0, 0]), np.array([0.0, 0.5]), np.array(["ppo"] * 2))
 KEYS = jax.random.split(jax.random.key(0), 2)
 
 

@@ -8,8 +8,8 @@ import pytest
 import jaxprune as jp
 from jaxprune.envs import make
 from jaxprune.pruning import SCORES, Score, schedule, score, scores
+from jaxprune.training import experience, ppo
 from jaxprune.training import learner as learners
-from jaxprune.training import ppo
 from jaxprune.training.rollout import rollout
 from tests.training import plain
 from tests.training.populations import TINY, hyperparameters
@@ -30,7 +30,7 @@ def batch_of(learner, key, recipe, env=ENV):
     policy = learner.agent.pruned()
     _, trajectory = jax.jit(rollout, static_argnums=(0, 4))(env, policy, learner.workers, key, recipe.unroll)
     _, _, reward = learners.scale_reward(learner, trajectory)
-    return learners._batch(policy, trajectory, reward, learner.hyper)
+    return experience.batch(policy, trajectory, reward, learner.hyper, ())
 
 
 def assert_lowest_removed(mask, scores, sparsity):
@@ -113,8 +113,8 @@ def test_after_training_they_are_those_of_one_more_batch_of_the_dense_policy(lis
         jp.sweep.job(jp.SweepSpec(**spec.to_dict() | {"score": "magnitude"})), training
     )
     different = False
-    for member, (seed, sparsity) in enumerate(zip(*job.everyone, strict=True)):
-        learner = jax.tree.map(lambda leaf, seed=seed: leaf[seed], training.learners)
+    for member, (seed, sparsity) in enumerate(zip(job.everyone.seed, job.everyone.sparsity, strict=True)):
+        learner = jax.tree.map(lambda leaf, seed=seed: leaf[seed], training.learners[0])
         batch = batch_of(learner, learner.key, jp.sweep.recipe(spec), job.env)
         wanted = numpy_saliency(learner.agent, plain.gradients(learner.agent, batch, learner.hyper))
         mask = {name: leaf[member] for name, leaf in population.agents.mask.items()}

@@ -11,8 +11,8 @@ from jaxprune.envs import make
 from jaxprune.policy import Agent
 from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule, score
+from jaxprune.training import experience, ppo
 from jaxprune.training import learner as learners
-from jaxprune.training import ppo
 from jaxprune.training.rollout import Trajectory
 from tests.training.populations import TINY, alone, hyperparameters, numbers, together
 
@@ -174,7 +174,7 @@ def test_a_truncation_is_bootstrapped_from_the_true_final_observation():
         next_observation=jnp.asarray([2.0, 7.0, 4.0])[:, None, None],
     )
     hyper = hyperparameters(discount=0.5, gae_lambda=0.5)
-    batch = learners._batch(agent, trajectory, trajectory.reward, hyper)
+    batch = experience.batch(agent, trajectory, trajectory.reward, hyper, ())
     deltas = [1 + 0.5 * 2 - 1, 1 + 0.5 * 7 - 2, 1 + 0.5 * 4 - 3]
     wanted = np.array([deltas[0] + deltas[1] / 4, deltas[1], deltas[2]])
     values = np.array([1, 2, 3])
