@@ -135,9 +135,9 @@ def test_the_curves(sweep: jp.Sweep) -> None:
     learner, progress = alone()
     for iteration in range(3):
         row = one(sweep.curves, member=MEMBER, iteration=iteration + 1)
+        assert row.pop("arm") == "ppo"
         wanted = {
             "member": MEMBER,
-            "arm": "ppo",
             "seed": SEED,
             "sparsity_asked": SPARSITY,
             "iteration": iteration + 1,
@@ -259,11 +259,10 @@ def _hashable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_sampled_episodes(sweep: jp.Sweep) -> None:
     total = np.float64(seen_in(sweep)[0].tally.total[0])
     row = one(sweep.sampled, member=MEMBER)
-    assert row.pop("policy") == "sampled"
+    assert (row.pop("policy"), row.pop("arm")) == ("sampled", "ppo")
     assert row == pytest.approx(
         {
             "member": MEMBER,
-            "arm": "ppo",
             "seed": SEED,
             "sparsity_asked": SPARSITY,
             "episodes": 2,
