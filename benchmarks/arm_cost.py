@@ -1,7 +1,7 @@
 """What training costs in each arm, and what all of them cost in one program.
 
-`python -m benchmarks.arm_cost` writes benchmarks/results/arm_cost.md. The arms take turns in every round, so
-that noise of the machine meets them alike.
+`python -m benchmarks.arm_cost --arms ppo,atla` writes benchmarks/results/arm_cost.md. The arms take turns in
+every round, so that noise of the machine meets them alike.
 """
 
 import time
@@ -12,27 +12,33 @@ from statistics import median
 from typing import Any
 
 import jax
+import tyro
 
 from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
 from jaxprune.sweep import job, segment, start
 
 RESULT = Path(__file__).parent / "results" / "arm_cost.md"
-ARMS = ("ppo", "sa-sgld", "sa-convex", "radial", "wocar", "atla", "noise", "usr")
+ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr"
 SEEDS, ROUNDS = 4, 5
 MIXED = "all of them in one program"
 
 
-def main() -> None:
-    """Measure and write the table."""
-    programs = {arm: prepared(arm) for arm in ARMS} | {MIXED: prepared(",".join(ARMS))}
+def main(arms: str = ARMS) -> None:
+    """Measure and write the table.
+
+    Args:
+        arms: training arms, a comma list that holds `ppo`.
+    """
+    alone = arms.split(",")
+    programs = {arm: prepared(arm) for arm in alone} | {MIXED: prepared(arms)}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(ROUNDS):
         for name, run in programs.items():
             began = time.perf_counter()
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - began)
-    RESULT.write_text(report(seconds))
+    RESULT.write_text(report(seconds, alone))
     print(RESULT.read_text())
 
 
@@ -44,18 +50,18 @@ def prepared(arms: str) -> Callable[[], Any]:
     return partial(run, training)
 
 
-def report(seconds: dict[str, list[float]]) -> str:
+def report(seconds: dict[str, list[float]], alone: list[str]) -> str:
     """The result as Markdown."""
     rows = []
     for name, values in seconds.items():
         ratios = [value / ppo for value, ppo in zip(values, seconds["ppo"], strict=True)]
         spread = f"{median(values):.2f} ({min(values):.2f} .. {max(values):.2f})"
         rows.append(f"| {name} | {spread} | {median(ratios):.2f} |")
-    sums = [sum(seconds[arm][i] for arm in ARMS) for i in range(ROUNDS)]
-    over = [mixed / alone - 1 for mixed, alone in zip(seconds[MIXED], sums, strict=True)]
+    sums = [sum(seconds[arm][i] for arm in alone) for i in range(ROUNDS)]
+    over = [mixed / apart - 1 for mixed, apart in zip(seconds[MIXED], sums, strict=True)]
     return f"""# What training costs in each arm
 
-{machine_line("python -m benchmarks.arm_cost")}
+{machine_line(f"python -m benchmarks.arm_cost --arms {','.join(alone)}")}
 
 Hopper, native physics, {SEEDS} members of each arm x 16 environments, one iteration of 128 steps and 10 x 8 \
 minibatches after the first; {ROUNDS} rounds, median (smallest .. largest), ratios within a round.
@@ -70,4 +76,4 @@ the arms by themselves. Asked: at most +15 %. ATLA's iteration holds one of its 
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)
