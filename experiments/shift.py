@@ -56,17 +56,20 @@ def main(arguments: Arguments) -> None:
     )
     folder.write_table("shifts", found.shifts)
     folder.write_table("summary", found.summary)
-    folder.write_table("verdicts", shift_verdicts(found.summary))
+    verdicts = shift_verdicts(found.summary)
+    folder.write_table("verdicts", verdicts)
     arms = found.summary["arm"].unique(maintain_order=True).to_list()
     for arm in arms:
-        shifts, summary = (table.filter(pl.col("arm") == arm) for table in (found.shifts, found.summary))
+        shifts, summary, judged = (
+            table.filter(pl.col("arm") == arm) for table in (found.shifts, found.summary, verdicts)
+        )
         if not summary["diverged"].all():
             title = f"{population.env.task} on {population.env.physics}, deterministic policies"
             file = f"shifts{ending(arm, arms)}.png"
             figures.save(shifts_figure(shifts, title), folder.path / file)
         if len(arms) > 1:
             console.rule(f"arm {arm}")
-        print_shifts(console, shifts, summary, alpha=0.05 / len(arms))
+        print_shifts(console, shifts, summary, judged)
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
 
 

@@ -15,7 +15,6 @@ from jaxprune.analysis import (
     NOMINAL,
     Student,
     across_seeds,
-    shift_verdicts,
     validate,
     without_diverged,
 )
@@ -73,13 +72,16 @@ def print_shifts(
     console: Console,
     shifts: pl.DataFrame,
     summary: pl.DataFrame,
+    verdicts: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    *,
     alpha: float = 0.05,
 ) -> None:
     """Print who diverged, the returns by sparsity, the differences to the dense twins, and what failed.
 
-    Means are over seeds, with Student's interval below them when there are several; members that have
-    diverged are in none of them.
+    All tables are of one arm. verdicts: by `shift_verdicts`, of family-wise error alpha over all arms. Means
+    are over seeds, with Student's interval below them when there are several; members that have diverged are
+    in none of them.
     """
     for member in summary.filter("diverged")["member"]:
         line = f"DIVERGED: member {member}, left out of means and verdicts"
@@ -87,11 +89,10 @@ def print_shifts(
     kept = without_diverged(summary)
     if kept.height:
         console.print("", _returns(kept, interval), width=WIDTH)
-    verdicts = shift_verdicts(summary, alpha, interval)
     if verdicts.height:
         console.print("", _differences(verdicts), width=WIDTH)
         console.print(
-            f"family-wise error {100 * alpha:.2g}% over all sparsities and both numbers; the worst of many "
+            f"family-wise error {alpha:.0%} over all arms, sparsities and both numbers; the worst of many "
             "means is too low, for a member and its dense twin alike",
             width=WIDTH,
         )

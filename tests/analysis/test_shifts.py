@@ -107,6 +107,18 @@ def test_five_seeds_decide_nothing():
     assert found["p"].null_count() == 2 and found["difference"].to_list() == [5.0, -3.0]
 
 
+def test_arms_share_the_error():
+    of_one = population([(5.0 + seed, -3.0 - seed) for seed in range(7)])
+    other = of_one.with_columns(member=pl.col("member") + of_one.height, arm=pl.lit("atla"))
+    found = shift_verdicts(pl.concat([of_one, other]))
+    assert found["arm"].to_list() == ["ppo"] * 2 + ["atla"] * 2
+    # 2^6 flips leave 1 / 64 to each arm, and there are two of them
+    assert found["p"].to_list() == [2 / 64] * 4
+    assert found["verdict"].to_list() == ["better", "worse"] * 2
+    six = shift_verdicts(pl.concat([of_one, other]).filter(pl.col("seed") < 6))
+    assert set(six["verdict"]) == {"undecided (6 seeds, 7 needed)"}
+
+
 def test_diverged_members_and_twins_are_left_out():
     found = shift_verdicts(population([(5.0, -3.0)] * 7, diverged={(0, 0.0), (3, 0.5)}))
     assert found["seeds"].to_list() == [5, 5]

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from jaxprune.analysis import SHIFTS, summarise_shifts
+from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts
 from jaxprune.report import print_shifts, shifts_figure
 
 FACTORS = (0.5, 1.0, 2.0)
@@ -26,7 +26,9 @@ def table(seeds=2, diverged=(), failed=0):
 
 def printed(shifts):
     file = io.StringIO()
-    print_shifts(Console(file=file, width=100, highlight=False), shifts, summarise_shifts(shifts))
+    summary = summarise_shifts(shifts)
+    console = Console(file=file, width=100, highlight=False)
+    print_shifts(console, shifts, summary, shift_verdicts(summary))
     return " ".join(file.getvalue().split())
 
 
