@@ -10,8 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.budget import Ball
-from jaxprune.errors import SpecError
-from jaxprune.policy import Agent, Distribution, Params
+from jaxprune.policy import Agent, Distribution
 
 Memory = Any
 """What an attack carries from step to step of an episode; `()` for most."""
@@ -68,13 +67,6 @@ class Rule(Protocol):
     ) -> tuple[Float[Array, " obs"], Memory]:
         """`s_hat`, what the victim is shown in place of x, and the memory for the next step."""
         ...
-
-
-def learned(name: str, network: Params | None) -> Params:
-    """The network of an attack that learns. Raises SpecError where it has not learned yet."""
-    if network is None:
-        raise SpecError(f"attack: {name!r} has no network yet; train it first")
-    return network
 
 
 class Memoryless:

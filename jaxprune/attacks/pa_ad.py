@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Memory, Memoryless, Victim, learned
+from jaxprune.attacks.api import Victim
 from jaxprune.attacks.ascent import Gain, ascend
+from jaxprune.attacks.learned import Learned
 from jaxprune.budget import Ball
-from jaxprune.policy import Categorical, Params, networks
+from jaxprune.policy import Categorical
 from jaxprune.precision import PRECISION
 
 
@@ -26,27 +27,16 @@ def push(victim: Victim, x: Float[Array, " obs"], direction: Float[Array, " act"
     return lambda s_hat: jnp.dot(act(s_hat) - clean, direction, precision=PRECISION)
 
 
-class PaAd(Memoryless, struct.PyTreeNode):
+class PaAd(Learned):
     """PA-AD (Sun et al., ICLR 2022, arXiv 2106.05087).
 
-    The director's mean, [obs] -> [act], read off the true normalised observation, is a direction in action
-    space; the actor is `ascend` on the `push` along it: length times cosine in one number. The published
-    actor is a single sign step on cosine plus length, and its code takes that step against the direction.
-
-    network: parameters of the mean; None before it is learned (`jaxprune.training.adversary`).
+    The director's mean, [obs] -> [act], is a direction in action space; the actor is `ascend` on the `push`
+    along it: length times cosine in one number. The published actor is a single sign step on cosine plus
+    length, and its code takes that step against the direction.
     """
 
-    network: Params | None = None
     steps: int = struct.field(pytree_node=False, default=10)
-    activation: str = struct.field(pytree_node=False, default="tanh")
     name: str = struct.field(pytree_node=False, default="pa-ad")
-
-    def perturb(
-        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
-    ) -> tuple[Float[Array, " obs"], Memory]:
-        """The point tried that pushes the action furthest where the director points."""
-        direction = networks.apply(learned(self.name, self.network), victim.normalised(x), self.activation)
-        return self.show(key, victim, x, ball, direction), memory
 
     def show(
         self,
@@ -56,7 +46,7 @@ class PaAd(Memoryless, struct.PyTreeNode):
         ball: Ball,
         action: Float[Array, " act"],
     ) -> Float[Array, " obs"]:
-        """The point that an action of the director, a direction, shows."""
+        """The point tried that pushes the action furthest where the director points."""
         return ascend(key, push(victim, x, action), x, ball, self.steps)
 
     def action_size(self, observation_size: int, action_size: int) -> int:

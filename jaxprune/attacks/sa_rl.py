@@ -3,9 +3,9 @@
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxprune.attacks.api import Memory, Memoryless, Victim, learned
+from jaxprune.attacks.api import Victim
+from jaxprune.attacks.learned import Learned
 from jaxprune.budget import Ball
-from jaxprune.policy import Params, networks
 
 
 def offset(ball: Ball, action: Float[Array, " obs"]) -> Float[Array, " obs"]:
@@ -17,23 +17,13 @@ def offset(ball: Ball, action: Float[Array, " obs"]) -> Float[Array, " obs"]:
     return ball.eps * Ball(1.0, ball.norm).project(action)
 
 
-class SaRl(Memoryless, struct.PyTreeNode):
+class SaRl(Learned):
     """SA-RL (Zhang et al., ICLR 2021, arXiv 2101.08452): PPO trained on the victim's negated reward.
 
-    network: parameters of the adversary's mean, [obs] -> [obs]. It reads the true normalised observation,
-    whatever the space of the attack. None before it is learned (`jaxprune.training.adversary`).
+    The adversary's mean, [obs] -> [obs], is the perturbation; the key is not used.
     """
 
-    network: Params | None = None
-    activation: str = struct.field(pytree_node=False, default="tanh")
     name: str = struct.field(pytree_node=False, default="sa-rl")
-
-    def perturb(
-        self, key: PRNGKeyArray, victim: Victim, x: Float[Array, " obs"], ball: Ball, memory: Memory
-    ) -> tuple[Float[Array, " obs"], Memory]:
-        """The adversary's mean action, scaled into the ball; the key is not used."""
-        action = networks.apply(learned(self.name, self.network), victim.normalised(x), self.activation)
-        return self.show(key, victim, x, ball, action), memory
 
     def show(
         self,
@@ -43,7 +33,7 @@ class SaRl(Memoryless, struct.PyTreeNode):
         ball: Ball,
         action: Float[Array, " obs"],
     ) -> Float[Array, " obs"]:
-        """The point that an action of the adversary shows."""
+        """The action, scaled into the ball."""
         return x + offset(ball, action)
 
     def action_size(self, observation_size: int, action_size: int) -> int:
