@@ -87,6 +87,7 @@ def batch(
     reward: Float[Array, "time env"],
     hyper: Hyperparameters,
     chosen: tuple[Chosen, ...],
+    key: PRNGKeyArray,
 ) -> Batch:
     """What PPO learns from: advantages by generalised advantage estimation, of what the policy was shown.
 
@@ -105,7 +106,8 @@ def batch(
     for one in chosen:
         if one.regularizer.next_value is not None:
             lowered = partial(one.regularizer.next_value, agent, hyper.regularizers[one.name])
-            v_next = jax.vmap(jax.vmap(lowered))(x_next, v_next)
+            keys = jax.random.split(key, v_next.shape)
+            v_next = jax.vmap(jax.vmap(lowered))(keys, x_next, v_next)
     advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
         reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
     )

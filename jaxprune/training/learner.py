@@ -23,8 +23,8 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6))
-"""Set the streams of opponents, self-paced budgets and further critics apart, see `streams`."""
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6, 7))
+"""Set the streams of opponents, self-paced budgets, further critics and next values apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -228,7 +228,8 @@ def _iterate(
     )
     workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen)
+    value_key = jax.random.fold_in(update_key, VALUE_TAG)
+    batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
     critics = {}
     for chosen in recipe.chosen:
         if (hook := chosen.regularizer.critic) is not None:
@@ -339,7 +340,7 @@ def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | N
     policy = learner.agent.pruned()
     _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, ())
+    batch = experience.batch(policy, trajectory, reward, learner.hyper, (), learner.key)
     return ppo.gradients(learner.agent, batch, learner.hyper)
 
 

@@ -218,12 +218,18 @@ def test_usr_lowers_a_value_by_rho_times_its_slope_and_the_published_form_by_the
     agent = on_a_line()
     record, published = REGULARIZERS["usr"].next_value, REGULARIZERS["usr-published"].next_value
     assert record is not None and published is not None
-    low = record(agent, {"rho": 0.1}, X[0], jnp.float32(5.0))
+    key, value = jax.random.key(3), jnp.float32(5.0)
+    low = record(agent, {"rho": 0.1}, key, X[0], value)
     assert float(low) == pytest.approx(5.0 - 0.1 * np.abs(SLOPES).sum(), rel=1e-6)
     raised = agent.replace(value={"layer_0": {"kernel": jnp.asarray(SLOPES), "bias": jnp.full(1, 100.0)}})
-    assert float(record(raised, {"rho": 0.1}, X[0], jnp.float32(5.0))) == pytest.approx(float(low), rel=1e-6)
-    shrunk = [float(published(a, {"rho": 0.1}, X[0], jnp.float32(5.0))) for a in (agent, raised)]
-    assert shrunk[1] < shrunk[0] - 10
+    assert float(record(raised, {"rho": 0.1}, key, X[0], value)) == pytest.approx(float(low), rel=1e-6)
+    for each in (agent, raised):
+        z = jax.random.normal(key, X[0].shape)
+        wanted = 5.0 - 0.1 * abs(float(each.state_value(X[0] + z))) * np.abs(z).sum()
+        assert float(published(each, {"rho": 0.1}, key, X[0], value)) == pytest.approx(wanted, rel=1e-5)
+    assert wanted < 5.0 - 10  # a constant added to V
+    other = published(raised, {"rho": 0.1}, jax.random.key(4), X[0], value)
+    assert float(other) != pytest.approx(wanted, rel=1e-3)
 
 
 # --- budgets and names -----------------------------------------------------------------------------------

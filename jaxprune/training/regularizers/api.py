@@ -27,7 +27,7 @@ class Moment(NamedTuple):
 
 
 Loss = Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
-NextValue = Callable[[Agent, Leaves, Float[Array, " obs"], Float[Array, ""]], Float[Array, ""]]
+NextValue = Callable[[Agent, Leaves, PRNGKeyArray, Float[Array, " obs"], Float[Array, ""]], Float[Array, ""]]
 
 
 class Sizes(NamedTuple):
@@ -61,7 +61,7 @@ class Regularizer:
     loss: (agent with its mask on, minibatch, leaves, moment) -> a term of PPO's loss, its weight included.
     shows: makes the rule by which the agent is shown its observations while it gathers experience, within
         the ball of its budget; a rule that remembers nothing.
-    next_value: (agent, leaves, normalised next observation, its value) -> the value to go on with.
+    next_value: (agent, leaves, fresh key, normalised next observation, its value) -> the value to go on with.
     adversary: makes the untrained adversary that is trained against the agent, iteration by iteration, and
         shows the agent its observations.
     critic: a further critic that is learned, and leads the policy as well.

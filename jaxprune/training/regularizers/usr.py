@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.policy import Agent
 from jaxprune.training.regularizers.api import Leaves, Regularizer
 
 
 def next_value(
-    agent: Agent, leaves: Leaves, x_next: Float[Array, " obs"], value: Float[Array, ""]
+    agent: Agent, leaves: Leaves, key: PRNGKeyArray, x_next: Float[Array, " obs"], value: Float[Array, ""]
 ) -> Float[Array, ""]:
     """`V(s') - rho ||dV / ds'||_1`: the first-order worst value of an l_inf set of radius rho around s'.
 
@@ -20,13 +20,13 @@ def next_value(
 
 
 def published_next_value(
-    agent: Agent, leaves: Leaves, x_next: Float[Array, " obs"], value: Float[Array, ""]
+    agent: Agent, leaves: Leaves, key: PRNGKeyArray, x_next: Float[Array, " obs"], value: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """`V(s') - rho |V(s' + z)| ||z||_1`, the released code's one-sample estimate, z a fixed Gaussian draw.
+    """`V(s') - rho |V(s' + z)| ||z||_1`, the released code's one-sample estimate, z a Gaussian draw.
 
     It estimates no gradient but shrinks values: a constant added to V changes it. For comparison only.
     """
-    z = jax.random.normal(jax.random.key(0), x_next.shape)
+    z = jax.random.normal(key, x_next.shape)
     return value - leaves["rho"] * jnp.sum(jnp.abs(agent.state_value(x_next + z) * z))
 
 
