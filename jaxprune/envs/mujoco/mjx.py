@@ -25,12 +25,18 @@ with redirect_stdout(None):  # MJX prints that the optional package warp is miss
     from mujoco import mjx
 
 
-def engine(task: MujocoTask) -> Engine:
-    """The MJX engine for the body of `task`."""
+def body_of(task: MujocoTask) -> mujoco.MjModel:
+    """The body of `task`, with the solver that MJX is given for it."""
     body = model.load(task.xml)
     body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
     body.opt.iterations = task.mjx_iterations or body.opt.iterations
     body.opt.ls_iterations = task.mjx_ls_iterations or body.opt.ls_iterations
+    return body
+
+
+def engine(task: MujocoTask) -> Engine:
+    """The MJX engine for the body of `task`."""
+    body = body_of(task)
     compiled = mjx.put_model(body)
     weights = inverse_weights(body)
 
