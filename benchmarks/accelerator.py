@@ -132,15 +132,15 @@ def report() -> str:
 
 {machines}
 
-MJX physics, 2x64 networks, one iteration of 128 steps in every environment and 10 x 8 minibatches, after \
-the first; gradual pruning at sparsities {", ".join(f"{s:g}" for s in SPARSITIES)}; float32, products at the \
-highest precision. {ROUNDS} rounds, median (least .. most). MJX alone is `mjx.step` and nothing else: same \
-body, solver, batch and states, but random actions, which can cost its solver more than those of a policy, so \
-a share above 100 % is possible. Goal: 80 %. Memory is the most that was held on the device since the process \
-began.
+MJX physics, 2x64 networks, one iteration of 128 steps in every environment and 10 x 8 minibatches, \
+after the first; gradual pruning at sparsities {", ".join(f"{s:g}" for s in SPARSITIES)}; float32, products \
+at the highest precision. {ROUNDS} rounds, median (least .. most). MJX alone is `mjx.step` and nothing else: \
+same body, solver, batch and states, but random actions, which can cost its solver more than those of a \
+policy, so a share above 100 % is possible. Goal: 80 %. Memory is the most that was held on the device since \
+the process began.
 
-| device | task | arms | members | simulations | start, s | compile, s | thousand steps/s | MJX alone | share \
-| memory, MiB |
+| device | task | arms | members | simulations | start, s | compile, s | thousand steps/s | MJX alone \
+| share | memory, MiB |
 |---|---|---|---|---|---|---|---|---|---|---|
 {lines}
 """

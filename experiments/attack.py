@@ -76,10 +76,11 @@ def _report_run(
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
     kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
-    folder.write_table("verdicts", sweet_spots(regret, alpha=error))
+    verdicts = sweet_spots(regret, alpha=error)
+    folder.write_table("verdicts", verdicts)
     budget = regret.select("norm", "space", "eps").unique()
     certificates = certificates.join(budget, on=budget.columns, how="semi")
-    report(open_console(), folder.path, kinds, certificates, regret, None, alpha=error)
+    report(open_console(), folder.path, kinds, certificates, regret, verdicts, None, alpha=error)
 
 
 def _new_folder(arguments: Arguments, population: Population) -> RunFolder:

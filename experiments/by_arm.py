@@ -20,28 +20,32 @@ def report(
     results: pl.DataFrame,
     certificates: pl.DataFrame,
     regret: pl.DataFrame,
+    verdicts: pl.DataFrame,
     curves: pl.DataFrame | None,
     *,
     alpha: float,
 ) -> list[str]:
     """Print the summary and draw the figures of every arm; the names of the files drawn.
 
-    The error alpha is that of all verdicts together, so each arm gets its share of it.
+    alpha: the error of all verdicts of all arms together.
     """
     arms = results["arm"].unique(maintain_order=True).to_list()
     written = []
     for arm in arms:
-        of_arm = [table.filter(pl.col("arm") == arm) for table in (results, certificates, regret)]
-        drawn = figures.population_figures(*of_arm)
+        of_results, of_certificates, of_regret, of_verdicts = (
+            table.filter(pl.col("arm") == arm) for table in (results, certificates, regret, verdicts)
+        )
+        drawn = figures.population_figures(of_results, of_certificates, of_regret)
         if curves is not None:
             own = curves.filter(pl.col("arm") == arm)
-            drawn["training"] = figures.training_figure(own, figures.heading(of_arm[0]))
+            drawn["training"] = figures.training_figure(own, figures.heading(of_results))
         written += [
             figures.save(figure, folder / f"{name}{ending(arm, arms)}.png").name
             for name, figure in drawn.items()
         ]
         if len(arms) > 1:
             console.rule(f"arm {arm}")
-        of_results, of_certificates, of_regret = of_arm
-        print_summary(console, of_results, of_regret, of_certificates, alpha=alpha / len(arms))
+        print_summary(
+            console, of_results, of_regret, of_certificates, of_verdicts, alpha=alpha, arms=len(arms)
+        )
     return written

@@ -65,7 +65,7 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def _report(made: Sweep, out: Path) -> None:
     console = open_console()
-    tables = (made.results, made.certificates, made.regret, made.curves)
+    tables = (made.results, made.certificates, made.regret, made.verdicts, made.curves)
     written = report(console, out, *tables, alpha=made.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
 

@@ -14,7 +14,6 @@ from jaxprune.analysis import (
     across_seeds,
     distance_quantity,
     smallest_bound,
-    sweet_spots,
     validate,
     without_diverged,
 )
@@ -33,15 +32,26 @@ def print_summary(
     results: pl.DataFrame,
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
+    spots: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
+    *,
     alpha: float = ALPHA,
+    arms: int = 1,
 ) -> None:
     """Print what was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
 
     Means are over seeds, with Student's interval below them when there are several; members that have
-    diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns. `regret` is of
-    the members in `results`; `certificates` may be empty; `alpha` is the
-    family-wise error of the verdicts.
+    diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns.
+
+    Args:
+        console: where to.
+        results: of one family of members.
+        regret: of the same members, by `decompose`.
+        certificates: of the same members; may be empty.
+        spots: the rows about them in the table of verdicts, by `sweet_spots`.
+        interval: gives the intervals.
+        alpha: the family-wise error of that table.
+        arms: in how many training arms it has tests.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
@@ -55,10 +65,10 @@ def print_summary(
         console.print("", table, width=WIDTH)
     for table in budget_tables(regret, certificates, interval):
         console.print("", table, width=WIDTH)
-    for table in difference_tables(sweet_spots(regret, interval, alpha=alpha)):
+    for table in difference_tables(spots):
         console.print("", table, width=WIDTH)
     bullets = Table.grid(padding=(0, 1))
-    for line in verdicts(results, regret, certificates, interval, alpha):
+    for line in verdicts(results, regret, certificates, spots, alpha=alpha, arms=arms):
         bullets.add_row("-", Text(line))
     console.print("", bullets, width=WIDTH)
 

@@ -3,16 +3,13 @@
 import polars as pl
 
 from jaxprune.analysis import (
-    DEFAULT_INTERVAL,
     NOT_SHOWN,
     SWEET,
     WORSE,
-    Student,
     audit,
     best_average_score,
     best_members,
     distance_quantity,
-    sweet_spots,
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.numbers import low_to_high, number, signed
@@ -25,8 +22,10 @@ def verdicts(
     results: pl.DataFrame,
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
-    interval: Student = DEFAULT_INTERVAL,
+    spots: pl.DataFrame,
+    *,
     alpha: float = ALPHA,
+    arms: int = 1,
 ) -> list[str]:
     """The sentences below the final tables: alarms, sweet spots, the paper's choice, audit, what to distrust.
 
@@ -34,12 +33,13 @@ def verdicts(
         results: of one family of members.
         regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
-        interval: gives the intervals.
-        alpha: the family-wise error of the verdicts.
+        spots: the rows about them in the table of verdicts, by `sweet_spots`.
+        alpha: the family-wise error of that table.
+        arms: in how many training arms it has tests.
     """
     return [
         *alarms(results, certificates),
-        *_sweet_spot_lines(sweet_spots(regret, interval, alpha=alpha), alpha),
+        *_sweet_spot_lines(spots, alpha, arms),
         *_paper_lines(best_average_score(regret)),
         *_audit_lines(certificates),
         *_trust_lines(results),
@@ -73,13 +73,12 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _sweet_spot_lines(spots: pl.DataFrame, alpha: float) -> list[str]:
+def _sweet_spot_lines(spots: pl.DataFrame, alpha: float, arms: int) -> list[str]:
     lines = []
     for name, budget in budgets(spots).items():
         of_budget = spots.filter(budget)
-        lines.append(
-            f"{name}: {_sweet_spot_line(of_budget.filter(~pl.col('placebo')), _error(spots, alpha))}"
-        )
+        line = _sweet_spot_line(of_budget.filter(~pl.col("placebo")), alpha, _error(spots, alpha, arms))
+        lines.append(f"{name}: {line}")
         lines += [
             f"{name}: placebo, {_placebo_line(row)}"
             for row in of_budget.filter("placebo", pl.col("seeds") > 0).iter_rows(named=True)
@@ -87,17 +86,16 @@ def _sweet_spot_lines(spots: pl.DataFrame, alpha: float) -> list[str]:
     return lines
 
 
-def _error(spots: pl.DataFrame, alpha: float) -> str:
-    """The error rate of all verdicts on these sparsities and budgets."""
+def _error(spots: pl.DataFrame, alpha: float, arms: int) -> str:
+    """The error rate of all verdicts on these sparsities, budgets and arms."""
     decided = spots.filter(~pl.col("placebo"), pl.col("attacked_p").is_not_null())
     sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
     over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
-    return f"family-wise error {100 * alpha:.2g}% over {over}" + (
-        f" x {tested} budgets" if tested > 1 else ""
-    )
+    more = "".join(f" x {count} {what}" for count, what in ((tested, "budgets"), (arms, "arms")) if count > 1)
+    return f"family-wise error {100 * alpha:.2g}% over {over}{more}"
 
 
-def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
+def _sweet_spot_line(spots: pl.DataFrame, alpha: float, error: str) -> str:
     """The verdict on one budget."""
     undecided = spots.filter(pl.col("verdict").str.starts_with("undecided"))
     best = spots.sort("attacked_difference", descending=True, nulls_last=True).row(0, named=True)
@@ -111,7 +109,7 @@ def _sweet_spot_line(spots: pl.DataFrame, error: str) -> str:
     for condition, words in (
         (verdict == SWEET, "sweet at sparsity"),
         (
-            (verdict == NOT_SHOWN) & (pl.col("attacked_p") <= ALPHA) & higher,
+            (verdict == NOT_SHOWN) & (pl.col("attacked_p") <= alpha) & higher,
             "better than dense under attack, but the clean return is not shown to be kept, at sparsity",
         ),
         (verdict == WORSE, "worse than dense under attack at sparsity"),

@@ -11,7 +11,8 @@ from jaxprune.report.numbers import low_to_high, number, signed
 
 def printed(results, certificates):
     console = open_console(io.StringIO())
-    print_summary(console, results, decompose(results), certificates)
+    regret = decompose(results)
+    print_summary(console, results, regret, certificates, sweet_spots(regret))
     return console.file.getvalue()
 
 
@@ -109,7 +110,8 @@ def test_differences_to_the_twin_have_a_table_with_the_placebo_last(synthetic):
 
 def said(results, certificates=None):
     certificates = CERTIFICATES.to_frame() if certificates is None else certificates
-    return "\n".join(verdicts(results, decompose(results), certificates))
+    regret = decompose(results)
+    return "\n".join(verdicts(results, regret, certificates, sweet_spots(regret)))
 
 
 def test_sweet_spots_are_named_with_their_evidence(synthetic):
@@ -120,6 +122,19 @@ def test_sweet_spots_are_named_with_their_evidence(synthetic):
     assert spot.endswith("(12 seeds, family-wise error 5% over 7 sparsities x 2 budgets)")
     placebo = lines[lines.index(spot) + 1]
     assert "placebo, dense against dense in 6 pairs of seeds: attacked" in placebo and "adjusted p" in placebo
+
+
+def test_what_is_printed_of_an_arm_is_what_the_table_of_all_arms_says(synthetic):
+    one = synthetic.results(12, budgets=(0.075,))
+    both = pl.concat([one, one.with_columns(arm=pl.lit("noise"), member=pl.col("member") + 1000)])
+    spots = sweet_spots(decompose(both)).filter(arm="noise")
+    of_arm = both.filter(arm="noise")
+    lines = verdicts(of_arm, decompose(of_arm), CERTIFICATES.to_frame(), spots, arms=2)
+    line = next(line for line in lines if "largest difference at 0.50" in line)
+    (p,) = spots.filter(sparsity_asked=0.5)["attacked_p"]
+    assert p == 2 * 2 / 2**12  # 2 of 4096 flips of the signs, in either of two arms
+    assert f"adjusted p {number(p)}, clean" in line
+    assert line.endswith("(12 seeds, family-wise error 5% over 7 sparsities x 2 arms)")
 
 
 def test_a_gain_at_the_price_of_the_clean_return_is_no_sweet_spot(synthetic):
@@ -178,7 +193,8 @@ def test_what_diverged_and_what_is_wrong_comes_first(synthetic):
     certificates = synthetic.certificates(3).with_columns(
         violated=pl.when(bound="path", member=4, eps=0.075).then(7).otherwise("violated")
     )
-    lines = verdicts(results, decompose(results), certificates)
+    regret = decompose(results)
+    lines = verdicts(results, regret, certificates, sweet_spots(regret))
     assert lines[0].startswith("DIVERGED: member 0 (seed 0, sparsity 0.00)") and "its seed" in lines[0]
     assert lines[1].startswith("DIVERGED: member 9 (seed 1, sparsity 0.20)") and "its seed" not in lines[1]
     assert lines[2].startswith(
