@@ -42,7 +42,7 @@ def main(arguments: Arguments) -> None:
         return
     out = arguments.resume or arguments.out or _default_folder(spec)
     try:
-        with LiveProgress(console, job.training_steps + job.evaluation_steps) as live:
+        with LiveProgress(console, job.steps) as live:
             made = sweep.resume(out, live.show) if arguments.resume else sweep.run(spec, out, live.show)
     except KeyboardInterrupt:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)

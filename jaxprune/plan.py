@@ -40,7 +40,7 @@ def estimate(job: Job) -> Estimate:
     if env.physics not in MEASURED_PHYSICS:
         return Estimate(None, memory)
     speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.size * spec.environments)
-    return Estimate(COMPILE_SECONDS + (job.training_steps + job.evaluation_steps) / speed, memory)
+    return Estimate(COMPILE_SECONDS + job.steps / speed, memory)
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:

@@ -12,9 +12,9 @@ from jaxprune.interrupt import deferred_interrupt
 class Update(NamedTuple):
     """Where a long job stands.
 
-    phase: what is being done. steps_done: environment steps so far. steps_per_second: of this phase, 0 before
-    it is known. note: what there is to say of the phase, such as "2 diverged". rows: (sparsity, mean return
-    over seeds, episodes) of what came last.
+    phase: what is being done. steps_done: environment steps so far, of those that were planned.
+    steps_per_second: of this phase, 0 before it is known. note: what there is to say of the phase, such as
+    "2 diverged". rows: (sparsity, mean return over seeds, episodes) of what came last.
     """
 
     phase: str
@@ -53,9 +53,13 @@ class Meter:
     ) -> None:
         self._open.close()
 
-    def begin(self, phase: str) -> None:
-        """A new phase, which has a speed of its own."""
+    def begin(self, phase: str, planned: int = 0) -> None:
+        """A new phase, which has a speed of its own.
+
+        planned: the steps of the phases before it. They count as done: episodes that ended early had fewer.
+        """
         self._phase, self._first = phase, None
+        self._done = max(self._done, planned)
         self._send(0.0, "", ())
 
     def add(self, steps: int, note: str = "", rows: tuple[tuple[float, float, int], ...] = ()) -> None:

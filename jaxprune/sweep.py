@@ -90,11 +90,20 @@ class Job(NamedTuple):
 
     @property
     def evaluation_steps(self) -> int:
-        """The most environment steps that the evaluation can take."""
+        """The most environment steps that the evaluation can take, the visits not counted."""
         spec = self.spec
         budgets = 1 + len(spec.attacks) * len(spec.budgets)
-        episodes = budgets * (spec.episodes + spec.selection_episodes) + spec.certify_episodes
-        return self.everyone.size * episodes * self.env.horizon
+        return self.everyone.size * budgets * (spec.episodes + spec.selection_episodes) * self.env.horizon
+
+    @property
+    def visit_steps(self) -> int:
+        """The most environment steps that the episodes for the certificates can take."""
+        return self.everyone.size * self.spec.certify_episodes * self.env.horizon
+
+    @property
+    def steps(self) -> int:
+        """The most environment steps of all."""
+        return self.training_steps + self.evaluation_steps + self.visit_steps
 
 
 class Group(NamedTuple):
@@ -167,7 +176,7 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
         population = finished(job, training)
         evaluated = evaluate(job, population, meter)
         sampled, visits = visit(job, population, meter)
-        meter.begin("certificates")
+        meter.begin("certificates", job.steps)
         certified = certify(job, population, visits)
     spec, results = job.spec, tables.results(job.spec, population, evaluated)
     regret = decompose(results)
@@ -372,14 +381,14 @@ def evaluate(job: Job, population: Population, meter: Meter) -> Tally:
 
     The last `selection_episodes` episodes are those on which attacks and policies are chosen.
     """
-    meter.begin("evaluation")
+    meter.begin("evaluation", job.training_steps)
     episodes = job.spec.episodes + job.spec.selection_episodes
     return _play(job, population, conditions(job.spec), episodes, 0, "evaluation", meter)[0]
 
 
 def visit(job: Job, population: Population, meter: Meter) -> tuple[Tally, Visits]:
     """Clean episodes of every stochastic member, [member, 1, episode], and the states visited in them."""
-    meter.begin("visits")
+    meter.begin("visits", job.training_steps + job.evaluation_steps)
     clean = Condition(attacks.make("none"), Ball(jnp.zeros(1), job.spec.norm), "sampled")
     episodes = job.spec.certify_episodes
     return _play(job, population, (clean,), episodes, episodes, "visits", meter)
