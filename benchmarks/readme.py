@@ -75,10 +75,16 @@ def table(name: str) -> str:
 
 
 def _origin(about: dict) -> str:
+    where = _where(about)
+    if "evaluated" in about:  # what was trained on an accelerator and measured under another physics
+        where = f"trained on {where}; evaluated and certified on {_where(about['evaluated'])}"
+    return f"`{about['command']}`, commit {about['commit'][:10]}, {where}."
+
+
+def _where(about: dict) -> str:
     versions = about["versions"]
     packages = ", ".join(f"{name} {versions[name]}" for name in ("jaxprune", "jaxlib", "mujoco"))
-    machine = f"{about['machine']['cores']} cores, {about['device']['kind']}"
-    return f"`{about['command']}`, commit {about['commit'][:10]}, {machine}, {packages}."
+    return f"{about['machine']['cores']} cores, {about['device']['kind']}, {packages}"
 
 
 def _tables(text: str) -> list[str]:
