@@ -29,6 +29,7 @@ from jaxprune.policy import Kernels
 from jaxprune.population import Members, Population, Saved, environment, members
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule, score
+from jaxprune.pruning.scores import Evidence
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
 from jaxprune.training import learner as learners_of
@@ -352,15 +353,15 @@ def _trained_rows(job: Job) -> np.ndarray:
 
 def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
     """The masks of a dense group at all sparsities asked for: leaves [member, sparsity]."""
-    gradients = jax.jit(jax.vmap(partial(learners_of.gradients, job.env, group.recipe)))(learners)
+    seen = jax.jit(jax.vmap(partial(learners_of.last_evidence, job.env, group.recipe)))(learners)
 
-    def prune(learner: Learner, gradients: Kernels | None, sparsity: Float[Array, ""]) -> Kernels:
+    def prune(learner: Learner, seen: Evidence, sparsity: Float[Array, ""]) -> Kernels:
         target = learner.replace(sparsity=sparsity)
-        return learners_of.prune(group.recipe, target, learner.agent, 1.0, gradients)
+        return learners_of.prune(group.recipe, target, learner.agent, 1.0, seen)
 
     at_each = jax.vmap(prune, in_axes=(None, None, 0))
     return jax.jit(jax.vmap(at_each, in_axes=(0, 0, None)))(
-        learners, gradients, jnp.asarray(job.spec.sparsities, jnp.float32)
+        learners, seen, jnp.asarray(job.spec.sparsities, jnp.float32)
     )
 
 

@@ -177,7 +177,7 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     learner = member_of(started(SPEC).learners[0], 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, None)
+    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, {})
 
 
 @option("schedule")
@@ -223,6 +223,10 @@ def _() -> None:
     for name, weight in weights.items():
         np.testing.assert_array_equal(everywhere[name] == 0, np.abs(weight) <= smallest)
     assert [int((m == 0).sum()) for m in everywhere.values()] == [9, 6]
+    # Half of each neuron's inputs. Of 15 kept in shares of 4 + 6 and 6 + 1 the last layer has all 6.
+    neuron, erk = (pruned(replace(one_shot, scope=scope), 1.0) for scope in ("neuron", "erk"))
+    assert [(m == 0).sum(0).tolist() for m in neuron.values()] == [[2] * 6, [3]]
+    assert [int((m == 0).sum()) for m in erk.values()] == [15, 0]
 
 
 # --- one iteration of PPO, against the same iteration written out -----------------------------------------

@@ -1,4 +1,4 @@
-"""Masks over the kernels of one policy network: exact counts, per layer or global.
+"""Masks over the kernels of one policy network: exact counts, wherever they are counted.
 
 A mask tree mirrors the kernels: `{"layer_0": [in, out], ...}`, 1 where a weight lives, 0 where it is zero.
 Biases, log-std and the observation filter are never pruned. The sparsity is traced: one compilation
@@ -7,11 +7,14 @@ serves every level.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxprune.policy import Agent, Kernels, Params, kernels
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "neuron", "global", "erk")
+"""What the sparsity is the share of: each layer, the inputs of each neuron, or all layers together, then by
+the scores alone or in Erdos-Renyi shares."""
 
 
 def dense(params: Params) -> Kernels:
@@ -27,22 +30,54 @@ def of(agent: Agent) -> Kernels:
 def lowest_removed(scores: Kernels, sparsity: Float[Array, ""] | float, scope: str = "layer") -> Kernels:
     """The mask that removes exactly `round(sparsity * n)` weights, those of the lowest scores.
 
-    Ties are broken by index. `n` counts one kernel at a time (scope "layer") or all together ("global").
+    Ties are broken by index. `n` counts one kernel at a time (scope "layer"), the inputs of one neuron at a
+    time ("neuron"), or all kernels together ("global"; "erk", which removes from each what `erdos_renyi`
+    says).
     """
     if scope == "global":
         sizes = [score.size for score in scores.values()]
-        flat = _lowest_removed(jnp.concatenate([score.ravel() for score in scores.values()]), sparsity)
+        flat = _without(
+            jnp.concatenate([score.ravel() for score in scores.values()]), _count(sparsity, sum(sizes))
+        )
         parts = jnp.split(flat, [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
         return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+    if scope == "neuron":
+        of_neurons = jax.vmap(_without, in_axes=(1, None), out_axes=1)
+        return {name: of_neurons(score, _count(sparsity, len(score))) for name, score in scores.items()}
+    counts = (
+        erdos_renyi(scores, sparsity)
+        if scope == "erk"
+        else {name: _count(sparsity, score.size) for name, score in scores.items()}
+    )
     return {
-        name: _lowest_removed(score.ravel(), sparsity).reshape(score.shape) for name, score in scores.items()
+        name: _without(score.ravel(), counts[name]).reshape(score.shape) for name, score in scores.items()
     }
 
 
-def _lowest_removed(scores: Float[Array, " n"], sparsity: Float[Array, ""] | float) -> Float[Array, " n"]:
+def erdos_renyi(shapes: Kernels, sparsity: Float[Array, ""] | float) -> dict[str, Float[Array, ""]]:
+    """How many weights each kernel loses so that all lose `round(sparsity * n)`, thin layers the least.
+
+    A kernel [in, out] keeps the share `c (in + out) / (in * out)` of its weights, at most all, and c is what
+    makes the sum right (Evci et al., Rigging the Lottery, ICML 2020). Rounded so that no layer gains a weight
+    when the sparsity rises (Webster's method): weight number j of a layer is kept once `c (in + out)`
+    reaches `j - 1/2`, and the weights are kept in the order of the c that they need.
+    """
+    needed = [(np.arange(kernel.size) + 0.5) / sum(kernel.shape) for kernel in shapes.values()]
+    place = np.argsort(np.argsort(np.concatenate(needed), kind="stable"), kind="stable")
+    kept = place.size - _count(sparsity, place.size)
+    ends = np.cumsum([kernel.size for kernel in shapes.values()])
+    parts = zip(shapes, np.split(place, ends[:-1]), strict=True)
+    return {name: jnp.sum(part >= kept).astype(jnp.float32) for name, part in parts}
+
+
+def _count(sparsity: Float[Array, ""] | float, weights: int) -> Float[Array, ""]:
+    return jnp.round(jnp.asarray(sparsity * weights, jnp.float32))
+
+
+def _without(scores: Float[Array, " n"], removed: Float[Array, ""]) -> Float[Array, " n"]:
+    """The mask without so many of the lowest."""
     order = jnp.argsort(scores, stable=True)
-    removed = jnp.arange(scores.size) < jnp.round(sparsity * scores.size)
-    return jnp.zeros(scores.size).at[order].set(1.0 - removed)
+    return jnp.zeros(scores.size).at[order].set(1.0 - (jnp.arange(scores.size) < removed))
 
 
 def zeros(mask: Kernels) -> Int[Array, ""]:

@@ -13,9 +13,11 @@ from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
+from jaxprune.pruning.scores import Evidence
 from jaxprune.training import experience, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
+from jaxprune.training.evidence import evidence
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
@@ -255,8 +257,8 @@ def _iterate(
     if recipe.filter:
         seen = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
-    gradients = ppo.gradients(agent, batch, learner.hyper) if recipe.score.needs_gradients else None
-    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, gradients)
+    seen_of_weights = evidence(recipe.score.evidence, agent, batch, learner.hyper)
+    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, seen_of_weights)
     after = learner.replace(
         agent=agent.replace(mask=mask),
         optimiser_state=optimiser_state,
@@ -320,28 +322,28 @@ def prune(
     learner: Learner,
     agent: Agent,
     progress: Float[Array, ""] | float,
-    gradients: Kernels | None,
+    seen: Evidence,
 ) -> Kernels:
     """The mask the schedule asks for once `progress` of the training is done.
 
-    gradients: of the latest batch; None where the score needs none.
+    seen: what the score needs of the latest batch.
     """
-    ranking = recipe.score.of(kernels(agent.policy), learner.score_key, gradients)
+    ranking = recipe.score.of(kernels(agent.policy), learner.score_key, seen)
     return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
 
 
-def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | None:
-    """The gradients of one more batch, from which the learner learns nothing; None if its score needs none.
+def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidence:
+    """What the score needs of one more batch, from which the learner learns nothing.
 
-    Its environments go on from where they are. They are what `prune` takes once the training is done.
+    Its environments go on from where they are. It is what `prune` takes once the training is done.
     """
-    if not recipe.score.needs_gradients:
-        return None
+    if not recipe.score.evidence:
+        return {}
     policy = learner.agent.pruned()
     _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
     batch = experience.batch(policy, trajectory, reward, learner.hyper, (), learner.key)
-    return ppo.gradients(learner.agent, batch, learner.hyper)
+    return evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
 
 
 def scale_reward(

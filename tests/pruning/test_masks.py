@@ -76,6 +76,9 @@ def test_the_levels_of_a_sweep_are_counted_exactly_at_full_size(level, scope):
     share = Fraction(str(level))
     if scope == "layer":
         assert removed == [round(share * n) for n in sizes]
+    elif scope == "neuron":
+        for mask_of_layer in mask.values():
+            assert (np.sum(np.asarray(mask_of_layer) == 0, axis=0) == round(share * 64)).all()
     else:
         assert sum(removed) == round(share * sum(sizes))
 
@@ -102,6 +105,53 @@ def test_the_lowest_scores_of_all_go_and_the_first_of_equals(seed, sparsity, lev
     scores = random_scores(seed, levels)
     mask = lowest_removed(scores, sparsity, scope="global")
     np.testing.assert_array_equal(concatenated(mask), numpy_mask(concatenated(scores), sparsity))
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities, levels=st.sampled_from([None, 1, 3]))
+def test_the_lowest_scores_of_each_neuron_go_and_the_first_of_equals(seed, sparsity, levels):
+    scores = random_scores(seed, levels)
+    mask = lowest_removed(scores, sparsity, scope="neuron")
+    for name, (_, neurons) in SHAPES.items():
+        for neuron in range(neurons):
+            of_neuron = np.asarray(scores[name])[:, neuron]
+            np.testing.assert_array_equal(mask[name][:, neuron], numpy_mask(of_neuron, sparsity))
+
+
+def erdos_renyi(shapes, kept):
+    """Weights kept by layer, with fractions: layers that would have more than they hold are made full."""
+    full = set()
+    while True:
+        rest = kept - sum(rows * columns for name, (rows, columns) in shapes.items() if name in full)
+        c = rest / sum(sum(shape) for name, shape in shapes.items() if name not in full)
+        more = {name for name, (i, o) in shapes.items() if name not in full and c * (i + o) > i * o}
+        if not more:
+            return {name: i * o if name in full else c * (i + o) for name, (i, o) in shapes.items()}
+        full |= more
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities)
+def test_erdos_renyi_keeps_more_of_thin_layers_and_counts_exactly(seed, sparsity):
+    scores = random_scores(seed)
+    mask = lowest_removed(scores, sparsity, scope="erk")
+    kept = SIZE - rounded(sparsity, SIZE)
+    assert np.sum(concatenated(mask)) == kept
+    for name, wanted in erdos_renyi(SHAPES, kept).items():
+        of_layer = np.asarray(mask[name])
+        assert abs(of_layer.sum() - wanted) < 1.5
+        if 0 < of_layer.sum() < of_layer.size:
+            gone = np.asarray(scores[name])[of_layer == 0]
+            assert gone.max() <= np.asarray(scores[name])[of_layer == 1].min()
+
+
+def test_erdos_renyi_of_a_policy_by_hand():
+    # 11 x 64, 64 x 64 and 64 x 3 weights keep c 75, c 128 and c 67 of them, the last at most 192.
+    shapes = {"layer_0": (11, 64), "layer_1": (64, 64), "layer_2": (64, 3)}
+    scores = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    kept = {n: float(m.sum()) for n, m in lowest_removed(scores, 0.5, scope="erk").items()}
+    # 2496 kept, 192 of them in the last layer: c = 2304 / 203 = 11.35, but 75 c = 851 is more than 704.
+    assert kept == {"layer_0": 704.0, "layer_1": 1600.0, "layer_2": 192.0}
 
 
 @scopes

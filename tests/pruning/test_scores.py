@@ -49,6 +49,14 @@ def test_random_tells_nothing_of_the_weights():
     assert abs(correlation) < 5 / 64
 
 
+def test_scores_of_evidence_by_hand():
+    w, seen = {"layer_0": jnp.asarray([[-2.0, 0.5]])}, {"layer_0": jnp.asarray([[0.1, -3.0]])}
+    of = lambda name, **evidence: score(name).of(w, KEY, evidence)["layer_0"]  # noqa: E731
+    np.testing.assert_allclose(of("saliency", gradients=seen), [[0.2, 1.5]], rtol=1e-6)
+    np.testing.assert_allclose(of("wanda", inputs=jax.tree.map(abs, seen)), [[0.2, 1.5]], rtol=1e-6)
+    np.testing.assert_allclose(of("fisher", fisher=jax.tree.map(abs, seen)), [[0.2, 0.375]], rtol=1e-6)
+
+
 def test_an_unknown_score_is_refused_by_name():
     with pytest.raises(SpecError, match=r"score.*'magnitud'.*'magnitude'"):
         score("magnitud")
@@ -63,8 +71,8 @@ def kept(*given):
 )
 def test_a_rule_is_given_what_it_needs_in_its_order(needs, place):
     gradients = weights(1)
-    found = Score("mine", "", kept, needs).of(weights(0), KEY, gradients)
-    assert Score("mine", "", kept, needs).needs_gradients == ("gradients" in needs)
+    found = Score("mine", "", kept, needs).of(weights(0), KEY, {"gradients": gradients})
+    assert Score("mine", "", kept, needs).evidence == (("gradients",) if place == 2 else ())
     for name, leaf in (gradients if place == 2 else weights(0)).items():
         np.testing.assert_array_equal(found[name], leaf)
 
@@ -85,7 +93,7 @@ def test_a_name_is_listed_once_and_needs_are_known():
 
 @pytest.mark.parametrize("name", SCORES)
 def test_a_listed_score_is_one_finite_number_per_weight(name):
-    found = score(name).of(weights(0), KEY, weights(1))
+    found = score(name).of(weights(0), KEY, dict.fromkeys(score(name).evidence, weights(1)))
     assert score(name).name == name
     assert score(name).about
     for layer, leaf in weights(0).items():

@@ -1,4 +1,4 @@
-"""A score may go by the gradients of PPO's loss, while a policy is trained and after it."""
+"""A score may go by what a batch shows, as by gradients, while a policy is trained and after it."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 import jaxprune as jp
 from jaxprune.envs import make
-from jaxprune.pruning import SCORES, Score, schedule, score, scores
+from jaxprune.pruning import schedule, score
 from jaxprune.training import experience, ppo
 from jaxprune.training import learner as learners
 from jaxprune.training.rollout import rollout
@@ -17,12 +17,7 @@ from tests.training.populations import TINY, hyperparameters
 ENV = make("probe/linear", horizon=4)
 
 
-def saliency(weights, gradients):
-    return jax.tree.map(lambda w, g: jnp.abs(w * g), weights, gradients)
-
-
-SALIENCY = Score("saliency", "|w g|", saliency, needs=("weights", "gradients"))
-RECIPE = TINY.replace(schedule=schedule("gradual"), score=SALIENCY)
+RECIPE = TINY.replace(schedule=schedule("gradual"), score=score("saliency"))
 
 
 def batch_of(learner, key, recipe, env=ENV):
@@ -80,19 +75,12 @@ def test_no_other_score_pays_for_gradients(monkeypatch):
     recipe = RECIPE.replace(score=score("magnitude"))
     learner = learners.init(ENV, recipe, jax.random.key(0), jnp.float32(0.8), hyperparameters())
     jax.eval_shape(lambda now: learners.iterate(ENV, recipe, now, jnp.int32(0), 6), learner)
-    assert learners.gradients(ENV, recipe, learner) is None
+    assert learners.last_evidence(ENV, recipe, learner) == {}
     with pytest.raises(AssertionError, match="asked for"):
-        learners.gradients(ENV, RECIPE, learner)
+        learners.last_evidence(ENV, RECIPE, learner)
 
 
-@pytest.fixture(name="listed")
-def _listed():
-    scores.add(SALIENCY)
-    yield
-    del SCORES["saliency"]
-
-
-def test_after_training_they_are_those_of_one_more_batch_of_the_dense_policy(listed):
+def test_after_training_they_are_those_of_one_more_batch_of_the_dense_policy():
     spec = jp.SweepSpec(
         env="probe/linear",
         sparsities="0,0.5,0.75",

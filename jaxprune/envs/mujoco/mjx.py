@@ -25,7 +25,7 @@ with redirect_stdout(None):  # MJX prints that the optional package warp is miss
     from mujoco import mjx
 
 
-def body_of(task: MujocoTask) -> mujoco.MjModel:
+def body_of(task: MujocoTask) -> mujoco.MjModel:  # pyright: ignore[reportAttributeAccessIssue]
     """The body of `task`, with the solver that MJX is given for it."""
     body = model.load(task.xml)
     body.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON  # pyright: ignore[reportAttributeAccessIssue]
