@@ -5,6 +5,8 @@ Biases, log-std and the observation filter are never pruned. The sparsity is tra
 serves every level.
 """
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +14,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxprune.policy import Agent, Kernels, Params, kernels
 
-SCOPES = ("layer", "neuron", "global", "erk")
-"""What the sparsity is the share of: each layer, the inputs of each neuron, or all layers together, then by
-the scores alone or in Erdos-Renyi shares."""
+SCOPES = ("layer", "neuron", "global", "erk", "unit")
+"""What the sparsity is the share of: each layer, the inputs of each neuron, all layers together, by the
+scores alone or in Erdos-Renyi shares, or the hidden units, which go as a whole."""
 
 
 def dense(params: Params) -> Kernels:
@@ -32,8 +34,10 @@ def lowest_removed(scores: Kernels, sparsity: Float[Array, ""] | float, scope: s
 
     Ties are broken by index. `n` counts one kernel at a time (scope "layer"), the inputs of one neuron at a
     time ("neuron"), or all kernels together ("global"; "erk", which removes from each what `erdos_renyi`
-    says).
+    says). "unit" is about whole units, see `units_removed`.
     """
+    if scope == "unit":
+        return units_removed(scores, sparsity)
     if scope == "global":
         sizes = [score.size for score in scores.values()]
         flat = _without(
@@ -68,6 +72,23 @@ def erdos_renyi(shapes: Kernels, sparsity: Float[Array, ""] | float) -> dict[str
     ends = np.cumsum([kernel.size for kernel in shapes.values()])
     parts = zip(shapes, np.split(place, ends[:-1]), strict=True)
     return {name: jnp.sum(part >= kept).astype(jnp.float32) for name, part in parts}
+
+
+def units_removed(scores: Kernels, sparsity: Float[Array, ""] | float) -> Kernels:
+    """The mask without `round(sparsity * width)` units of every hidden layer, nor a weight to or from them.
+
+    Those go for which the norm of the scores of the weights that lead to them, times that of those that lead
+    from them, is smallest. (`policy.compact` then makes the network smaller.)
+    """
+    ordered = [scores[f"layer_{index}"] for index in range(len(scores))]
+    kept = [jnp.ones(len(ordered[0]))]
+    for into, out in pairwise(ordered):
+        size = jnp.linalg.norm(into, axis=0) * jnp.linalg.norm(out, axis=1)
+        # What is gone for good has scores of minus infinity, and is to go first.
+        gone = jnp.all(into == -jnp.inf, axis=0)
+        kept.append(_without(jnp.where(gone, -jnp.inf, size), _count(sparsity, size.size)))
+    kept.append(jnp.ones(ordered[-1].shape[1]))
+    return {f"layer_{i}": jnp.outer(before, after) for i, (before, after) in enumerate(pairwise(kept))}
 
 
 def _count(sparsity: Float[Array, ""] | float, weights: int) -> Float[Array, ""]:

@@ -69,8 +69,9 @@ def test_all_layers_together_lose_exactly_the_rounded_share(seed, sparsity):
 @pytest.mark.parametrize("level", [i / 10 for i in range(10)])
 def test_the_levels_of_a_sweep_are_counted_exactly_at_full_size(level, scope):
     # 17 x 64, 64 x 64 and 64 x 6 weights, the network of walker2d: no share of it ends in a half.
-    sizes = (17 * 64, 64 * 64, 64 * 6)
-    scores = {f"layer_{i}": jnp.arange(float(n)).reshape(64, -1) for i, n in enumerate(sizes)}
+    shapes = ((17, 64), (64, 64), (64, 6))
+    sizes = [rows * columns for rows, columns in shapes]
+    scores = {f"layer_{i}": jnp.arange(float(n)).reshape(shapes[i]) for i, n in enumerate(sizes)}
     mask = lowest_removed(scores, level, scope=scope)
     removed = [int(np.sum(np.asarray(m) == 0)) for m in mask.values()]
     share = Fraction(str(level))
@@ -78,7 +79,10 @@ def test_the_levels_of_a_sweep_are_counted_exactly_at_full_size(level, scope):
         assert removed == [round(share * n) for n in sizes]
     elif scope == "neuron":
         for mask_of_layer in mask.values():
-            assert (np.sum(np.asarray(mask_of_layer) == 0, axis=0) == round(share * 64)).all()
+            assert (np.sum(np.asarray(mask_of_layer) == 0, axis=0) == round(share * len(mask_of_layer))).all()
+    elif scope == "unit":
+        left = 64 - round(share * 64)
+        assert removed == [n - kept for n, kept in zip(sizes, (17 * left, left**2, left * 6), strict=True)]
     else:
         assert sum(removed) == round(share * sum(sizes))
 
@@ -152,6 +156,22 @@ def test_erdos_renyi_of_a_policy_by_hand():
     kept = {n: float(m.sum()) for n, m in lowest_removed(scores, 0.5, scope="erk").items()}
     # 2496 kept, 192 of them in the last layer: c = 2304 / 203 = 11.35, but 75 c = 851 is more than 704.
     assert kept == {"layer_0": 704.0, "layer_1": 1600.0, "layer_2": 192.0}
+
+
+@quick
+@given(seed=seeds, sparsity=sparsities)
+def test_units_go_as_a_whole_those_of_the_smallest_product_of_norms(seed, sparsity):
+    scores = {name: np.asarray(leaf) for name, leaf in random_scores(seed).items()}
+    mask = lowest_removed({name: jnp.asarray(leaf) for name, leaf in scores.items()}, sparsity, scope="unit")
+    kept = [np.ones(3)]
+    for into, out, width in (("layer_0", "layer_1", 5), ("layer_1", "layer_2", 7)):
+        product = [
+            np.sqrt((scores[into][:, j] ** 2).sum() * (scores[out][j] ** 2).sum()) for j in range(width)
+        ]
+        kept.append(numpy_mask(np.float32(product), sparsity))
+    kept.append(np.ones(2))
+    for i, name in enumerate(SHAPES):
+        np.testing.assert_array_equal(mask[name], np.outer(kept[i], kept[i + 1]))
 
 
 @scopes
