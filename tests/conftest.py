@@ -48,9 +48,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileS
 
 
 def pytest_collection_finish() -> None:
-    """Tracing makes objects by the million: imports are looked through no more, the rest less often."""
+    """Tracing makes objects by the million: what is imported is looked through no more."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="module")
