@@ -1,7 +1,8 @@
 """What does pruning a policy do to its robustness? Train, prune, attack and certify populations of policies.
 
 >>> import jaxprune as jp
->>> spec = jp.SweepSpec(env="probe/linear", sparsities="0,0.5", steps=2048, episodes=2, selection_episodes=1)
+>>> small = {"steps": 2048, "hidden": (8,), "episodes": 2, "selection_episodes": 1}
+>>> spec = jp.SweepSpec(env="probe/linear", sparsities="0,0.5", **small)
 >>> result = jp.sweep.run(spec)
 >>> result.results.height  # 2 members, each without attack and under 2 attacks
 6

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import version
 from tempfile import mkdtemp
 
 import pytest
@@ -21,9 +22,11 @@ OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Set before JAX is imported, and inherited by the workers of pytest-xdist.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", mkdtemp(prefix="jaxprune-tests-"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Tests compile more than they compute.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if version("jaxlib").startswith("0.10.") and "XLA_FLAGS" not in os.environ:  # later ones know one flag less
+    os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=FAST_COMPILE --xla_cpu_use_fusion_emitters=false"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see experiments/__init__.py
 
@@ -42,6 +45,11 @@ import experiments  # noqa: E402, F401  as the commands do, it switches off what
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
     """Workers take whole files, so that no two of them compile what the tests of one file share."""
     return LoadFileScheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Tracing makes objects by the million: what is imported is looked through no more."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

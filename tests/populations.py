@@ -1,12 +1,17 @@
-"""Agents as a population."""
+"""Agents as a population, and the folder of a run that was never trained."""
+
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxprune import checkpoint, sweep
 from jaxprune.budget import Budget
 from jaxprune.envs import Environment
 from jaxprune.policy import Agent
-from jaxprune.population import Members, Population, members
+from jaxprune.population import Members, Population, Saved, members
+from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
 
 
@@ -26,3 +31,11 @@ def population(
     )
     lost = np.zeros(count, bool) if diverged is None else diverged
     return Population(everyone, env, agents, lost, budget, trained_by)
+
+
+def untrained_run(spec: SweepSpec, path: Path) -> None:
+    """A run's folder with its members as they are before training, for what reads no table of it."""
+    job = sweep.job(spec)
+    folder = RunFolder.create(path, spec, job.env.physics)
+    untrained = sweep.finished(job, sweep.start(job))
+    checkpoint.save(folder.population, 0, Saved(untrained.agents, jnp.asarray(untrained.diverged)))

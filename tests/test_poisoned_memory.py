@@ -30,7 +30,7 @@ CERTIFYING = [
 ATTACKING = [
     *("--search", "quick", "--steps", "2048", "--episodes", "2", "--selection-episodes", "2"),
 ]
-AS_USERS_RUN_IT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+AS_USERS_RUN_IT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XLA_FLAGS": ""}
 
 
 def tables(command, out, **variables):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import sys
 
@@ -104,7 +105,9 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
         assert_frame_equal(whole, resumed)
 
 
-def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkeypatch, capsys):
+@pytest.fixture(name="run", scope="module")
+def _run(tmp_path_factory):
+    """The folder of a finished run."""
     spec = jp.SweepSpec(
         env="probe/linear",
         sparsities=(0.0, 0.5),
@@ -118,12 +121,17 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
         certify_episodes=2,
         attacks="random",
     )
-    jp.sweep.run(spec, tmp_path / "run")
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    jp.sweep.run(spec, folder)
+    return folder
+
+
+def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(run, monkeypatch, capsys):
     with pytest.raises(SystemExit):
-        command(monkeypatch, "--run", tmp_path / "run", "--env", "probe/chain", *QUICK)
+        command(monkeypatch, "--run", run, "--env", "probe/chain", *QUICK)
     assert "env: probe/chain was asked for, but the members of" in capsys.readouterr().err
-    command(monkeypatch, "--run", tmp_path / "run", *QUICK)
-    (folder,) = (tmp_path / "run").glob("attacks-*")
+    command(monkeypatch, "--run", run, *QUICK)
+    (folder,) = run.glob("attacks-*")
     results = pl.read_parquet(folder / "results.parquet").filter(pl.col("attack") != "none")
     assert results.select("member", "sparsity", "eps", "space").unique().sort("member").rows() == [
         (0, 0.0, pytest.approx(0.2), "raw"),
@@ -138,20 +146,8 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(tmp_path, monkey
     assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
 
 
-def test_an_unfinished_run_is_refused_before_it_is_attacked(tmp_path, monkeypatch, capsys):
-    spec = jp.SweepSpec(
-        env="probe/linear",
-        sparsities=(0.0,),
-        eps=(0.2,),
-        steps=512,
-        environments=8,
-        unroll=64,
-        hidden=(4,),
-        episodes=2,
-        certify_episodes=2,
-        attacks="random",
-    )
-    jp.sweep.run(spec, tmp_path / "run")
+def test_an_unfinished_run_is_refused_before_it_is_attacked(run, tmp_path, monkeypatch, capsys):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("attacks-*"))
     (tmp_path / "run" / "certificates.parquet").unlink()
     with pytest.raises(SystemExit) as leaving:
         command(monkeypatch, "--run", tmp_path / "run", *QUICK)

@@ -12,6 +12,7 @@ from experiments.command import run_command
 from experiments.shift import Arguments, main
 from jaxprune.analysis import validate
 from tests.experiments.agent_files import write_agent
+from tests.populations import untrained_run
 
 QUICK = ("--parameters", "mass,gravity", "--factors", "0.7,1,1.4", "--draws", "2", "--episodes", "2")
 TABLES = ("shifts", "summary", "verdicts")
@@ -76,7 +77,7 @@ def test_every_member_of_a_run_is_measured(tmp_path, monkeypatch, capsys):
         selection_episodes=1,
         certify_episodes=2,
     )
-    jp.sweep.run(spec, tmp_path / "run")
+    untrained_run(spec, tmp_path / "run")
     command(monkeypatch, "--run", tmp_path / "run", *QUICK)
     (folder,) = (tmp_path / "run").glob("shifts-*")
     shifts = pl.read_parquet(folder / "shifts.parquet")

@@ -1,6 +1,7 @@
 """`python -m experiments.sweep`: what it prints, what it leaves behind, and how it refuses."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes",
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
-    *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "16", "16"),
+    *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "8"),
     *("--episodes", "4", "--certify-episodes", "2"),
 ]
 
@@ -41,6 +42,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
             "HOME": str(tmp_path),
             "JAX_PLATFORMS": "cpu",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # it compiles more than it computes
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         },
     )
     assert done.returncode == 0, done.stderr

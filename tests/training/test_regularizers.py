@@ -1,6 +1,7 @@
 """Regularisers: values known by hand or found by a grid, what their gradients reach, and their budgets."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,11 @@ def moment(eps: jax.Array | float = EPS) -> Moment:
 def term(
     name: str, agent: Agent, eps: jax.Array | float = EPS, batch: Batch = BATCH, **numbers: float
 ) -> jax.Array:
+    return _term(name, agent, eps, batch, numbers)
+
+
+@partial(jax.jit, static_argnames="name")
+def _term(name: str, agent: Agent, eps: jax.Array, batch: Batch, numbers: dict[str, jax.Array]) -> jax.Array:
     record = REGULARIZERS[name]
     assert record.loss is not None
     return record.loss(agent, batch, dict(record.leaves) | {"eps": EPS} | numbers, moment(eps))
@@ -251,18 +257,19 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
     """For a term c eps^2 / 2: `2 pull target / (2 pull + c)`, above 0 however large c is."""
     target, pull = 0.1, 0.5
     for c in (0.1, 1.0, 30.0):
-        eps = jnp.float32(0.0)
-        for _ in range(3000):
-            eps = paced(eps, c * eps, target, 0.02, pull)
+        eps = jax.lax.fori_loop(
+            0, 3000, lambda _, eps, c=c: paced(eps, c * eps, target, 0.02, pull), jnp.float32(0.0)
+        )
         assert float(eps) == pytest.approx(2 * pull * target / (2 * pull + c), rel=1e-3)
     # The published rule, whose growth is s / sqrt(2 eps), falls to 0 from 1.1 of the threshold on.
     for share, survives in ((0.9, True), (1.1, False)):
         s = share * (4 * 0.1 * target / 3) * np.sqrt(2 * target / 3)
-        eps = jnp.float32(target)
-        for _ in range(20_000):
-            eps = paced(eps, s / jnp.sqrt(2 * jnp.maximum(eps, 1e-12)), target, 0.05, 0.1)
-            if float(eps) == 0:
-                break
+
+        def published(_: int, eps: jax.Array, s: float = s) -> jax.Array:
+            after = paced(eps, s / jnp.sqrt(2 * jnp.maximum(eps, 1e-12)), target, 0.05, 0.1)
+            return jnp.where(eps == 0, 0.0, after)
+
+        eps = jax.lax.fori_loop(0, 20_000, published, jnp.float32(target))
         assert (float(eps) > 0.03) == survives
 
 
