@@ -19,6 +19,17 @@ from jaxprune.training.ppo import Hyperparameters, Scalar
 from jaxprune.training.rollout import Show, Trajectory, Workers
 
 
+def world(env: Environment, chosen: tuple[Chosen, ...], hyper: Hyperparameters) -> Environment:
+    """Where the agent gathers experience: `env`, or what a regulariser makes of it.
+
+    Raises SpecError, naming the task, where a regulariser cannot make anything of it.
+    """
+    for one in chosen:
+        if one.regularizer.world is not None:
+            env = one.regularizer.world(env, hyper.regularizers[one.name])
+    return env
+
+
 def shown(
     chosen: tuple[Chosen, ...],
     agent: Agent,

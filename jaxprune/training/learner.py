@@ -104,6 +104,7 @@ def init(
     hyper: Hyperparameters,
 ) -> Learner:
     """A member before its first step. Every random stream comes from `key`, none from its place."""
+    world = experience.world(env, recipe.chosen, hyper)
     agent_key, workers_key, score_key, key = jax.random.split(key, 4)
     agent = agents.init(
         agent_key,
@@ -122,13 +123,13 @@ def init(
         optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
-        workers=start(env, workers_key, recipe.environments),
+        workers=start(world, workers_key, recipe.environments),
         key=key,
         score_key=score_key,
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
-        adversary=_opponent(env, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
+        adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
 
 
@@ -216,6 +217,7 @@ def _iterate(
 
     The observation filter is frozen while acting and learning, and updated afterwards.
     """
+    world = experience.world(env, recipe.chosen, learner.hyper)
     key, rollout_key, update_key = jax.random.split(learner.key, 3)
     policy, progress = learner.agent.pruned(), (iteration / iterations, (iteration + 1) / iterations)
     show = experience.shown(
@@ -226,7 +228,7 @@ def _iterate(
         learner.budgets,
         None if learner.adversary is None else learner.adversary.agent,
     )
-    workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
+    workers, trajectory = rollout(world, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
     value_key = jax.random.fold_in(update_key, VALUE_TAG)
     batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
@@ -266,7 +268,7 @@ def _iterate(
         key=key,
         critics=critics,
         budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
-        adversary=_opponents_turn(env, recipe, learner, agent.replace(mask=mask), iteration, iterations),
+        adversary=_opponents_turn(world, recipe, learner, agent.replace(mask=mask), iteration, iterations),
     )
     return after, _progress(trajectory, mask, diagnostics)
 
@@ -337,8 +339,8 @@ def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | N
     """
     if not recipe.score.needs_gradients:
         return None
-    policy = learner.agent.pruned()
-    _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
+    policy, world = learner.agent.pruned(), experience.world(env, recipe.chosen, learner.hyper)
+    _, trajectory = rollout(world, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
     batch = experience.batch(policy, trajectory, reward, learner.hyper, (), learner.key)
     return ppo.gradients(learner.agent, batch, learner.hyper)

@@ -278,6 +278,7 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
         ("sa-sgld", "sa-sgld needs an eps, and none is published"),
         ("sa-sgld:eps=1+sa-sgld:eps=1", "given twice"),
         ("atla:eps=0.1+noise:eps=0.1", "both decide what the agent is shown"),
+        ("randomised:spread=0.9", "arms: randomised:spread '0.9' must be a finite number of at least 1"),
     ],
 )
 def test_a_mistake_is_named(given: str, said: str) -> None:
