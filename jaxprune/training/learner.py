@@ -15,7 +15,7 @@ from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
 from jaxprune.training import experience, ppo
 from jaxprune.training.arms import Chosen
-from jaxprune.training.batch import Batch
+from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
@@ -231,16 +231,15 @@ def _iterate(
     workers, trajectory = rollout(world, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
     value_key = jax.random.fold_in(update_key, VALUE_TAG)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
-    critics = {}
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
+    critics = _taught(recipe, learner, policy, seen, progress[0], jax.random.fold_in(update_key, CRITIC_TAG))
+    seen = experience.revalued(seen, critics, learner.hyper, recipe.chosen, progress[0], learner.budgets)
+    batch = experience.batch(seen, trajectory, learner.hyper)
     for chosen in recipe.chosen:
-        if (hook := chosen.regularizer.critic) is not None:
-            seen = experience.transitions(policy, trajectory, reward)
-            eps = ppo.budget(chosen, learner.hyper, progress[0], learner.budgets)
-            draw = jax.random.fold_in(update_key, CRITIC_TAG)
-            critic = hook.learn(learner.critics[chosen.name], policy, seen, learner.hyper.discount, eps, draw)
-            batch = hook.gain(critic, batch, learner.hyper.regularizers[chosen.name], progress[0])
-            critics[chosen.name] = critic
+        hook = chosen.regularizer.critic
+        if hook is not None and hook.gain is not None:
+            numbers = learner.hyper.regularizers[chosen.name]
+            batch = hook.gain(critics[chosen.name], batch, numbers, progress[0])
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
         learner.optimiser_state,
@@ -271,6 +270,24 @@ def _iterate(
         adversary=_opponents_turn(world, recipe, learner, agent.replace(mask=mask), iteration, iterations),
     )
     return after, _progress(trajectory, mask, diagnostics)
+
+
+def _taught(
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    seen: Transitions,
+    progress: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> dict[str, Any]:
+    """The regularisers' critics after they have learned from the transitions of this iteration."""
+    critics = {}
+    for chosen in recipe.chosen:
+        if (hook := chosen.regularizer.critic) is not None:
+            eps = ppo.budget(chosen, learner.hyper, progress, learner.budgets)
+            before, discount = learner.critics[chosen.name], learner.hyper.discount
+            critics[chosen.name] = hook.learn(before, agent, experience.flat(seen), discount, eps, key)
+    return critics
 
 
 def _paced(
@@ -342,7 +359,8 @@ def gradients(env: Environment, recipe: Recipe, learner: Learner) -> Kernels | N
     policy, world = learner.agent.pruned(), experience.world(env, recipe.chosen, learner.hyper)
     _, trajectory = rollout(world, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, (), learner.key)
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), learner.key)
+    batch = experience.batch(seen, trajectory, learner.hyper)
     return ppo.gradients(learner.agent, batch, learner.hyper)
 
 

@@ -278,6 +278,8 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
         ("sa-sgld", "sa-sgld needs an eps, and none is published"),
         ("sa-sgld:eps=1+sa-sgld:eps=1", "given twice"),
         ("atla:eps=0.1+noise:eps=0.1", "both decide what the agent is shown"),
+        ("randomised+kl", "randomised and kl in 'randomised+kl' both decide the body it trains with"),
+        ("kl:spread=0", "arms: kl:spread '0' must be a finite number of at least 1"),
         ("randomised:spread=0.9", "arms: randomised:spread '0.9' must be a finite number of at least 1"),
     ],
 )
@@ -337,6 +339,9 @@ def test_the_worst_critic_is_the_robust_bellman_value() -> None:
         reward=jnp.asarray(reward[here, taken], jnp.float32),
         x_next=jnp.asarray(one_hot[there]),
         terminated=jnp.zeros(count, bool),
+        s_hat=jnp.asarray(one_hot[here]),
+        value=jnp.zeros(count),
+        next_value=jnp.zeros(count),
     )
     critic = wocar.start(Sizes(states, actions, True, (32,)), jax.random.key(0))
     learn = jax.jit(lambda critic, key: wocar.learn(critic, agent, seen, discount, eps, key))

@@ -5,6 +5,7 @@ from jaxprune.training.regularizers.api import Critic, Leaves, Moment, Regulariz
 from jaxprune.training.regularizers.atla import ATLA, PA_ATLA
 from jaxprune.training.regularizers.certified import D2, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
 from jaxprune.training.regularizers.ernie import ERNIE, ERNIE_STACKELBERG
+from jaxprune.training.regularizers.kl import KL
 from jaxprune.training.regularizers.radial import RADIAL
 from jaxprune.training.regularizers.randomised import RANDOMISED
 from jaxprune.training.regularizers.sa_convex import SA_CONVEX
@@ -46,4 +47,5 @@ add(
     USR,
     USR_PUBLISHED,
     RANDOMISED,
+    KL,
 )

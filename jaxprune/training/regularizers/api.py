@@ -10,7 +10,7 @@ from jaxprune.attacks import Rule
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent
 from jaxprune.training.adversary import Adversary
-from jaxprune.training.batch import Batch
+from jaxprune.training.batch import Batch, Transitions
 
 Leaves = Mapping[str, Float[Array, ""] | float]
 """The numbers of one regulariser, traced: they may differ between the members of one program."""
@@ -47,11 +47,14 @@ class Critic(NamedTuple):
     start: (sizes, key) -> the critic, any pytree.
     learn: (critic, agent, transitions, discount, eps, key) -> the critic after an iteration.
     gain: (critic, batch, leaves, progress) -> the batch with other advantages.
+    next_value: (critic, eps, one transition) -> the value to go on with in place of its next value, also
+        where the task ended. Asked once the critic has learned from the iteration, where eps > 0.
     """
 
     start: Callable[[Sizes, PRNGKeyArray], Any]
     learn: Callable[..., Any]
-    gain: Callable[[Any, Batch, Leaves, Float[Array, ""] | float], Batch]
+    gain: Callable[[Any, Batch, Leaves, Float[Array, ""] | float], Batch] | None = None
+    next_value: Callable[[Any, Float[Array, ""] | float, Transitions], Float[Array, ""]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
