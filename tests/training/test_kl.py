@@ -117,7 +117,7 @@ def test_what_a_critic_says_takes_the_place_of_the_next_value_also_where_the_tas
 
 
 def test_its_budget_is_no_radius_of_the_task() -> None:
-    assert read_arm("kl", 0.075).leaves["kl"]["eps"] == 0.1
+    assert read_arm("kl", 0.075).leaves["kl"]["eps"] == 0.01
 
 
 # --- a fixed policy on random tables -----------------------------------------------------------------------

@@ -13,6 +13,9 @@ from jaxprune.training.regularizers import randomised, state_action
 from jaxprune.training.regularizers.api import Critic, Leaves, Regularizer, Sizes
 from jaxprune.training.regularizers.schedule import BUDGET
 
+EPS = 0.01
+"""In nats of every step, so no radius of a task. It adds up over the 1 / (1 - discount) steps of a value."""
+
 LARGEST = 10.0
 """Of the exponent."""
 
@@ -107,7 +110,7 @@ def world(env: Environment, leaves: Leaves) -> Environment:
 KL = Regularizer(
     "kl",
     "next values as the worst mean within a KL ball (eps in nats), with masses, friction, ... drawn",
-    {**BUDGET, "eps": 0.1, **randomised.SPREAD},
+    {**BUDGET, "eps": EPS, **randomised.SPREAD},
     least=randomised.LEAST,
     critic=Critic(start, learn, next_value=next_value),
     world=world,
