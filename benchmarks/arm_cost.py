@@ -19,7 +19,7 @@ from jaxprune import SweepSpec
 from jaxprune.sweep import job, segment, start
 
 RESULT = Path(__file__).parent / "results" / "arm_cost.md"
-ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr"
+ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr,randomised,kl"
 SEEDS, ROUNDS = 4, 5
 MIXED = "all of them in one program"
 

@@ -32,6 +32,7 @@ from jaxprune.pruning import schedule, score
 from jaxprune.pruning.scores import Evidence
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import SweepSpec
+from jaxprune.training import experience
 from jaxprune.training import learner as learners_of
 from jaxprune.training.arms import Chosen, read_arm
 from jaxprune.training.learner import Learner, Progress, Recipe
@@ -124,11 +125,16 @@ def job(spec: SweepSpec) -> Job:
 
 
 def groups(spec: SweepSpec, env: Environment, trained: Members) -> tuple[Group, ...]:
-    """The trained members by the program that their arm needs, in the order of the arms."""
+    """The trained members by the program that their arm needs, in the order of the arms.
+
+    Raises SpecError for an arm that is not for this environment.
+    """
     head = "categorical" if env.action_space.discrete else "gaussian"
     needed: dict[tuple[Chosen, ...], list[int]] = {}
     for row, arm in enumerate(trained.arm.tolist()):
-        needed.setdefault(read_arm(arm, env.published_eps, head).chosen, []).append(row)
+        chosen, leaves = read_arm(arm, env.published_eps, head)
+        experience.world(env, chosen, Hyperparameters(regularizers=leaves))  # refuses what it cannot change
+        needed.setdefault(chosen, []).append(row)
     return tuple(Group(recipe(spec, chosen), np.array(rows)) for chosen, rows in needed.items())
 
 

@@ -1,6 +1,8 @@
 """Arms as an axis of a sweep: who is who, what is shared, and that an arm without a budget is plain PPO."""
 
+from collections.abc import Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,11 @@ from jax.flatten_util import ravel_pytree
 
 import jaxprune as jp
 from jaxprune import sweep as sweeps
+from jaxprune.errors import SpecError
 from jaxprune.population import members
+from jaxprune.pruning import scores
+from jaxprune.training import learner as learners
+from jaxprune.training.learner import Learner
 from jaxprune.training.regularizers import REGULARIZERS
 
 SPEC = jp.SweepSpec(
@@ -30,17 +36,22 @@ SPEC = jp.SweepSpec(
 )
 
 
+NOTHING = {"eps": 0, "rho": 0, "spread": 1}
+"""Where what an arm does is nothing."""
+
+
 def without_effect(name: str) -> str:
     """The arm with what it does set to nothing."""
-    leaf = "eps" if "eps" in REGULARIZERS[name].leaves else "rho"
-    rest = ":weight=0" if name == "wocar" else ""  # its critic has something to say without a budget as well
-    return f"{name}:{leaf}=0{rest}"
+    numbers = {leaf: value for leaf, value in NOTHING.items() if leaf in REGULARIZERS[name].leaves}
+    if name == "wocar":
+        numbers["weight"] = 0  # its critic has something to say without a budget as well
+    return ":".join((name, *(f"{leaf}={value}" for leaf, value in numbers.items())))
 
 
 @cache
-def trained(*arms: str) -> tuple[sweeps.Job, sweeps.Training]:
+def trained(*arms: str, env: str = "probe/linear") -> tuple[sweeps.Job, sweeps.Training]:
     """Two iterations of these arms in one program."""
-    asked = {"env": "probe/linear"} | vars(SPEC) | {"arms": arms}
+    asked = vars(SPEC) | {"arms": arms, "env": env}
     job = sweeps.job(jp.SweepSpec(**asked))
     return job, jax.jit(partial(sweeps.segment, job, 2))(sweeps.start(job))
 
@@ -53,14 +64,15 @@ def weights(job: sweeps.Job, training: sweeps.Training) -> np.ndarray:
     )
 
 
-def assert_all_are_plain_ppo(*names: str) -> None:
-    job, training = trained("ppo", *map(without_effect, names))
+def assert_all_are_plain_ppo(*names: str, env: str = "probe/linear") -> None:
+    job, training = trained("ppo", *map(without_effect, names), env=env)
     found = weights(job, training)
     for name, own in zip(names, found[1:], strict=True):
         np.testing.assert_array_equal(own, found[0], err_msg=name)
 
 
 CHEAP = ("sa-sgld", "radial", "noise", "usr")
+DRAWS_BODIES = ("randomised", "kl")
 
 
 def test_without_a_budget_an_arm_is_plain_ppo_bit_for_bit() -> None:
@@ -68,9 +80,26 @@ def test_without_a_budget_an_arm_is_plain_ppo_bit_for_bit() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in REGULARIZERS if name not in CHEAP])
+@pytest.mark.parametrize("name", [name for name in REGULARIZERS if name not in (*CHEAP, "randomised")])
 def test_without_a_budget_every_arm_is_plain_ppo_bit_for_bit(name: str) -> None:
     assert_all_are_plain_ppo(name)
+
+
+@pytest.fixture(name="optimised")
+def _optimised() -> Iterator[None]:
+    """Programs as users compile them. Without XLA's optimisations, the rounding of an update depends on what
+    else the program holds.
+    """
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.parametrize("env", ["hopper", pytest.param("humanoid", marks=pytest.mark.slow)])
+@pytest.mark.usefixtures("optimised")
+def test_a_body_that_is_drawn_between_1_and_1_is_the_tasks_own_bit_for_bit(env: str) -> None:
+    assert_all_are_plain_ppo(*DRAWS_BODIES, env=env)
 
 
 def test_with_a_budget_arms_differ_and_those_of_one_program_share_it() -> None:
@@ -126,3 +155,85 @@ def test_every_table_of_a_mixed_sweep_tells_the_arms_apart() -> None:
     dense = made.regret.filter(sparsity_asked=0.5, attack="strongest").sort("arm")["dense_clean_return"]
     clean = made.results.filter(sparsity_asked=0.0, attack="none").sort("arm")["return_mean"]
     assert dense.to_list() == clean.to_list()
+
+
+# --- domain randomisation --------------------------------------------------------------------------------
+
+
+def bodies(learner: Learner) -> np.ndarray:
+    """[member, environment, parameter]: the factors of the bodies that are in mid-episode."""
+    return np.asarray(learner.workers.state.physics.shift.factors)
+
+
+def test_every_episode_of_training_has_a_body_of_its_own_within_the_members_spread() -> None:
+    job, training = trained("ppo", "randomised:spread=1.2", "randomised:spread=3", env="hopper")
+    plain, drawn = training.learners
+    assert [group.rows.tolist() for group in job.groups] == [[0], [1, 2]]
+    assert plain.workers.state.physics.shift is None
+    before, after = bodies(sweeps.start(job).learners[1]), bodies(drawn)
+    for factors in (before, after):
+        assert np.unique(factors).size == factors.size == 2 * 2 * 5
+        for of_member, spread in zip(factors, (1.2, 3.0), strict=True):
+            assert 1 / spread < of_member.min() and of_member.max() < spread
+    # Members of one seed begin with the same draw on the scale of their spread.
+    shares = np.log(before) / np.log([[[1.2]], [[3.0]]])
+    np.testing.assert_allclose(shares[0], shares[1], rtol=1e-3, atol=1e-5)
+    assert not np.isin(after, before).any()
+    found = weights(job, training)
+    assert np.abs(found[0] - found[1]).max() > 1e-5 and np.abs(found[1] - found[2]).max() > 1e-5
+    where_they_are_evaluated = sweeps.finished(job, training).env
+    assert where_they_are_evaluated.reset(jax.random.key(0)).physics.shift is None
+
+
+def test_the_adversary_of_atla_meets_the_bodies_of_its_agent() -> None:
+    _, training = trained("atla:eps=0.1+randomised:spread=2", env="inverted_pendulum")
+    (learner,) = training.learners
+    assert learner.adversary is not None
+    factors = np.asarray(learner.adversary.workers.state.physics.state.physics.shift.factors)
+    assert 0.5 < factors.min() < 1 < factors.max() < 2
+
+
+def test_gradients_for_pruning_after_training_are_of_the_drawn_bodies() -> None:
+    score = scores.Score("saliency", "", lambda slopes: slopes, (scores.GRADIENTS,))
+    job = sweeps.job(jp.SweepSpec(**vars(SPEC) | {"env": "inverted_pendulum", "arms": ("randomised",)}))
+    recipe = job.groups[0].recipe.replace(score=score)
+
+    def slopes(spread: float) -> np.ndarray:
+        hyper = sweeps.hyperparameters(job, job.trained)
+        hyper = hyper.replace(regularizers={"randomised": {"spread": jnp.full(1, spread)}})
+        key = jax.random.key(0)[None]
+        learner = jax.vmap(partial(learners.init, job.env, recipe))(key, jnp.zeros(1), hyper)
+        return ravel_pytree(jax.vmap(partial(learners.gradients, job.env, recipe))(learner))[0]
+
+    found = [slopes(spread) for spread in (1.0, 1.4)]
+    assert np.isfinite(found).all() and np.abs(found[0] - found[1]).max() > 1e-6
+
+
+@pytest.mark.slow
+def test_bodies_are_drawn_on_mjx_as_well() -> None:
+    """The same draws as on native, for they come from the same streams."""
+    factors = []
+    for physics in ("native", "mjx"):
+        asked = {"env": "inverted_pendulum", "arms": ("randomised",), "physics": physics}
+        job = sweeps.job(jp.SweepSpec(**vars(SPEC) | asked))
+        training = jax.jit(partial(sweeps.segment, job, 1))(sweeps.start(job))
+        factors.append(bodies(training.learners[0]))
+        assert not training.learners[0].diverged.any()
+    np.testing.assert_array_equal(*factors)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"env": "probe/linear"}, "shift: probe/linear on none has no body"),
+        ({"env": "brax/hopper", "physics": "brax-spring"}, "shift: brax/hopper on brax-spring has no body"),
+    ],
+)
+def test_a_task_without_a_body_is_refused_before_anything_is_begun(
+    asked: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(SpecError, match=said) as error:
+        jp.sweep.run(jp.SweepSpec(**vars(SPEC) | {"arms": ("ppo", "randomised")} | asked), out)
+    assert "\n" not in str(error.value)
+    assert not out.exists()

@@ -26,8 +26,18 @@ def randomised(env: Environment, low: Shift, high: Shift) -> Environment:
 
 @cache
 def _made(env: Environment, low: tuple[float, ...], high: tuple[float, ...]) -> Environment:
+    return drawing(env, Shift(*low), Shift(*high))
+
+
+def drawing(env: Environment, low: Shift, high: Shift) -> Environment:
+    """The same for ends that may be traced: they are not checked, and it is made anew every time.
+
+    Raises SpecError where nothing can be shifted.
+    """
+    env.check_shiftable()
+
     def reset(key: PRNGKeyArray) -> EnvState:
-        drawn = draw_shift(jax.random.fold_in(key, streams.tag("shifts")), Shift(*low), Shift(*high))
+        drawn = draw_shift(jax.random.fold_in(key, streams.tag("shifts")), low, high)
         return env.reset_under(key, drawn)
 
     return replace(env, reset=reset)

@@ -101,6 +101,47 @@ def optimal_adversary(
         shown = np.where(better, best, shown)
 
 
+def worst_mean(chances: Float[np.ndarray, " next"], values: Values, eps: float) -> float:
+    """The least mean of `values` over all distributions q with KL(q || chances) <= eps, in nats.
+
+    It is that of `q ~ chances exp(-values / beta)`, whose divergence falls as beta grows; beta by bisection.
+    What `chances` lack to 1 has the value 0.
+    """
+    p, v = np.append(chances, max(0.0, 1.0 - chances.sum())), np.append(values, 0.0)
+    p, v = p[p > 1e-12], v[p > 1e-12]
+
+    def tilted(beta: float) -> Float[np.ndarray, " next"]:
+        weights = p * np.exp(-(v - v.min()) / beta)
+        return weights / weights.sum()
+
+    low, high = 1e-6 * (np.ptp(v) + 1e-12), 1e9 * (np.ptp(v) + 1e-12)
+    for _ in range(100):
+        beta = np.sqrt(low * high)
+        q = tilted(beta)
+        if np.sum(q * np.log(np.maximum(q, 1e-300) / p)) > eps:
+            low = beta
+        else:
+            high = beta
+    return float(tilted(high) @ v)
+
+
+def kl_robust_values(
+    mdp: MDP, policy: Policy, eps: float, discount: float, tolerance: float = 1e-10
+) -> Values:
+    """V of a policy where, in every state and action, the worst of the transitions within KL `eps` is met.
+
+    `V(s) = sum_a policy(a | s) (r(s, a) + discount min_{KL(q || P(. | s, a)) <= eps} q V)`, by iteration to
+    within `tolerance`; discount < 1.
+    """
+    values, error = np.zeros(len(mdp.reward)), np.inf
+    while error > tolerance:
+        worst = np.apply_along_axis(worst_mean, -1, mdp.transition, values, eps)
+        improved = np.sum(policy * (mdp.reward + discount * worst), axis=1)
+        error = np.abs(improved - values).max() * discount / (1 - discount)
+        values = improved
+    return values
+
+
 class Walk(struct.PyTreeNode):
     """place: the state's number. luck: uniform numbers drawn at the reset, one for each step's transition."""
 

@@ -43,8 +43,8 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
     >>> read_arm("sa-sgld:kappa=0.3:eps=0.1").leaves["sa-sgld"]["kappa"]
     0.3
 
-    Raises SpecError for an unknown name, a value that is no finite number of at least 0, a ramp longer than
-    the training, an arm without the eps that it needs or for another head.
+    Raises SpecError for an unknown name, a value that is not finite or too small, a ramp longer than the
+    training, an arm without the eps that it needs or for another head.
     """
     if given == PLAIN:
         return Arm((), {})
@@ -79,7 +79,7 @@ def _numbers(regularizer: Regularizer, words: dict[str, str], published: float |
     for leaf, value in words.items():
         if leaf not in numbers:
             raise unknown_name(f"arms: {name}", leaf, (*numbers, "schedule"))
-        numbers[leaf] = _number(name, leaf, value)
+        numbers[leaf] = _number(name, leaf, value, regularizer.least.get(leaf, 0.0))
     if math.isnan(numbers.get("eps", 0.0)):
         if published is None:
             raise SpecError(
@@ -91,18 +91,22 @@ def _numbers(regularizer: Regularizer, words: dict[str, str], published: float |
     return numbers
 
 
-def _number(name: str, leaf: str, value: str) -> float:
+def _number(name: str, leaf: str, value: str, least: float) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise SpecError(f"arms: {name}:{leaf} {value!r} must be a finite number of at least 0")
+    if not least <= number < math.inf:
+        raise SpecError(f"arms: {name}:{leaf} {value!r} must be a finite number of at least {least:g}")
     return number
 
 
 def _check_together(given: str, chosen: tuple[Chosen, ...]) -> None:
-    """Raise SpecError where two regularisers would show the agent its observations."""
-    showing = [c.name for c in chosen if c.regularizer.shows or c.regularizer.adversary]
-    if len(showing) > 1:
-        raise SpecError(f"arms: {' and '.join(showing)} in {given!r} both decide what the agent is shown")
+    """Raise SpecError where two regularisers would decide the same."""
+    deciding = {
+        "what the agent is shown": [c.name for c in chosen if c.regularizer.shows or c.regularizer.adversary],
+        "the body it trains with": [c.name for c in chosen if c.regularizer.world],
+    }
+    for what, names in deciding.items():
+        if len(names) > 1:
+            raise SpecError(f"arms: {' and '.join(names)} in {given!r} both decide {what}")

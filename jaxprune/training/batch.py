@@ -15,10 +15,17 @@ class Batch(struct.PyTreeNode):
 
 
 class Transitions(struct.PyTreeNode):
-    """Steps of one iteration, every array [B, ...]. Normalised observations and scaled rewards."""
+    """Steps of one iteration, every array [B, ...]. Normalised observations and scaled rewards.
+
+    x, x_next: the true observations. s_hat: what the policy was shown at x. value: of s_hat. next_value: of
+    what came next; 0 where the task ended.
+    """
 
     x: Float[Array, "*batch obs"]
+    s_hat: Float[Array, "*batch obs"]
     action: Float[Array, "*batch act"] | Int[Array, "*batch"]
     reward: Float[Array, "*batch"]
     x_next: Float[Array, "*batch obs"]
     terminated: Bool[Array, "*batch"]
+    value: Float[Array, "*batch"]
+    next_value: Float[Array, "*batch"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,17 @@ from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.ppo import Hyperparameters, Scalar
 from jaxprune.training.rollout import Show, Trajectory, Workers
+
+
+def world(env: Environment, chosen: tuple[Chosen, ...], hyper: Hyperparameters) -> Environment:
+    """Where the agent gathers experience: `env`, or what a regulariser makes of it.
+
+    Raises SpecError, naming the task, where a regulariser cannot make anything of it.
+    """
+    for one in chosen:
+        if one.regularizer.world is not None:
+            env = one.regularizer.world(env, hyper.regularizers[one.name])
+    return env
 
 
 def shown(
@@ -81,54 +93,90 @@ def refreshed(workers: Workers, agent: Agent) -> Workers:
     return workers.replace(state=workers.state.replace(observation=seen))
 
 
-def batch(
+def transitions(
     agent: Agent,
     trajectory: Trajectory,
     reward: Float[Array, "time env"],
     hyper: Hyperparameters,
     chosen: tuple[Chosen, ...],
     key: PRNGKeyArray,
-) -> Batch:
-    """What PPO learns from: advantages by generalised advantage estimation, of what the policy was shown.
+) -> Transitions:
+    """Every step with what it led to, arrays [T, N, ...]. reward: scaled.
 
-    reward: scaled. The value of a next state is that of what was shown there; at the end of an episode, and
-    of the trajectory, where nothing was, that of the truth.
+    The value of a next state is that of what was shown there; at the end of an episode, and of the
+    trajectory, where nothing was, that of the truth.
     """
-    x_next = jax.vmap(jax.vmap(agent.normalise))(trajectory.next_observation)
-    if trajectory.s_hat is None:
-        x = jax.vmap(jax.vmap(agent.normalise))(trajectory.observation)
-    else:
-        x = trajectory.s_hat
-        follows = ~trajectory.finished[:-1, :, None]
-        x_next = x_next.at[:-1].set(jnp.where(follows, x[1:], x_next[:-1]))
+    normalise = jax.vmap(jax.vmap(agent.normalise))
+    x, x_next = normalise(trajectory.observation), normalise(trajectory.next_observation)
+    s_hat, following = x, x_next
+    if trajectory.s_hat is not None:
+        s_hat = trajectory.s_hat
+        goes_on = ~trajectory.finished[:-1, :, None]
+        following = x_next.at[:-1].set(jnp.where(goes_on, s_hat[1:], x_next[:-1]))
     value = jax.vmap(jax.vmap(agent.state_value))
-    v, v_next = value(x), value(x_next)
+    v, v_next = value(s_hat), value(following)
     for one in chosen:
         if one.regularizer.next_value is not None:
             lowered = partial(one.regularizer.next_value, agent, hyper.regularizers[one.name])
             keys = jax.random.split(key, v_next.shape)
-            v_next = jax.vmap(jax.vmap(lowered))(keys, x_next, v_next)
+            v_next = jax.vmap(jax.vmap(lowered))(keys, following, v_next)
+    return Transitions(
+        x=x,
+        s_hat=s_hat,
+        action=trajectory.action,
+        reward=reward,
+        x_next=x_next,
+        terminated=trajectory.terminated,
+        value=v,
+        next_value=jnp.where(trajectory.terminated, 0.0, v_next),
+    )
+
+
+def revalued(
+    seen: Transitions,
+    critics: Mapping[str, Any],
+    hyper: Hyperparameters,
+    chosen: tuple[Chosen, ...],
+    progress: Scalar,
+    budgets: Mapping[str, Scalar],
+) -> Transitions:
+    """The transitions [T, N] with the next values that the regularisers' critics put in their place."""
+    for one in chosen:
+        hook = one.regularizer.critic
+        if hook is not None and hook.next_value is not None:
+            eps = ppo.budget(one, hyper, progress, budgets)
+            judged = jax.vmap(jax.vmap(partial(hook.next_value, critics[one.name], eps)))(seen)
+            # A critic that has not learned enough lowers values also where nothing is allowed for.
+            seen = seen.replace(next_value=jnp.where(eps > 0, judged, seen.next_value))
+    return seen
+
+
+def batch(seen: Transitions, trajectory: Trajectory, hyper: Hyperparameters) -> Batch:
+    """What PPO learns from: advantages by generalised advantage estimation, of what the policy was shown."""
+    # A next value holds already what an end is worth, which may be more or less than 0 to a critic.
+    ends = jnp.zeros_like(trajectory.terminated)
     advantage = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
-        reward, v, v_next, trajectory.terminated, trajectory.truncated, hyper.discount, hyper.gae_lambda
+        seen.reward,
+        seen.value,
+        seen.next_value,
+        ends,
+        trajectory.finished,
+        hyper.discount,
+        hyper.gae_lambda,
     )
     made = Batch(
-        x=x,
+        x=seen.s_hat,
         action=trajectory.action,
         log_prob=trajectory.log_prob,
         advantage=advantage,
-        value_target=advantage + v,
+        value_target=advantage + seen.value,
     )
-    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), made)
+    return flat(made)
 
 
-def transitions(agent: Agent, trajectory: Trajectory, reward: Float[Array, "time env"]) -> Transitions:
-    """Every step with what it led to, of the true observations. reward: scaled."""
-    normalise = jax.vmap(jax.vmap(agent.normalise))
-    made = Transitions(
-        x=normalise(trajectory.observation),
-        action=trajectory.action,
-        reward=reward,
-        x_next=normalise(trajectory.next_observation),
-        terminated=trajectory.terminated,
-    )
-    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), made)
+Steps = TypeVar("Steps", Batch, Transitions)
+
+
+def flat(steps: Steps) -> Steps:
+    """Arrays [T, N, ...] as [T N, ...]."""
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), steps)

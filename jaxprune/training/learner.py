@@ -16,7 +16,7 @@ from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
 from jaxprune.pruning.scores import Evidence
 from jaxprune.training import experience, ppo
 from jaxprune.training.arms import Chosen
-from jaxprune.training.batch import Batch
+from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
@@ -106,6 +106,7 @@ def init(
     hyper: Hyperparameters,
 ) -> Learner:
     """A member before its first step. Every random stream comes from `key`, none from its place."""
+    world = experience.world(env, recipe.chosen, hyper)
     agent_key, workers_key, score_key, key = jax.random.split(key, 4)
     agent = agents.init(
         agent_key,
@@ -124,13 +125,13 @@ def init(
         optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
-        workers=start(env, workers_key, recipe.environments),
+        workers=start(world, workers_key, recipe.environments),
         key=key,
         score_key=score_key,
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
-        adversary=_opponent(env, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
+        adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
 
 
@@ -218,6 +219,7 @@ def _iterate(
 
     The observation filter is frozen while acting and learning, and updated afterwards.
     """
+    world = experience.world(env, recipe.chosen, learner.hyper)
     key, rollout_key, update_key = jax.random.split(learner.key, 3)
     policy, progress = learner.agent.pruned(), (iteration / iterations, (iteration + 1) / iterations)
     show = experience.shown(
@@ -228,19 +230,18 @@ def _iterate(
         learner.budgets,
         None if learner.adversary is None else learner.adversary.agent,
     )
-    workers, trajectory = rollout(env, policy, learner.workers, rollout_key, recipe.unroll, show)
+    workers, trajectory = rollout(world, policy, learner.workers, rollout_key, recipe.unroll, show)
     returns, discounted, reward = scale_reward(learner, trajectory)
     value_key = jax.random.fold_in(update_key, VALUE_TAG)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
-    critics = {}
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, recipe.chosen, value_key)
+    critics = _taught(recipe, learner, policy, seen, progress[0], jax.random.fold_in(update_key, CRITIC_TAG))
+    seen = experience.revalued(seen, critics, learner.hyper, recipe.chosen, progress[0], learner.budgets)
+    batch = experience.batch(seen, trajectory, learner.hyper)
     for chosen in recipe.chosen:
-        if (hook := chosen.regularizer.critic) is not None:
-            seen = experience.transitions(policy, trajectory, reward)
-            eps = ppo.budget(chosen, learner.hyper, progress[0], learner.budgets)
-            draw = jax.random.fold_in(update_key, CRITIC_TAG)
-            critic = hook.learn(learner.critics[chosen.name], policy, seen, learner.hyper.discount, eps, draw)
-            batch = hook.gain(critic, batch, learner.hyper.regularizers[chosen.name], progress[0])
-            critics[chosen.name] = critic
+        hook = chosen.regularizer.critic
+        if hook is not None and hook.gain is not None:
+            numbers = learner.hyper.regularizers[chosen.name]
+            batch = hook.gain(critics[chosen.name], batch, numbers, progress[0])
     agent, optimiser_state, diagnostics = ppo.update(
         learner.agent,
         learner.optimiser_state,
@@ -255,10 +256,10 @@ def _iterate(
         budgets=learner.budgets,
     )
     if recipe.filter:
-        seen = trajectory.observation.reshape(recipe.steps, -1)
-        agent = agent.replace(normalizer=normalizer.update(agent.normalizer, seen))
-    seen_of_weights = evidence(recipe.score.evidence, agent, batch, learner.hyper)
-    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, seen_of_weights)
+        observed = trajectory.observation.reshape(recipe.steps, -1)
+        agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
+    of_weights = evidence(recipe.score.evidence, agent, batch, learner.hyper)
+    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, of_weights)
     after = learner.replace(
         agent=agent.replace(mask=mask),
         optimiser_state=optimiser_state,
@@ -268,9 +269,27 @@ def _iterate(
         key=key,
         critics=critics,
         budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
-        adversary=_opponents_turn(env, recipe, learner, agent.replace(mask=mask), iteration, iterations),
+        adversary=_opponents_turn(world, recipe, learner, agent.replace(mask=mask), iteration, iterations),
     )
     return after, _progress(trajectory, mask, diagnostics)
+
+
+def _taught(
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    seen: Transitions,
+    progress: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> dict[str, Any]:
+    """The regularisers' critics after they have learned from the transitions of this iteration."""
+    critics = {}
+    for chosen in recipe.chosen:
+        if (hook := chosen.regularizer.critic) is not None:
+            eps = ppo.budget(chosen, learner.hyper, progress, learner.budgets)
+            before, discount = learner.critics[chosen.name], learner.hyper.discount
+            critics[chosen.name] = hook.learn(before, agent, experience.flat(seen), discount, eps, key)
+    return critics
 
 
 def _paced(
@@ -339,10 +358,11 @@ def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidenc
     """
     if not recipe.score.evidence:
         return {}
-    policy = learner.agent.pruned()
-    _, trajectory = rollout(env, policy, learner.workers, learner.key, recipe.unroll)
+    policy, world = learner.agent.pruned(), experience.world(env, recipe.chosen, learner.hyper)
+    _, trajectory = rollout(world, policy, learner.workers, learner.key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
-    batch = experience.batch(policy, trajectory, reward, learner.hyper, (), learner.key)
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), learner.key)
+    batch = experience.batch(seen, trajectory, learner.hyper)
     return evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
 
 

@@ -76,3 +76,48 @@ def test_played_episodes_earn_the_exact_value(task, mdp):
     for state in range(states):
         sample = returns[first == state]
         assert abs(sample.mean() - values[state]) < 4 * sample.std() / np.sqrt(len(sample)) + 1e-6
+
+
+# --- the worst transitions within a KL ball -----------------------------------------------------------------
+
+
+def joint_dual(p, v, eps):
+    """The largest of `-beta log E exp(-v / beta) - beta eps` over a fine grid of beta."""
+    beta = np.geomspace(1e-6, 1e4, 200_000)[:, None]
+    least = v[p > 0].min()
+    return np.max(least - beta[:, 0] * (np.log(np.sum(p * np.exp(-(v - least) / beta), axis=1)) + eps))
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.01, 0.1, 1.0])
+def test_the_worst_mean_is_the_best_of_its_dual(eps):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        p, v = rng.dirichlet(np.ones(4)), rng.normal(size=4)
+        found = tabular.worst_mean(p, v, eps)
+        assert found == pytest.approx(joint_dual(p, v, eps) if eps else p @ v, abs=1e-5)
+
+
+def test_a_ball_that_holds_a_certain_next_state_has_its_value():
+    p, v = np.array([0.5, 0.25, 0.25]), np.array([3.0, 1.0, 2.0])
+    assert tabular.worst_mean(p, v, np.log(4) + 1e-3) == pytest.approx(1.0, abs=1e-4)
+    assert tabular.worst_mean(p, v, np.log(4) - 0.1) > 1.01
+    # what lacks to 1 is the end of the episode, whose value is 0
+    assert tabular.worst_mean(0.5 * p, v, np.log(2) + 1e-3) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_two_next_states_by_hand():
+    """q of the worse one, from p = 1/2 on, where `q log 2q + (1 - q) log 2(1 - q) = eps`."""
+    q = 0.8
+    eps = q * np.log(2 * q) + (1 - q) * np.log(2 * (1 - q))
+    assert tabular.worst_mean(np.array([0.5, 0.5]), np.array([1.0, 0.0]), eps) == pytest.approx(0.2, abs=1e-8)
+
+
+def test_kl_robust_values_solve_their_equation_and_fall_with_the_radius():
+    mdp, policy = tabular.random_mdp(4, 2), random_policy(4, 2, seed=2)
+    plain = tabular.policy_values(mdp, policy, DISCOUNT)
+    np.testing.assert_allclose(tabular.kl_robust_values(mdp, policy, 0.0, DISCOUNT), plain, rtol=1e-6)
+    values = tabular.kl_robust_values(mdp, policy, 0.2, DISCOUNT)
+    worst = np.array([[joint_dual(p, values, 0.2) for p in rows] for rows in mdp.transition])
+    again = np.sum(policy * (mdp.reward + DISCOUNT * worst), axis=1)
+    np.testing.assert_allclose(values, again, rtol=1e-5)
+    assert (values < plain).all()

@@ -25,7 +25,8 @@ def batch_of(learner, key, recipe, env=ENV):
     policy = learner.agent.pruned()
     _, trajectory = jax.jit(rollout, static_argnums=(0, 4))(env, policy, learner.workers, key, recipe.unroll)
     _, _, reward = learners.scale_reward(learner, trajectory)
-    return experience.batch(policy, trajectory, reward, learner.hyper, (), key)
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), key)
+    return experience.batch(seen, trajectory, learner.hyper)
 
 
 def assert_lowest_removed(mask, scores, sparsity):

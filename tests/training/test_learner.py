@@ -174,7 +174,8 @@ def test_a_truncation_is_bootstrapped_from_the_true_final_observation():
         next_observation=jnp.asarray([2.0, 7.0, 4.0])[:, None, None],
     )
     hyper = hyperparameters(discount=0.5, gae_lambda=0.5)
-    batch = experience.batch(agent, trajectory, trajectory.reward, hyper, (), jax.random.key(0))
+    seen = experience.transitions(agent, trajectory, trajectory.reward, hyper, (), jax.random.key(0))
+    batch = experience.batch(seen, trajectory, hyper)
     deltas = [1 + 0.5 * 2 - 1, 1 + 0.5 * 7 - 2, 1 + 0.5 * 4 - 3]
     wanted = np.array([deltas[0] + deltas[1] / 4, deltas[1], deltas[2]])
     values = np.array([1, 2, 3])

@@ -285,6 +285,9 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
         ("sa-sgld", "sa-sgld needs an eps, and none is published"),
         ("sa-sgld:eps=1+sa-sgld:eps=1", "given twice"),
         ("atla:eps=0.1+noise:eps=0.1", "both decide what the agent is shown"),
+        ("randomised+kl", "randomised and kl in 'randomised+kl' both decide the body it trains with"),
+        ("kl:spread=0", "arms: kl:spread '0' must be a finite number of at least 1"),
+        ("randomised:spread=0.9", "arms: randomised:spread '0.9' must be a finite number of at least 1"),
     ],
 )
 def test_a_mistake_is_named(given: str, said: str) -> None:
@@ -343,6 +346,9 @@ def test_the_worst_critic_is_the_robust_bellman_value() -> None:
         reward=jnp.asarray(reward[here, taken], jnp.float32),
         x_next=jnp.asarray(one_hot[there]),
         terminated=jnp.zeros(count, bool),
+        s_hat=jnp.asarray(one_hot[here]),
+        value=jnp.zeros(count),
+        next_value=jnp.zeros(count),
     )
     critic = wocar.start(Sizes(states, actions, True, (32,)), jax.random.key(0))
     learn = jax.jit(lambda critic, key: wocar.learn(critic, agent, seen, discount, eps, key))
@@ -352,6 +358,65 @@ def test_the_worst_critic_is_the_robust_bellman_value() -> None:
         jnp.asarray(one_hot)
     )
     np.testing.assert_allclose(found, wanted, rtol=0.05)  # of 170 transitions each
+
+
+def test_the_worst_critic_is_the_robust_bellman_value_over_a_box_of_actions() -> None:
+    """Three states, one action in [-1, 1], a linear policy: `mu` moves by `eps |w|_1`, an interval exactly.
+
+    `Q(s, a) = r(s, a) + 0.8 sum_s' P(s' | s, a) min_{a' in box(s')} Q(s', a')` with a reward that is largest
+    at some action and transitions that the action mixes; by iteration on a grid, in float64.
+    """
+    states, discount, eps = 3, 0.8, 0.25
+    mu, best = np.array([0.3, -0.2, 0.1], np.float32), np.array([0.1, 0.2, -0.1])
+    network = {"layer_0": {"kernel": jnp.asarray(mu[:, None]), "bias": jnp.zeros(1)}}
+    agent = Agent(network, jnp.zeros(1), network, normalizer.init((states,)))
+    reach = eps * np.abs(mu).sum()
+    rng = np.random.default_rng(0)
+    ends = rng.dirichlet(np.ones(states), (2, states))  # P(. | s, a) at a = -1 and at a = 1
+
+    def reward(state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return 0.5 * (1 + state) - (action - best[state]) ** 2
+
+    def chances(state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        share = (1 + action)[..., None] / 2
+        return (1 - share) * ends[0, state] + share * ends[1, state]
+
+    place, box = np.arange(states)[:, None], np.linspace(mu - reach, mu + reach, 201, axis=1)
+    worst = np.zeros(states)
+    for _ in range(300):
+        worst = (reward(place, box) + discount * chances(place, box) @ worst).min(1)
+    nominal = np.zeros(states)
+    for _ in range(300):
+        nominal = (reward(place, mu[:, None]) + discount * chances(place, mu[:, None]) @ nominal)[:, 0]
+    assert np.all(worst < 0.95 * nominal)  # the box is not small
+
+    count = 8192
+    here, taken = rng.integers(states, size=count), rng.uniform(-1, 1, count)
+    there = (chances(here, taken).cumsum(1) < rng.uniform(size=(count, 1))).sum(1)
+    one_hot = jnp.eye(states)
+    seen = Transitions(
+        x=one_hot[here],
+        s_hat=one_hot[here],
+        action=jnp.asarray(taken, jnp.float32)[:, None],
+        reward=jnp.asarray(reward(here, taken), jnp.float32),
+        x_next=one_hot[there],
+        terminated=jnp.zeros(count, bool),
+        value=jnp.zeros(count),
+        next_value=jnp.zeros(count),
+    )
+    critic = wocar.start(Sizes(states, 1, False, (32, 32)), jax.random.key(0))
+    learn = jax.jit(lambda critic, key: wocar.learn(critic, agent, seen, discount, eps, key))
+    for key in jax.random.split(jax.random.key(1), 60):
+        critic = learn(critic, key)
+    grid = np.linspace(-0.9, 0.9, 19)
+    wanted = reward(place, grid[None]) + discount * chances(place, np.broadcast_to(grid, (3, 19))) @ worst
+    found = jax.vmap(lambda x: jax.vmap(lambda a: wocar.value(critic.slow, x, a[None]))(jnp.asarray(grid)))(
+        one_hot
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0.05)
+    chosen = jax.vmap(lambda x: wocar.worst_action(critic.slow, agent, x, eps))(one_hot)[:, 0]
+    of_chosen = reward(place[:, 0], chosen) + discount * chances(place[:, 0], np.asarray(chosen)) @ worst
+    np.testing.assert_allclose(of_chosen, worst, rtol=0.01)  # at the same corner of the box
 
 
 def test_the_worst_action_of_a_box_is_its_worst_corner_for_a_linear_critic() -> None:

@@ -5,7 +5,9 @@ from jaxprune.training.regularizers.api import Critic, Leaves, Moment, Regulariz
 from jaxprune.training.regularizers.atla import ATLA, PA_ATLA
 from jaxprune.training.regularizers.certified import D2, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
 from jaxprune.training.regularizers.ernie import ERNIE, ERNIE_STACKELBERG
+from jaxprune.training.regularizers.kl import KL
 from jaxprune.training.regularizers.radial import RADIAL
+from jaxprune.training.regularizers.randomised import RANDOMISED
 from jaxprune.training.regularizers.sa_convex import SA_CONVEX
 from jaxprune.training.regularizers.sa_sgld import SA_SGLD
 from jaxprune.training.regularizers.schedule import BUDGET
@@ -44,4 +46,6 @@ add(
     D2,
     USR,
     USR_PUBLISHED,
+    RANDOMISED,
+    KL,
 )

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.attacks import Rule
+from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent
 from jaxprune.training.adversary import Adversary
-from jaxprune.training.batch import Batch
+from jaxprune.training.batch import Batch, Transitions
 
 Leaves = Mapping[str, Float[Array, ""] | float]
 """The numbers of one regulariser, traced: they may differ between the members of one program."""
@@ -28,6 +29,7 @@ class Moment(NamedTuple):
 
 Loss = Callable[[Agent, Batch, Leaves, Moment], Float[Array, ""]]
 NextValue = Callable[[Agent, Leaves, PRNGKeyArray, Float[Array, " obs"], Float[Array, ""]], Float[Array, ""]]
+World = Callable[[Environment, Leaves], Environment]
 
 
 class Sizes(NamedTuple):
@@ -45,11 +47,14 @@ class Critic(NamedTuple):
     start: (sizes, key) -> the critic, any pytree.
     learn: (critic, agent, transitions, discount, eps, key) -> the critic after an iteration.
     gain: (critic, batch, leaves, progress) -> the batch with other advantages.
+    next_value: (critic, eps, one transition) -> the value to go on with in place of its next value, also
+        where the task ended. Asked once the critic has learned from the iteration, where eps > 0.
     """
 
     start: Callable[[Sizes, PRNGKeyArray], Any]
     learn: Callable[..., Any]
-    gain: Callable[[Any, Batch, Leaves, Float[Array, ""] | float], Batch]
+    gain: Callable[[Any, Batch, Leaves, Float[Array, ""] | float], Batch] | None = None
+    next_value: Callable[[Any, Float[Array, ""] | float, Transitions], Float[Array, ""]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,7 @@ class Regularizer:
 
     name: in tables and on the command line. about: one line for help texts.
     leaves: each of its numbers, with its default; those of a budget (`schedule.BUDGET`) if it has an eps.
+    least: the smallest value of those of its numbers for which it is not 0.
     loss: (agent with its mask on, minibatch, leaves, moment) -> a term of PPO's loss, its weight included.
     shows: makes the rule by which the agent is shown its observations while it gathers experience, within
         the ball of its budget; a rule that remembers nothing.
@@ -65,6 +71,8 @@ class Regularizer:
     adversary: makes the untrained adversary that is trained against the agent, iteration by iteration, and
         shows the agent its observations.
     critic: a further critic that is learned, and leads the policy as well.
+    world: (environment, leaves) -> the environment in which the agent gathers experience, and so does its
+        adversary; it is evaluated in its own.
     growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
         pace themselves; None where the loss itself can be differentiated by eps.
     heads: the action distributions it is made for.
@@ -73,10 +81,12 @@ class Regularizer:
     name: str
     about: str
     leaves: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict, kw_only=True)
     loss: Loss | None = None
     shows: Callable[[], Rule] | None = None
     next_value: NextValue | None = None
     adversary: Callable[[], Adversary] | None = None
     critic: Critic | None = None
+    world: World | None = None
     growth: Loss | None = None
     heads: tuple[str, ...] = ("gaussian", "categorical")

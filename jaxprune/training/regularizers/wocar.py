@@ -9,9 +9,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxprune.bounds import interval_box
 from jaxprune.policy import Agent, Params, layers, networks
 from jaxprune.training.batch import Batch, Transitions
+from jaxprune.training.regularizers import state_action
 from jaxprune.training.regularizers.api import Critic, Leaves, Regularizer, Sizes
 from jaxprune.training.regularizers.sa_sgld import growth, loss
 from jaxprune.training.regularizers.schedule import BUDGET, linear
+from jaxprune.training.regularizers.state_action import value
 
 STEPS = 10
 """Sign steps to the worst action of a box."""
@@ -24,10 +26,7 @@ LEARNING_RATE, FOLLOWING = 1e-3, 0.01
 
 
 class WorstCritic(struct.PyTreeNode):
-    """`Q_w(x, a)`, the value under the worst attack on the policy: as it is learned, and a slow copy of it.
-
-    It reads `concat(x, a)`, or x alone and gives one number per discrete action.
-    """
+    """`Q_w(x, a)`, the value under the worst attack on the policy: as it is learned, and a slow copy."""
 
     fast: Params
     slow: Params
@@ -39,20 +38,8 @@ _ADAM = optax.adam(LEARNING_RATE)
 
 def start(sizes: Sizes, key: PRNGKeyArray) -> WorstCritic:
     """A critic that has learned nothing."""
-    inputs, outputs = (
-        (sizes.observation, sizes.action) if sizes.discrete else (sizes.observation + sizes.action, 1)
-    )
-    params = networks.init(key, inputs, (*sizes.hidden, outputs), "tanh", 0.01)
+    params = state_action.start(sizes, key)
     return WorstCritic(params, params, _ADAM.init(params))
-
-
-def value(
-    params: Params, x: Float[Array, " obs"], action: Float[Array, " act"] | Int[Array, ""]
-) -> Float[Array, ""]:
-    """`Q_w(x, a)`."""
-    if action.ndim == 0:
-        return networks.apply(params, x, "tanh")[action]
-    return networks.apply(params, jnp.concatenate([x, action]), "tanh")[0]
 
 
 def worst_action(
