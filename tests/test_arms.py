@@ -1,6 +1,5 @@
 """Arms as an axis of a sweep: who is who, what is shared, and that an arm without a budget is plain PPO."""
 
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from jaxprune.pruning import scores
 from jaxprune.training import learner as learners
 from jaxprune.training.learner import Learner
 from jaxprune.training.regularizers import REGULARIZERS
+from tests.compiled import as_users_compile
 
 SPEC = jp.SweepSpec(
     env="probe/linear",
@@ -85,21 +85,10 @@ def test_without_a_budget_every_arm_is_plain_ppo_bit_for_bit(name: str) -> None:
     assert_all_are_plain_ppo(name)
 
 
-@pytest.fixture(name="optimised")
-def _optimised() -> Iterator[None]:
-    """Programs as users compile them. Without XLA's optimisations, the rounding of an update depends on what
-    else the program holds.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.mark.parametrize("env", ["hopper", pytest.param("humanoid", marks=pytest.mark.slow)])
-@pytest.mark.usefixtures("optimised")
 def test_a_body_that_is_drawn_between_1_and_1_is_the_tasks_own_bit_for_bit(env: str) -> None:
-    assert_all_are_plain_ppo(*DRAWS_BODIES, env=env)
+    with as_users_compile():
+        assert_all_are_plain_ppo(*DRAWS_BODIES, env=env)
 
 
 def test_with_a_budget_arms_differ_and_those_of_one_program_share_it() -> None:
