@@ -83,9 +83,10 @@ def units_removed(scores: Kernels, sparsity: Float[Array, ""] | float) -> Kernel
     ordered = [scores[f"layer_{index}"] for index in range(len(scores))]
     kept = [jnp.ones(len(ordered[0]))]
     for into, out in pairwise(ordered):
-        size = jnp.linalg.norm(into, axis=0) * jnp.linalg.norm(out, axis=1)
-        # What is gone for good has scores of minus infinity, and is to go first.
+        # What is gone for good has scores of minus infinity: such a unit goes first, and counts for no other.
         gone = jnp.all(into == -jnp.inf, axis=0)
+        into, out = (jnp.where(score == -jnp.inf, 0.0, score) for score in (into, out))
+        size = jnp.linalg.norm(into, axis=0) * jnp.linalg.norm(out, axis=1)
         kept.append(_without(jnp.where(gone, -jnp.inf, size), _count(sparsity, size.size)))
     kept.append(jnp.ones(ordered[-1].shape[1]))
     return {f"layer_{i}": jnp.outer(before, after) for i, (before, after) in enumerate(pairwise(kept))}

@@ -53,7 +53,8 @@ class Score:
 
     def of(self, weights: Kernels, key: PRNGKeyArray, evidence: Evidence | None = None) -> Kernels:
         """The scores of these weights. evidence: of a batch, or None before there is one."""
-        seen = evidence or dict.fromkeys(self.evidence, jax.tree.map(jnp.ones_like, weights))
+        unknown = dict.fromkeys(self.evidence, jax.tree.map(jnp.ones_like, weights))
+        seen = unknown if evidence is None else evidence
         known = {WEIGHTS: weights, KEY: key, **seen}
         return self.rule(*(known[need] for need in self.needs))
 

@@ -115,6 +115,35 @@ def test_every_simulated_training_ends_with_the_exact_count(name, scope):
         assert removed == sum(round(0.7 * rows * columns) for rows, columns in SHAPES.values())
 
 
+def test_units_that_are_gone_for_good_count_for_no_other():
+    """The second time, the smallest of those that are left go, by what is left of their weights."""
+    rng = np.random.default_rng(0)
+    shapes = {"layer_0": (3, 8), "layer_1": (8, 8), "layer_2": (8, 2)}
+    first, second = (
+        {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()} for _ in range(2)
+    )
+    mask, lost = (
+        {name: np.ones(shape) for name, shape in shapes.items()},
+        {"layer_0": set(), "layer_1": set()},
+    )
+    for scores, target in ((first, 0.25), (second, 0.5)):
+        left = {name: scores[name] * mask[name] for name in shapes}
+        for into, out in (("layer_0", "layer_1"), ("layer_1", "layer_2")):
+            size = np.linalg.norm(left[into], axis=0) * np.linalg.norm(left[out], axis=1)
+            others = [unit for unit in np.argsort(size) if unit not in lost[into]]
+            lost[into] |= set(others[: round(8 * target) - len(lost[into])])
+        found = schedule("oneshot").mask(
+            {name: jnp.asarray(m, jnp.float32) for name, m in mask.items()},
+            {name: jnp.asarray(s, jnp.float32) for name, s in scores.items()},
+            target,
+            1.0,
+            "unit",
+        )
+        mask = {name: np.asarray(m) for name, m in found.items()}
+        for name, units in lost.items():
+            assert set(np.flatnonzero((mask[name] == 0).all(axis=0))) == units
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if schedule(name).for_good])
 @settings(max_examples=5, deadline=None)
