@@ -78,7 +78,8 @@ def _origin(about: dict) -> str:
     where = _where(about)
     if "evaluated" in about:  # what was trained on an accelerator and measured under another physics
         where = f"trained on {where}; evaluated and certified on {_where(about['evaluated'])}"
-    return f"`{about['command']}`, commit {about['commit'][:10]}, {where}."
+    commit, changes, _ = about["commit"].partition("+")
+    return f"`{about['command']}`, commit {commit[:10]}{' with changes' if changes else ''}, {where}."
 
 
 def _where(about: dict) -> str:

@@ -23,7 +23,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Set before JAX is imported, and inherited by the workers of pytest-xdist.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", mkdtemp(prefix="jaxprune-tests-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Tests compile more than they compute.
+# Tests compile more than they compute. As users compile: XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10.") and "XLA_FLAGS" not in os.environ:  # later ones know one flag less
     os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=FAST_COMPILE --xla_cpu_use_fusion_emitters=false"

@@ -122,9 +122,8 @@ def test_one_trace_of_the_program_serves_the_whole_training(monkeypatch: pytest.
 
 def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
     job = sweeps.job(SMALL)
-    run = jax.jit(
-        partial(sweeps.segment, job, 1), donate_argnums=0
-    )  # as a sweep does, so that it is compiled once
+    # Donated as in a sweep, so that it is the same program.
+    run = jax.jit(partial(sweeps.segment, job, 1), donate_argnums=0)
     training = run(sweeps.start(job))
     (learners,) = training.learners
     other = learners.replace(

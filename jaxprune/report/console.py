@@ -97,7 +97,7 @@ class LiveProgress:
         steps_done, steps_per_second, rows = update.steps_done, update.steps_per_second, update.rows
         speed = f"{number(steps_per_second)} steps/s" if steps_per_second > 0 else ""
         left = (
-            f"at most {_duration((self._total_steps - steps_done) / steps_per_second)} left"
+            f"{_duration((self._total_steps - steps_done) / steps_per_second)} left at this speed"
             if steps_per_second > 0
             else ""
         )

@@ -23,7 +23,8 @@ def test_a_pipe_gets_one_plain_line_per_update():
         live.show(Update("certify", 2_000, 0.0))
     first, second = file.getvalue().splitlines()
     assert first == (
-        "train, 25% of 2000 steps, 100 steps/s, 0:00:00 elapsed, at most 0:00:15 left, return 0.00:- 0.50:812"
+        "train, 25% of 2000 steps, 100 steps/s, 0:00:00 elapsed, 0:00:15 left at this speed, "
+        "return 0.00:- 0.50:812"
     )
     assert second == "certify, 100% of 2000 steps, 0:00:00 elapsed"  # no speed is known
     assert file.getvalue().replace("\n", "").isprintable()
@@ -38,7 +39,7 @@ def test_a_terminal_gets_one_display_that_is_redrawn():
         live.show(Update("train", 500, 100.0, rows=((0.5, 812.4, 7),)))
     shown = file.getvalue()
     assert all(
-        part in shown for part in ("train", "25%", "100 steps/s", "at most 0:00:15 left", "0.50", "812")
+        part in shown for part in ("train", "25%", "100 steps/s", "0:00:15 left at this speed", "0.50", "812")
     )
     assert "\x1b[?25h" in shown  # the cursor is back
 

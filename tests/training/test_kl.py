@@ -15,7 +15,7 @@ from jaxprune.training import learner as learners
 from jaxprune.training.arms import read_arm
 from jaxprune.training.batch import Transitions
 from jaxprune.training.learner import Learner, Recipe
-from jaxprune.training.regularizers import Sizes, kl
+from jaxprune.training.regularizers import Sizes, kl, state_action
 from jaxprune.training.rollout import Trajectory
 from tests.training.populations import hyperparameters
 
@@ -169,3 +169,19 @@ def test_the_next_values_learned_of_a_fixed_policy_are_the_exact_worst_ones() ->
     found = np.sum(MDP.transition * np.asarray(found, np.float64), axis=-1)
     np.testing.assert_allclose(found, wanted, rtol=0.02)
     np.testing.assert_allclose(values * unit, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize(("count", "seen_in_a_pass"), [(16, 16), (20, 16), (5, 5), (1, 1)])
+def test_a_critic_sees_whole_minibatches_whatever_the_number_of_transitions(
+    count: int, seen_in_a_pass: int
+) -> None:
+    def learn(met: jax.Array, part: Transitions) -> jax.Array:
+        return met + part.next_value.size
+
+    met = state_action.taught(learn, jnp.zeros((), jnp.int32), normal(0, count), jax.random.key(0))
+    assert met == state_action.PASSES * seen_in_a_pass
+    total = state_action.taught(
+        lambda now, part: now + part.next_value.sum(), jnp.zeros(()), normal(0, count), jax.random.key(0)
+    )
+    if seen_in_a_pass == count:  # each of them once in every pass
+        np.testing.assert_allclose(total, state_action.PASSES * normal(0, count).next_value.sum(), rtol=1e-4)

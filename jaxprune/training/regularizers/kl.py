@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Params
@@ -21,9 +21,6 @@ LARGEST = 10.0
 
 SMALLEST = 1e-3
 """Of beta, in units of the scaled return."""
-
-PASSES, PARTS = 4, 8
-"""Over the transitions of an iteration, and into how many minibatches each is split."""
 
 _ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -83,15 +80,14 @@ def learn(
         moved = now.replace(beta=networks[0], eta=networks[1])
         return -jax.vmap(lambda step: next_value(moved, eps, step))(part).mean()
 
-    def step(now: Multipliers, rows: Int[Array, " row"]) -> tuple[Multipliers, None]:
+    def step(now: Multipliers, part: Transitions) -> Multipliers:
         networks = (now.beta, now.eta)
-        slope = jax.grad(loss)(networks, now, jax.tree.map(lambda array: array[rows], seen))
+        slope = jax.grad(loss)(networks, now, part)
         update, state = _ADAM.update(slope, now.optimiser_state)
         beta, eta = jax.tree.map(jnp.add, networks, update)
-        return Multipliers(beta, eta, state), None
+        return Multipliers(beta, eta, state)
 
-    order = jnp.argsort(jax.random.bits(key, (PASSES, seen.reward.shape[0])), axis=-1)
-    return jax.lax.scan(step, critic, order.reshape(PASSES * PARTS, -1))[0]
+    return state_action.taught(step, critic, seen, key)
 
 
 def next_value(critic: Multipliers, eps: Float[Array, ""] | float, step: Transitions) -> Float[Array, ""]:

@@ -1,10 +1,20 @@
-"""Networks of a state and an action, for critics."""
+"""Networks of a state and an action, for critics, and the minibatches that teach them."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprune.policy import Params, networks
+from jaxprune.training.batch import Transitions
 from jaxprune.training.regularizers.api import Sizes
+
+PASSES, PARTS = 4, 8
+"""Over the transitions of an iteration, and into how many minibatches each is split."""
+
+Taught = TypeVar("Taught")
 
 
 def start(sizes: Sizes, key: PRNGKeyArray) -> Params:
@@ -22,3 +32,20 @@ def value(
     if action.ndim == 0:
         return networks.apply(params, x, "tanh")[action]
     return networks.apply(params, jnp.concatenate([x, action]), "tanh")[0]
+
+
+def taught(
+    learn: Callable[[Taught, Transitions], Taught], critic: Taught, seen: Transitions, key: PRNGKeyArray
+) -> Taught:
+    """The critic after `learn` has had `PASSES` over the transitions, in shuffled minibatches of equal size.
+
+    What does not fill a minibatch is left out of a pass.
+    """
+    count = seen.reward.shape[0]
+    parts = min(PARTS, count)
+    order = jnp.argsort(jax.random.bits(key, (PASSES, count)), axis=-1)[:, : count // parts * parts]
+
+    def step(now: Taught, rows: Int[Array, " row"]) -> tuple[Taught, None]:
+        return learn(now, jax.tree.map(lambda array: array[rows], seen)), None
+
+    return jax.lax.scan(step, critic, order.reshape(PASSES * parts, -1))[0]

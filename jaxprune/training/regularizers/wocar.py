@@ -18,9 +18,6 @@ from jaxprune.training.regularizers.state_action import value
 STEPS = 10
 """Sign steps to the worst action of a box."""
 
-PASSES, PARTS = 4, 8
-"""Over the transitions of an iteration, and into how many minibatches each is split."""
-
 LEARNING_RATE, FOLLOWING = 1e-3, 0.01
 """Of the critic, and the share by which its slow copy follows it after every minibatch."""
 
@@ -75,7 +72,6 @@ def learn(
     key: PRNGKeyArray,
 ) -> WorstCritic:
     """Regress on `y = r + discount (1 - terminated) Q_slow(x', worst action at x')`."""
-    count = seen.reward.shape[0]
 
     def error(params: Params, slow: Params, part: Transitions) -> Float[Array, ""]:
         worst = jax.vmap(lambda x: worst_action(jax.lax.stop_gradient(params), agent, x, eps))(part.x_next)
@@ -83,16 +79,14 @@ def learn(
         target = part.reward + discount * jnp.where(part.terminated, 0.0, following)
         return jnp.square(jax.vmap(lambda x, a: value(params, x, a))(part.x, part.action) - target).mean()
 
-    def step(now: WorstCritic, rows: Int[Array, " row"]) -> tuple[WorstCritic, None]:
-        part = jax.tree.map(lambda array: array[rows], seen)
+    def step(now: WorstCritic, part: Transitions) -> WorstCritic:
         slope = jax.grad(error)(now.fast, now.slow, part)
         update, state = _ADAM.update(slope, now.optimiser_state)
         fast = jax.tree.map(jnp.add, now.fast, update)
         slow = jax.tree.map(lambda s, f: s + FOLLOWING * (f - s), now.slow, fast)
-        return WorstCritic(fast, slow, state), None
+        return WorstCritic(fast, slow, state)
 
-    order = jnp.argsort(jax.random.bits(key, (PASSES, count)), axis=-1)
-    return jax.lax.scan(step, critic, order.reshape(PASSES * PARTS, -1))[0]
+    return state_action.taught(step, critic, seen, key)
 
 
 def gain(critic: WorstCritic, batch: Batch, leaves: Leaves, progress: Float[Array, ""] | float) -> Batch:
