@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from jaxprune.report import figures, print_summary
+from jaxprune import ShiftEvaluation
+from jaxprune.report import figures, print_shifts, print_summary, shifts_figure
 
 
 def ending(arm: str, arms: list[str]) -> str:
@@ -48,4 +49,23 @@ def report(
         print_summary(
             console, of_results, of_regret, of_certificates, of_verdicts, alpha=alpha, arms=len(arms)
         )
+    return written
+
+
+def report_shifts(console: Console, folder: Path, found: ShiftEvaluation, *, alpha: float) -> list[str]:
+    """Print what shifted dynamics left of the returns and draw it for every arm; the files drawn.
+
+    alpha: the error of all its verdicts together.
+    """
+    arms = found.summary["arm"].unique(maintain_order=True).to_list()
+    written = []
+    for arm in arms:
+        shifts, summary, verdicts = (table.filter(pl.col("arm") == arm) for table in found)
+        if not summary["diverged"].all():
+            task, physics = shifts.select("task", "physics").row(0)
+            figure = shifts_figure(shifts, f"{task} on {physics}, deterministic policies")
+            written.append(figures.save(figure, folder / f"shifts{ending(arm, arms)}.png").name)
+        if len(arms) > 1:
+            console.rule(f"arm {arm}, shifted dynamics")
+        print_shifts(console, shifts, summary, verdicts, alpha=alpha)
     return written

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
 import tyro
 
-from experiments.by_arm import ending
+from experiments.by_arm import report_shifts
 from experiments.command import run_command
 from experiments.victims import Source
 from jaxprune import Population, ShiftSpec, SpecError, device, shift_evaluation
-from jaxprune.analysis import shift_verdicts
-from jaxprune.report import LiveProgress, figures, open_console, plan, print_shifts, shifts_figure
+from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import provenance
 
 
@@ -54,22 +52,9 @@ def main(arguments: Arguments) -> None:
             **provenance(),
         },
     )
-    folder.write_table("shifts", found.shifts)
-    folder.write_table("summary", found.summary)
-    verdicts = shift_verdicts(found.summary)
-    folder.write_table("verdicts", verdicts)
-    arms = found.summary["arm"].unique(maintain_order=True).to_list()
-    for arm in arms:
-        shifts, summary, judged = (
-            table.filter(pl.col("arm") == arm) for table in (found.shifts, found.summary, verdicts)
-        )
-        if not summary["diverged"].all():
-            title = f"{population.env.task} on {population.env.physics}, deterministic policies"
-            file = f"shifts{ending(arm, arms)}.png"
-            figures.save(shifts_figure(shifts, title), folder.path / file)
-        if len(arms) > 1:
-            console.rule(f"arm {arm}")
-        print_shifts(console, shifts, summary, judged)
+    for name, table in found.tables().items():
+        folder.write_table(name, table)
+    report_shifts(console, folder.path, found, alpha=population.error)
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
 
 

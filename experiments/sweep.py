@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.by_arm import report
+from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, sweep
 from jaxprune.plan import describe, estimate
@@ -47,7 +47,7 @@ def main(arguments: Arguments) -> None:
     except KeyboardInterrupt:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
         sys.exit(130)
-    _report(made, out)
+    report_sweep(made, out)
 
 
 def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
@@ -63,10 +63,13 @@ def _default_folder(spec: SweepSpec) -> Path:
     return Path("runs") / f"{spec.env.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _report(made: Sweep, out: Path) -> None:
+def report_sweep(made: Sweep, out: Path) -> None:
+    """Print what came out, and draw it into the run's folder."""
     console = open_console()
     tables = (made.results, made.certificates, made.regret, made.verdicts, made.curves)
     written = report(console, out, *tables, alpha=made.spec.error)
+    if made.shifted is not None:
+        written += report_shifts(console, out, made.shifted, alpha=made.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from jaxprune.budget import Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
-from jaxprune.shift_evaluation import ShiftSpec
+from jaxprune.shift_evaluation import ShiftEvaluation, ShiftSpec
 from jaxprune.spec import SweepSpec
 from jaxprune.sweep import Sweep
 
@@ -25,6 +25,7 @@ __all__ = [
     "Budget",
     "CertificationSpec",
     "Population",
+    "ShiftEvaluation",
     "ShiftSpec",
     "SmoothingSpec",
     "SpecError",

@@ -9,6 +9,8 @@ from jaxprune.errors import SpecError, unknown_name
 MOST_VALUES = 10_000
 """Of one range."""
 
+MOST_SEEDS = 1_000_000
+
 
 def numbers(field: str, given: str | Iterable[float]) -> tuple[float, ...]:
     """`start:stop:step` with the stop included, or a comma list, in decimal arithmetic; or numbers.
@@ -41,6 +43,46 @@ def _steps(field: str, start: Decimal, stop: Decimal, step: Decimal) -> tuple[fl
     if (stop - start) / step >= MOST_VALUES:
         raise SpecError(f"{field}: {start}:{stop}:{step} makes more than {MOST_VALUES} values")
     return tuple(float(start + i * step) for i in range(int((stop - start) / step) + 1))
+
+
+def seeds(field: str, given: int | str) -> tuple[int, ...]:
+    """So many seeds from 0 on, or which ones: `first:stop` without the stop, or a comma list of such.
+
+    Raises SpecError for anything else, and for a seed that is given twice.
+
+    >>> seeds("seeds", 3), seeds("seeds", "5:8,11")
+    ((0, 1, 2), (5, 6, 7, 11))
+    """
+    if isinstance(given, int) or given.strip().isdecimal():
+        check_at_least(field, int(given), 1)
+        runs = [range(int(given))]
+    else:
+        try:
+            ends = [part.partition(":") for part in given.split(",")]
+            runs = [range(int(first), int(stop or int(first) + 1)) for first, _, stop in ends]
+        except ValueError:
+            runs = []
+    if not runs or not all(0 <= run.start < run.stop <= MOST_SEEDS for run in runs):
+        raise SpecError(
+            f"{field}: cannot read {given!r}; give how many (6), or which from 0 to {MOST_SEEDS - 1:,}: "
+            "first:stop (6:12, which leaves out 12), or a list of such (0:6,9)"
+        )
+    numbers = tuple(seed for run in runs for seed in run)
+    if len(set(numbers)) < len(numbers):
+        raise SpecError(f"{field}: {given!r} names a seed twice; each may appear once")
+    return numbers
+
+
+def runs_of(numbers: Iterable[int]) -> str:
+    """The text that `seeds` reads as these numbers, in rising order.
+
+    >>> runs_of((5, 6, 7, 11))
+    '5:8,11:12'
+    """
+    held = set(numbers)
+    starts = sorted(n for n in held if n - 1 not in held)
+    stops = sorted(n + 1 for n in held if n + 1 not in held)
+    return ",".join(f"{start}:{stop}" for start, stop in zip(starts, stops, strict=True))
 
 
 def names(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -49,16 +49,18 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
     batch = spec.environments * spec.unroll
     eps = ", ".join(f"{budget.eps:g}" for budget in spec.budgets)
     sparsities = ", ".join(f"{value:g}" for value in spec.sparsities)
-    device = jax.devices()[0]
+    device, count = jax.devices()[0], len(spec.seed_numbers)
+    seeds = f"{count} seed{'s' if count > 1 else ''}{'' if spec.seeds == count else f' ({spec.seeds})'}"
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
-        "population": f"{job.everyone.size} members: {spec.seeds} seed(s) x sparsities {sparsities}"
+        "population": f"{job.everyone.size} members: {seeds} x sparsities {sparsities}"
         f" x arms {', '.join(spec.arms)}",
         "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
         "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, "
         f"{job.training_steps:,} in all",
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {job.evaluation_steps:,} steps",
+        **shifted(job),
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
         "can show": smallest_difference(spec),
         "takes about": "not known before the first steps"
@@ -68,16 +70,25 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
     }
 
 
+def shifted(job: Job) -> dict[str, str]:
+    """The row about shifted dynamics, where they are asked for."""
+    if job.shifts is None:
+        return {}
+    episodes = f"{job.shifts.episodes} clean episodes per member at each of {job.shifts.count} points"
+    return {"shifts": f"{', '.join(job.shifts.parameters)}; {episodes}, at most {job.shift_steps:,} steps"}
+
+
 def smallest_difference(spec: SweepSpec) -> str:
     """The smallest attacked difference between pruned and dense that the seeds show with 80 % power."""
     sparsities = check_sparsities(spec.sparsities)
     pruned = sum(value > 0 for value in sparsities)
     if pruned == 0 or 0 not in sparsities:
         return "no difference: a verdict compares pruned members with dense ones (sparsity 0) of their seed"
-    seeds = f"{spec.seeds} seed{'s' if spec.seeds > 1 else ''}"
-    least = detectable_difference(spec.seeds, pruned, len(spec.budgets), alpha=spec.error)
+    count = len(spec.seed_numbers)
+    seeds = f"{count} seed{'s' if count > 1 else ''}"
+    least = detectable_difference(count, pruned, len(spec.budgets), alpha=spec.error)
     if least is None:
-        gives = "gives" if spec.seeds == 1 else "give"
+        gives = "gives" if count == 1 else "give"
         return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error)} are needed"
     spread = SPREADS.get(spec.env)
     returns = (

@@ -23,7 +23,7 @@ from jaxprune.policy import agent as agents
 from jaxprune.policy.foreign import check_sizes, read_agent
 from jaxprune.pruning import masks, schedule, scores
 from jaxprune.run_folder import RunFolder
-from jaxprune.spec import SweepSpec, check_sparsities
+from jaxprune.spec import DEFAULT_ERROR, SweepSpec, check_sparsities
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class Population:
     diverged: Bool[np.ndarray, " member"]
     budget: Budget
     trained_by: SweepSpec | None = None
+
+    @property
+    def error(self) -> float:
+        """The error rate of verdicts about the members: that of the sweep they come from, if any."""
+        return DEFAULT_ERROR if self.trained_by is None else self.trained_by.error
 
     @classmethod
     def load(cls, run: Path | str) -> "Population":
@@ -189,7 +194,7 @@ class Population:
 def members(spec: SweepSpec) -> Members:
     """Every seed at every sparsity in every arm: arm by arm, seed by seed."""
     arm, seed, sparsity = np.meshgrid(
-        np.array(spec.arms), np.arange(spec.seeds), np.array(spec.sparsities), indexing="ij"
+        np.array(spec.arms), np.array(spec.seed_numbers), np.array(spec.sparsities), indexing="ij"
     )
     return Members(seed.ravel(), sparsity.ravel(), arm.ravel())
 

@@ -55,8 +55,13 @@ class RunFolder:
     about: str = "spec.json"
 
     @classmethod
-    def create(cls, path: Path, spec: SweepSpec, physics: str) -> "RunFolder":
-        """Make the folder and write `spec.json`. Raises SpecError if it exists or cannot be written."""
+    def create(
+        cls, path: Path, spec: SweepSpec, physics: str, merged: dict[str, Any] | None = None
+    ) -> "RunFolder":
+        """Make the folder and write `spec.json`. Raises SpecError if it exists or cannot be written.
+
+        merged: of a run that was put together from others: which, and what else is to be known of that.
+        """
         content = {
             "format": FORMAT,
             "spec": spec.to_dict(),
@@ -65,6 +70,7 @@ class RunFolder:
                 "eps": [budget.eps for budget in spec.budgets],
                 "score": spec.ranking,
             },
+            **({} if merged is None else {"merged": merged}),
             **provenance(),
         }
         try:
@@ -105,6 +111,10 @@ class RunFolder:
             raise SpecError(
                 f"resume: {self.path} is of format {self.format}, this program goes on with format {FORMAT}"
             )
+        if "merged" in content:
+            raise SpecError(
+                f"resume: {self.path} was merged from finished runs; there is nothing to go on with"
+            )
         then, now = content["versions"], provenance()["versions"]
         for name in DECISIVE:
             if then[name] != now[name]:
@@ -113,6 +123,15 @@ class RunFolder:
                     f"the tables would not be what they would have been; install {name}=={then[name]}"
                 )
         return content
+
+    def merged(self) -> dict[str, Any] | None:
+        """What a merged run says of where it comes from; None for any other run."""
+        return self._content().get("merged")
+
+    def origin(self) -> dict[str, Any]:
+        """Where the run is, and what its results depend on beside its spec."""
+        content = self._content()
+        return {"folder": str(self.path), **{name: content[name] for name in provenance()}}
 
     @property
     def format(self) -> int:
@@ -167,8 +186,9 @@ class RunFolder:
         if not path.is_file():
             raise SpecError(f"run: {path} is missing; finish the run with --resume first")
         table = pl.read_parquet(path)
-        # Earlier runs had one arm only, which not every table named.
-        return table if "arm" in table.columns else table.with_columns(arm=pl.lit("ppo"))
+        # Earlier runs had one arm only, which not every table that says who a member is named.
+        unnamed = "seed" in table.columns and "arm" not in table.columns
+        return table.with_columns(arm=pl.lit("ppo")) if unnamed else table
 
 
 def provenance() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from jaxprune import evaluation, parse, streams, tables
-from jaxprune.analysis import JOINT, NOMINAL, SHIFTS, summarise_shifts, validate
+from jaxprune.analysis import JOINT, NOMINAL, SHIFTS, shift_verdicts, summarise_shifts, validate
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import PARAMETERS, Environment, Shift, draw_shift
@@ -106,22 +106,35 @@ class ShiftEvaluation(NamedTuple):
     """What came out, as tables of the schemas in `analysis.tables`.
 
     shifts: a row per member x parameter x factor, and per member x joint draw. summary: a row per member.
+    verdicts: whether pruning has changed the mean or the worst, by `analysis.shift_verdicts`.
     """
 
     shifts: pl.DataFrame
     summary: pl.DataFrame
+    verdicts: pl.DataFrame
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """By the names of their files in the folder of a run."""
+        return {"shifts": self.shifts, "shift_summary": self.summary, "shift_verdicts": self.verdicts}
 
 
 def run(spec: ShiftSpec, population: Population, on_progress: OnProgress = unheard) -> ShiftEvaluation:
     """Every member of the population at every point, diverged ones included, which the tables mark.
 
+    Verdicts keep the error rate of the sweep that the members come from.
+
     Raises SpecError for a task whose dynamics cannot be shifted.
     """
     population.env.check_shiftable()
     with Meter(on_progress) as meter:
-        tally = play(spec, population, meter)
-    shifts = shifts_table(spec, population, tally)
-    return ShiftEvaluation(shifts, summarise_shifts(shifts))
+        return evaluate(spec, population, meter)
+
+
+def evaluate(spec: ShiftSpec, population: Population, meter: Meter) -> ShiftEvaluation:
+    """The same, within a longer job."""
+    shifts = shifts_table(spec, population, play(spec, population, meter))
+    summary = summarise_shifts(shifts)
+    return ShiftEvaluation(shifts, summary, shift_verdicts(summary, population.error))
 
 
 def total_steps(spec: ShiftSpec, env: Environment, members: int) -> int:

@@ -19,7 +19,6 @@ DEFAULT_ERROR = 0.05
 HEADS = ("auto", "gaussian", "categorical")
 
 _COUNTS = (
-    "seeds",
     "steps",
     "episodes",
     "selection_episodes",
@@ -48,8 +47,9 @@ class SweepSpec(PPOSettings):
     sparsities: str | tuple[float, ...] = "0:0.9:0.1"
     """Share of the policy's weights that is zero, per member: start:stop:step (stop included) or a
     comma list."""
-    seeds: int = 1
-    """Number of seeds; every seed is trained at every sparsity."""
+    seeds: int | str = 1
+    """Number of seeds, or which ones (5:10 without the 10, or a comma list of such), for runs that
+    `experiments.merge` puts together; every seed is trained at every sparsity."""
     steps: int = 600_000
     """Environment steps of training per member."""
     schedule: Annotated[str, known(lambda: SCHEDULES)] = "gradual"
@@ -78,6 +78,9 @@ class SweepSpec(PPOSettings):
     """Further episodes, on which the strongest attack and the best policy are chosen."""
     certify_episodes: int = 5
     """Clean episodes of the stochastic policy whose visited states are certified."""
+    shift_episodes: int = 0
+    """Clean episodes per member at each of the 95 shifted dynamics of `experiments.shift`, a second axis of
+    robustness with tables and verdicts of its own. 0: none."""
     verdict_error: float | None = None
     """Largest probability of any wrong verdict on sweet spots. Left out: 0.05, and undecided where there are
     too few seeds; given: refused where there are too few."""
@@ -105,6 +108,7 @@ class SweepSpec(PPOSettings):
             "hidden": tuple(self.hidden),
         }.items():
             object.__setattr__(self, field, parsed)
+        parse.seeds("seeds", self.seeds)
         self._check_names()
         self._check_counts()
         self._check_comparisons()
@@ -141,6 +145,7 @@ class SweepSpec(PPOSettings):
             raise SpecError(
                 f"certify_episodes: {self.certify_episodes} must be at least 2, for a confidence limit"
             )
+        parse.check_at_least("shift_episodes", self.shift_episodes, 0)
         if not self.hidden or min(self.hidden) < 1:
             raise SpecError(f"hidden: {self.hidden} must be one or more widths of at least 1")
         batch = self.environments * self.unroll
@@ -164,12 +169,17 @@ class SweepSpec(PPOSettings):
             return
         if not 0 < self.verdict_error < 1:
             raise SpecError(f"verdict_error: {self.verdict_error} must lie between 0 and 1, such as 0.05")
-        needed = needed_pairs(self.verdict_error)
-        if self.seeds < needed:
+        needed, seeds = needed_pairs(self.verdict_error), len(self.seed_numbers)
+        if seeds < needed:
             raise SpecError(
-                f"seeds: {self.seeds} can give no verdict at an error of {self.verdict_error:g}; at least "
+                f"seeds: {seeds} can give no verdict at an error of {self.verdict_error:g}; at least "
                 f"{needed} are needed"
             )
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds that `seeds` stands for."""
+        return parse.seeds("seeds", self.seeds)
 
     @property
     def error(self) -> float:

@@ -18,7 +18,7 @@ import polars as pl
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxprune import attacks, certification, checkpoint, evaluation, streams, tables
+from jaxprune import attacks, certification, checkpoint, evaluation, shift_evaluation, streams, tables
 from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
@@ -31,6 +31,7 @@ from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule, score
 from jaxprune.pruning.scores import Evidence
 from jaxprune.run_folder import RunFolder
+from jaxprune.shift_evaluation import ShiftEvaluation, ShiftSpec, total_steps
 from jaxprune.spec import SweepSpec
 from jaxprune.training import experience
 from jaxprune.training import learner as learners_of
@@ -52,7 +53,7 @@ class Sweep:
     `regret` is derived from `results`, and `verdicts`, the sweet spots, from `regret`.
 
     population: the trained members. sampled: the clean episodes of the stochastic policies, which the
-    certificates are about.
+    certificates are about. shifted: what is left under shifted dynamics, where that was asked for.
     """
 
     spec: SweepSpec
@@ -65,6 +66,7 @@ class Sweep:
     episodes: pl.DataFrame
     sampled: pl.DataFrame
     folder: Path | None
+    shifted: ShiftEvaluation | None = None
 
 
 class Job(NamedTuple):
@@ -103,9 +105,19 @@ class Job(NamedTuple):
         return self.everyone.size * self.spec.certify_episodes * self.env.horizon
 
     @property
+    def shifts(self) -> ShiftSpec | None:
+        """The shifted dynamics to evaluate under, if any."""
+        return ShiftSpec(episodes=self.spec.shift_episodes) if self.spec.shift_episodes else None
+
+    @property
+    def shift_steps(self) -> int:
+        """The most environment steps that the episodes under shifted dynamics can take."""
+        return 0 if self.shifts is None else total_steps(self.shifts, self.env, self.everyone.size)
+
+    @property
     def steps(self) -> int:
         """The most environment steps of all."""
-        return self.training_steps + self.evaluation_steps + self.visit_steps
+        return self.training_steps + self.evaluation_steps + self.visit_steps + self.shift_steps
 
 
 class Group(NamedTuple):
@@ -118,6 +130,8 @@ class Group(NamedTuple):
 def job(spec: SweepSpec) -> Job:
     """What a spec comes to. Raises SpecError if it cannot run here."""
     everyone, env = members(spec), environment(spec)
+    if spec.shift_episodes:
+        env.check_shiftable()
     trained = everyone
     if not schedule(spec.schedule).during_training:
         trained = members(replace(spec, sparsities=(0.0,)))
@@ -183,6 +197,7 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
         population = finished(job, training)
         evaluated = evaluate(job, population, meter)
         sampled, visits = visit(job, population, meter)
+        shifted = shift(job, population, meter)
         meter.begin("certificates", job.steps)
         certified = certify(job, population, visits)
     spec, results = job.spec, tables.results(job.spec, population, evaluated)
@@ -199,9 +214,10 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
     if folder is not None:
         saved = Saved(population.agents, jnp.asarray(population.diverged))
         checkpoint.save(folder.population, int(training.iteration), saved)
-        for name, table in made.items():
+        for name, table in (made | ({} if shifted is None else shifted.tables())).items():
             folder.write_table(name, table)
-    return Sweep(spec=spec, population=population, folder=folder.path if folder else None, **made)
+    path = folder.path if folder else None
+    return Sweep(spec=spec, population=population, folder=path, shifted=shifted, **made)
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -422,6 +438,11 @@ def _play(
         record,
         lambda tally, steps: meter.add(steps, rows=tables.clean_so_far(job.everyone, tally)),
     )
+
+
+def shift(job: Job, population: Population, meter: Meter) -> ShiftEvaluation | None:
+    """Every deterministic member under shifted dynamics, where that was asked for."""
+    return None if job.shifts is None else shift_evaluation.evaluate(job.shifts, population, meter)
 
 
 # --- certification --------------------------------------------------------------------------------------

@@ -140,7 +140,12 @@ def zeros(mask: Kernels, member: int) -> list[int]:
 @option("seeds")
 def _() -> None:
     assert members(replace(SPEC, seeds=3)).seed.tolist() == [0, 0, 1, 1, 2, 2]
+    assert members(replace(SPEC, seeds="3:5,9")).seed.tolist() == [3, 3, 4, 4, 9, 9]
     learner = started(SPEC).learners[0]
+    later = started(replace(SPEC, seeds="1:3")).learners[0]
+    for of_two, from_one in zip(*map(jax.tree.leaves, (learner.agent, later.agent)), strict=True):
+        np.testing.assert_array_equal(of_two[2:], from_one[:2])
+    np.testing.assert_array_equal(*map(jax.random.key_data, (learner.key[2:], later.key[:2])))
     for leaf in (learner.agent.policy["layer_0"]["kernel"], learner.workers.state.observation):
         np.testing.assert_array_equal(leaf, leaf[np.array([0, 0, 2, 2])])
         assert not np.any(leaf[0] == leaf[2])
@@ -563,6 +568,17 @@ def _() -> None:
     assert tally.total.shape == (4, 1, 5)
     assert visits.observation.shape[2:] == (5, 4)
     assert visits.alive.sum() == 4 * 5 * HORIZON
+
+
+@option("shift_episodes")
+def _() -> None:
+    spec = replace(SPEC, env="hopper", physics="native", shift_episodes=7)
+    job, without = sweeps.job(spec), sweeps.job(replace(spec, shift_episodes=0))
+    assert job.shifts == jp.ShiftSpec(episodes=7) and without.shifts is None
+    # The task itself, 6 factors of 5 parameters, and 64 draws of all of them: four members, 1000 steps each.
+    assert job.steps - without.steps == 4 * (1 + 6 * 5 + 64) * 7 * 1000
+    with pytest.raises(jp.SpecError, match="shift: probe/linear on none has no body"):
+        sweeps.job(replace(SPEC, shift_episodes=1))
 
 
 @option("verdict_error")

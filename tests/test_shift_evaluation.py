@@ -132,7 +132,7 @@ def test_the_default_grid_is_the_published_recommendation():
 
 
 def test_the_summary_counts_every_point_once():
-    table, summary = evaluated()
+    table, summary, _ = evaluated()
     assert summary.schema == SHIFT_SUMMARY and summary.height == 4
     for row in summary.iter_rows(named=True):
         rows = table.filter(member=row["member"]).unique("point").sort("point")

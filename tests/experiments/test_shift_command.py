@@ -5,8 +5,10 @@ import sys
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import jaxprune as jp
+from experiments import sweep
 from experiments.__main__ import COMMANDS
 from experiments.command import run_command
 from experiments.shift import Arguments, main
@@ -15,7 +17,7 @@ from tests.experiments.agent_files import write_agent
 from tests.populations import untrained_run
 
 QUICK = ("--parameters", "mass,gravity", "--factors", "0.7,1,1.4", "--draws", "2", "--episodes", "2")
-TABLES = ("shifts", "summary", "verdicts")
+TABLES = ("shifts", "shift_summary", "shift_verdicts")
 
 
 def command(monkeypatch, *arguments):
@@ -48,7 +50,8 @@ def test_an_agent_is_measured_at_every_point(agent, tmp_path, monkeypatch, capsy
     shifts = validate(pl.read_parquet(out / "shifts.parquet"), "shifts")
     assert shifts.group_by("member").len()["len"].to_list() == [1 + 2 * 3 + 2] * 2
     assert shifts["sparsity_asked"].unique().sort().to_list() == [0.0, 0.5]
-    assert validate(pl.read_parquet(out / "summary.parquet"), "shift_summary")["points"].to_list() == [7, 7]
+    summary = validate(pl.read_parquet(out / "shift_summary.parquet"), "shift_summary")
+    assert summary["points"].to_list() == [7, 7]
     written = json.loads((out / "shift.json").read_text())
     assert written["shifts"] == {
         "parameters": ["mass", "gravity"],
@@ -87,9 +90,27 @@ def test_every_member_of_a_run_is_measured(tmp_path, monkeypatch, capsys):
         (2, 1, 0.0),
         (3, 1, 0.5),
     ]
-    verdicts = pl.read_parquet(folder / "verdicts.parquet")
+    verdicts = pl.read_parquet(folder / "shift_verdicts.parquet")
     assert verdicts["verdict"].unique().to_list() == ["undecided (2 seeds, 6 needed)"]
     assert "(2 seeds, 6 needed)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_sweep_measures_its_members_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    tiny = "--steps 128 --environments 4 --unroll 16 --epochs 1 --minibatches 1 --hidden 4 --attacks random"
+    few = "--episodes 1 --selection-episodes 1 --certify-episodes 2 --shift-episodes 2 --sparsities 0,0.5"
+    arguments = f"--env inverted_pendulum --physics native {tiny} {few} --out {out}".split()
+    monkeypatch.setattr(sys, "argv", ["experiments.sweep", *arguments])
+    run_command(sweep.Arguments, sweep.main)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 clean episodes per member at each of" in printed
+    assert "mean return over 95 shifts" in printed and "shifts.png" in printed
+    assert (out / "shifts.png").is_file()
+    population = jp.Population.load(out)
+    apart = jp.shift_evaluation.run(jp.ShiftSpec(episodes=2), population)
+    for name, table in apart.tables().items():
+        assert_frame_equal(pl.read_parquet(out / f"{name}.parquet"), table)
+    assert apart.summary["worst"].max() < apart.summary["nominal"].min()
 
 
 def test_it_is_listed():

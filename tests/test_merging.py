@@ -1,0 +1,173 @@
+"""Runs put together: the same tables and agents as of the run of all seeds; looks share one error."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import jaxprune as jp
+from experiments import merge as command
+from experiments import sweep as sweep_command
+from experiments.command import run_command
+from jaxprune import checkpoint
+from jaxprune import sweep as sweeps
+from jaxprune.analysis import sweet_spots
+from jaxprune.merging import TABLES, Plan, merge
+from jaxprune.population import Saved
+from jaxprune.run_folder import RunFolder
+
+SPEC = jp.SweepSpec(
+    env="probe/linear",
+    seeds=20,
+    sparsities=(0.5, 0.0),
+    steps=2 * 64,
+    schedule="posthoc",
+    arms="noise:eps=0.1,noise:eps=0.2",
+    attacks="random",
+    eps=(0.3, 0.1),
+    episodes=1,
+    selection_episodes=1,
+    certify_episodes=2,
+    environments=2,
+    unroll=32,
+    epochs=1,
+    minibatches=1,
+    hidden=(4,),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> jp.Sweep:
+    return jp.sweep.run(SPEC, tmp_path_factory.mktemp("whole") / "run")
+
+
+def part_of(whole: jp.Sweep, seeds: str, path: Path, **changes: Any) -> Path:
+    """The folder of the run that had some of the seeds, cut out of the whole."""
+    spec = replace(whole.spec, seeds=seeds, **changes)
+    part, job = sweeps.job(spec), sweeps.job(whole.spec)
+    folder = RunFolder.create(path, spec, "none")
+    kept = np.isin(job.everyone.seed, spec.seed_numbers)
+    saved = Saved(whole.population.agents, whole.population.diverged)
+    checkpoint.save(folder.population, 2, jax.tree.map(lambda leaf: np.asarray(leaf)[kept], saved))
+    for name in TABLES:
+        who = (job.trained, part.trained) if name == "curves" else (job.everyone, part.everyone)
+        rows = np.flatnonzero(np.isin(who[0].seed, spec.seed_numbers)).tolist()
+        assert len(rows) == who[1].size
+        table = getattr(whole, name).filter(pl.col("member").is_in(rows))
+        new = {old: number for number, old in enumerate(rows)}
+        folder.write_table(name, table.with_columns(pl.col("member").replace_strict(new)))
+    return path
+
+
+def test_parts_make_the_whole_whatever_their_order(whole: jp.Sweep, tmp_path: Path) -> None:
+    parts = [part_of(whole, "7:20", tmp_path / "late"), part_of(whole, "7", tmp_path / "early")]
+    merged = merge(parts, tmp_path / "merged")
+    assert merged.spec == replace(SPEC, seeds="0:20", physics="none")
+    for name in (*TABLES, "regret", "verdicts"):
+        assert_frame_equal(getattr(merged, name), getattr(whole, name), check_exact=True)
+        written = pl.read_parquet(tmp_path / "merged" / f"{name}.parquet")
+        assert_frame_equal(written, getattr(whole, name), check_exact=True)
+    kept = jp.Population.load(tmp_path / "merged")
+    jax.tree.map(np.testing.assert_array_equal, kept.agents, whole.population.agents)
+    assert kept.members.columns() == whole.population.members.columns()
+    about = json.loads((tmp_path / "merged" / "spec.json").read_text())["merged"]
+    assert [run["folder"] for run in about["runs"]] == [str(part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": 3 * 64}, "steps is 128 in .*one and 192 in .*other; runs to be merged"),
+        ({"arms": ("ppo",)}, "arms is"),
+        ({"charge": "raw"}, "charge"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_runs_that_differ_in_more_than_seeds_are_refused(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    RunFolder.create(tmp_path / "one", replace(SPEC, env="hopper", schedule="gradual"), "native")
+    other = replace(SPEC, env="hopper", schedule="gradual", seeds="3:5", **change)
+    RunFolder.create(tmp_path / "other", other, "native")
+    with pytest.raises(jp.SpecError, match=said):
+        merge([tmp_path / "one", tmp_path / "other"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_what_cannot_be_merged_is_said_in_one_line(
+    whole: jp.Sweep, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    early, late = part_of(whole, "0:2", tmp_path / "early"), part_of(whole, "1:3", tmp_path / "late")
+    unfinished = tmp_path / "unfinished"
+    RunFolder.create(unfinished, replace(SPEC, seeds="7:8"), "none")
+    out = ("--out", tmp_path / "merged")
+    for arguments, said in (
+        ((early, *out), "runs: a merge needs two or more folders"),
+        ((early, late, *out), f"seeds: 1 is in both {early} and {late}"),
+        ((early, unfinished, *out), "results.parquet is missing; finish the run with --resume first"),
+        ((early, tmp_path, *out), "it holds no spec.json"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["experiments.merge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as leaving:
+            run_command(command.Arguments, command.main)
+        printed = capsys.readouterr()
+        assert leaving.value.code == 2 and said in printed.err and printed.err.count("\n") == 1
+        assert not (tmp_path / "merged").exists()
+
+
+def test_the_command_reports_the_merged_run_and_nothing_of_it_can_be_resumed(
+    whole: jp.Sweep, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    out = tmp_path / "merged"
+    parts = part_of(whole, "0:2", tmp_path / "a"), part_of(whole, "5:6", tmp_path / "b")
+    monkeypatch.setattr(sys, "argv", ["experiments.merge", *map(str, parts), "--out", str(out)])
+    run_command(command.Arguments, command.main)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "3 seeds (0:2,5:6) of 2 runs" in printed
+    assert "(3 seeds, 7 needed)" in printed  # two arms share the error
+    assert {path.suffix for path in out.iterdir()} >= {".png", ".csv", ".parquet", ".json"}
+    monkeypatch.setattr(sys, "argv", ["experiments.sweep", "--resume", str(out)])
+    with pytest.raises(SystemExit):
+        run_command(sweep_command.Arguments, sweep_command.main)
+    assert "was merged from finished runs" in capsys.readouterr().err
+
+
+def test_the_shares_of_planned_looks_add_up_to_the_error() -> None:
+    plan, spent = Plan(24, None), []
+    for count in (12, 18, 24):
+        plan, share = plan.next(count, 0.05)
+        spent.append(share)
+    assert spent == pytest.approx([0.025, 0.0125, 0.0125])
+    assert plan.looks == (12, 18, 24)
+    for looked, count, said in (
+        ((12,), 12, "24 are planned and 12 were looked at, so a look at 12 is none of the plan"),
+        ((), 25, "a look at 25"),
+        ((), 6, "a look at 6 of 24 planned ones has error 0.013, at which 8 are needed"),
+    ):
+        with pytest.raises(jp.SpecError, match=said):
+            Plan(24, None, looked).next(count, 0.05)
+
+
+def test_a_later_look_has_the_rest_of_the_error(whole: jp.Sweep, tmp_path: Path) -> None:
+    early, late, last = (
+        part_of(whole, seeds, tmp_path / seeds.replace(":", "-")) for seeds in ("0:8", "12:20", "8:12")
+    )
+    first = merge([early, last], tmp_path / "first", planned_seeds=20)
+    assert first.spec.error == pytest.approx(0.05 * 12 / 20)
+    assert jp.Population.load(tmp_path / "first").error == first.spec.error
+    with pytest.raises(jp.SpecError, match="planned_seeds: 30 differs from the 20 planned at the first look"):
+        merge([tmp_path / "first", late], tmp_path / "other", planned_seeds=30)
+    second = merge([late, tmp_path / "first"], tmp_path / "second")
+    assert second.spec.error == pytest.approx(0.05 * 8 / 20)
+    assert_frame_equal(second.results, whole.results)
+    assert_frame_equal(second.verdicts, sweet_spots(whole.regret, alpha=second.spec.error))
+    about = json.loads((tmp_path / "second" / "spec.json").read_text())["merged"]
+    assert (about["seeds"], about["looks"]) == (20, [12, 20])
+    assert not (tmp_path / "other").exists()
