@@ -51,13 +51,14 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
     sparsities = ", ".join(f"{value:g}" for value in spec.sparsities)
     device, count = jax.devices()[0], len(spec.seed_numbers)
     seeds = f"{count} seed{'s' if count > 1 else ''}{'' if spec.seeds == count else f' ({spec.seeds})'}"
+    shared = f", the first {job.begin} once for all of a seed" if job.begin else ""
     return {
         "task": f"{spec.env}, physics {env.physics}, on {device.platform} ({device.device_kind})",
         "population": f"{job.everyone.size} members: {seeds} x sparsities {sparsities}"
         f" x arms {', '.join(spec.arms)}",
         "pruning": f"{spec.schedule} {spec.ranking}, scope {spec.scope}",
         "training": f"PPO, {spec.iterations} iterations of {batch} steps per member, "
-        f"{job.training_steps:,} in all",
+        f"{job.training_steps:,} in all{shared}",
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {job.evaluation_steps:,} steps",
         **shifted(job),

@@ -167,6 +167,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def trunk(self) -> Path:
+        """Where it is kept as long as one member is trained for all of its seed and arm."""
+        return self.path / "checkpoints-trunk"
+
+    @property
     def population(self) -> Path:
         """Where the trained members are kept."""
         return self.path / "population"

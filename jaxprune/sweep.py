@@ -4,6 +4,7 @@ A population is every member's arrays stacked on axis 0; what it does is one pro
 the seeds and sparsities. This file, `evaluation.play` and the searches own that axis.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -45,6 +46,9 @@ Part = TypeVar("Part")
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 UPDATES_WHILE_TRAINING = 60
 
+STEPS_WORTH_A_PROGRAM = 500_000
+"""Environment steps that take longer than compiling the training of one member per seed does."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -74,6 +78,8 @@ class Job(NamedTuple):
 
     everyone: all members. trained: those that are trained; where pruning comes after training, one dense one
     per seed and arm. groups: the trained members whose arms have one program, and that program's recipe.
+    begin, end: the iterations that are theirs. trunk: the job of those that stand for all of their seed and
+    arm in the iterations before `begin`, if there are any.
     """
 
     spec: SweepSpec
@@ -81,6 +87,9 @@ class Job(NamedTuple):
     everyone: Members
     trained: Members
     groups: tuple["Group", ...]
+    begin: int
+    end: int
+    trunk: "Job | None" = None
 
     @property
     def steps_per_iteration(self) -> int:
@@ -90,7 +99,8 @@ class Job(NamedTuple):
     @property
     def training_steps(self) -> int:
         """Environment steps of the whole training."""
-        return self.spec.iterations * self.steps_per_iteration
+        before = 0 if self.trunk is None else self.trunk.training_steps
+        return before + (self.end - self.begin) * self.steps_per_iteration
 
     @property
     def evaluation_steps(self) -> int:
@@ -135,7 +145,35 @@ def job(spec: SweepSpec) -> Job:
     trained = everyone
     if not schedule(spec.schedule).during_training:
         trained = members(replace(spec, sparsities=(0.0,)))
-    return Job(spec, env, everyone, trained, groups(spec, env, trained))
+    whole = Job(spec, env, everyone, trained, groups(spec, env, trained), 0, spec.iterations)
+    trunk = _trunk(whole)
+    return whole if trunk is None else whole._replace(trunk=trunk, begin=trunk.end)
+
+
+def _trunk(whole: Job) -> Job | None:
+    """The job of the iterations in which nothing is pruned yet; None where it would save little."""
+    spec, who = whole.spec, whole.trained
+    kept = np.sort(np.concatenate([_stand_ins(group, who) for group in whole.groups]))
+    # One iteration less than there might be: no rounding of the share of training done is relied upon.
+    end = max(0, int(schedule(spec.schedule).dense_until * spec.iterations) - 1)
+    if (who.size - kept.size) * spec.environments * spec.unroll * end < STEPS_WORTH_A_PROGRAM:
+        return None
+    trained = who.of(kept)
+    return Job(spec, whole.env, trained, trained, groups(spec, whole.env, trained), 0, end)
+
+
+def _stand_ins(group: Group, who: Members) -> np.ndarray:
+    """The rows of the first members of every seed and arm of a group.
+
+    They are two at least, for a batch of one is another program, which rounds otherwise.
+    """
+    places = _seed_and_arm(who.of(group.rows))
+    first = [row for row, place in enumerate(places) if places.index(place) == row]
+    return group.rows[first if len(first) > 1 else slice(2)]
+
+
+def _seed_and_arm(who: Members) -> list[tuple[int, str]]:
+    return list(zip(who.seed.tolist(), who.arm.tolist(), strict=True))
 
 
 def groups(spec: SweepSpec, env: Environment, trained: Members) -> tuple[Group, ...]:
@@ -275,18 +313,61 @@ def gathered(job: Job, parts: Sequence[Part]) -> Part:
 
 
 def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
-    """All iterations, from the newest checkpoint if there is one, in segments of one compiled program.
+    """All iterations, from the newest checkpoint if there is one.
+
+    While nothing is pruned, the members of a seed and arm are one and the same, so one is trained for all.
+    """
+    meter.begin("training")
+    kept, kept_trunk = (None, None) if folder is None else (folder.checkpoints, folder.trunk)
+    training = _begun(job, kept)
+    if training is None and job.trunk is not None:
+        before = _begun(job.trunk, kept_trunk) or start(job.trunk)
+        training = fork(job, job.trunk, _train(job.trunk, before, kept_trunk, meter))
+        _save(kept, training)
+    if job.trunk is not None:
+        meter.begin("training", job.trunk.training_steps)
+    if kept_trunk is not None:
+        shutil.rmtree(kept_trunk, ignore_errors=True)
+    return _train(job, training or start(job), kept, meter)
+
+
+def _begun(job: Job, kept: Path | None) -> Training | None:
+    """The training of the newest checkpoint, if there is one."""
+    if kept is None or checkpoint.latest(kept) is None:
+        return None
+    return checkpoint.load(kept, jax.eval_shape(lambda: start(job)))
+
+
+def fork(job: Job, trunk: Job, trained: Training) -> Training:
+    """The members of a job after its trunk has been trained: each as the one that stood for it."""
+
+    def stood_for(who: Members, among: Members) -> np.ndarray:
+        places = _seed_and_arm(among)
+        return np.array([places.index(place) for place in _seed_and_arm(who)])
+
+    def of_group(group: Group, stood: Group, learners: Learner) -> Learner:
+        who = job.trained.of(group.rows)
+        rows = stood_for(who, trunk.trained.of(stood.rows))
+        as_they_were = jax.tree.map(lambda leaf: leaf[rows], learners)
+        return as_they_were.replace(sparsity=jnp.asarray(who.sparsity, jnp.float32))
+
+    everyone = stood_for(job.trained, trunk.trained)
+    return Training(
+        tuple(map(of_group, job.groups, trunk.groups, trained.learners)),
+        jax.tree.map(lambda leaf: leaf[:, everyone], trained.history),
+        trained.iteration,
+    )
+
+
+def _train(job: Job, training: Training, kept: Path | None, meter: Meter) -> Training:
+    """The iterations that are left, in segments of one compiled program.
 
     Ctrl-C takes effect when the segment in flight is done, and saves it first.
     """
-    meter.begin("training")
-    training, before = start(job), 0
-    if folder is not None and checkpoint.latest(folder.checkpoints) is not None:
-        training = checkpoint.load(folder.checkpoints, training)
     length = max(1, job.spec.iterations // UPDATES_WHILE_TRAINING)
     run = jax.jit(partial(segment, job, length), donate_argnums=0)
-    saved = time.monotonic()
-    while int(training.iteration) < job.spec.iterations:
+    saved, before = time.monotonic(), job.begin
+    while int(training.iteration) < job.end:
         training = jax.block_until_ready(run(training))
         done = int(training.iteration)
         diverged = sum(int(group.diverged.sum()) for group in training.learners)
@@ -297,19 +378,19 @@ def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
                 rows=tables.latest(job.trained, training.history, done),
             )
         except KeyboardInterrupt:
-            _save(folder, training)
+            _save(kept, training)
             raise
         before = done
         if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save(folder, training)
+            _save(kept, training)
             saved = time.monotonic()
-    _save(folder, training)
+    _save(kept, training)
     return training
 
 
-def _save(folder: RunFolder | None, training: Training) -> None:
-    if folder is not None:
-        checkpoint.save(folder.checkpoints, int(training.iteration), training)
+def _save(kept: Path | None, training: Training) -> None:
+    if kept is not None:
+        checkpoint.save(kept, int(training.iteration), training)
 
 
 def segment(job: Job, length: int, training: Training) -> Training:
@@ -322,7 +403,7 @@ def segment(job: Job, length: int, training: Training) -> Training:
 
     def step_if_any_left(now: Training, _: None) -> tuple[Training, None]:
         # The counter has no member axis, so this stays a true branch under the vmap inside.
-        return jax.lax.cond(now.iteration < job.spec.iterations, step, lambda same: same, now), None
+        return jax.lax.cond(now.iteration < job.end, step, lambda same: same, now), None
 
     return jax.lax.scan(step_if_any_left, training, length=length)[0]
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxprune.bounds import BOUNDS
 from jaxprune.population import environment
 from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
+from tests.compiled import as_users_compile
 
 TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
 SMALL = jp.SweepSpec(
@@ -280,3 +282,47 @@ def test_a_run_that_cannot_go_on_as_it_was_begun_is_refused_naming_both(
     written.write_text(json.dumps(content | change | {"versions": versions}))
     with pytest.raises(jp.SpecError, match=said):
         jp.sweep.resume(folder.path)
+
+
+def test_one_member_trained_for_all_of_its_seed_changes_nothing_stopped_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = jp.SweepSpec(
+        env="probe/linear",
+        seeds=2,
+        sparsities=(0.5, 0.0, 0.9),
+        arms="noise:eps=0.1,noise:eps=0.2",
+        steps=15 * 32,
+        environments=2,
+        unroll=16,
+        epochs=1,
+        minibatches=1,
+        hidden=(4,),
+    )
+    folder = RunFolder.create(tmp_path / "run", spec, "none")
+    seen: list[int] = []
+
+    def stop(update: Update) -> None:
+        seen.append(update.steps_done)
+        if len(seen) == 2:  # after one iteration
+            raise KeyboardInterrupt
+
+    with as_users_compile():
+        job, alone = trained(spec)
+        assert job.trunk is None  # it is too small to be worth a program of its own
+        monkeypatch.setattr(sweeps, "STEPS_WORTH_A_PROGRAM", 0)
+        job = sweeps.job(spec)
+        with pytest.raises(KeyboardInterrupt), Meter(stop) as meter:
+            sweeps.train(job, folder, meter)
+        assert folder.trunk.is_dir()
+        with Meter(stop) as meter:
+            together = sweeps.train(job, folder, meter)
+        assert not folder.trunk.is_dir()
+    for one, other in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
+        if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+            one, other = map(jax.random.key_data, (one, other))
+        np.testing.assert_array_equal(one, other)
+    # Two iterations of four members, 2 x 16 steps each, and thirteen of twelve.
+    assert job.trunk is not None and (job.trunk.end, job.trunk.trained.size) == (2, 4)
+    assert job.training_steps == seen[-1] == 32 * (2 * 4 + 13 * 12)
+    assert seen[1] == 4 * 32

@@ -9,7 +9,7 @@ from functools import cache, partial
 
 import jax
 
-from jaxprune.envs import brax, probes, tabular
+from jaxprune.envs import brax, classic, probes, tabular
 from jaxprune.envs.api import Environment
 from jaxprune.envs.mujoco import ant, humanoid, pendulums, runners
 from jaxprune.envs.mujoco.engine import in_mujoco
@@ -46,6 +46,8 @@ MUJOCO = {
 add(
     *map(in_mujoco, MUJOCO.values()),
     *brax.tasks(),
+    Task.in_jax("cartpole", "balance a pole on a cart, two actions", classic.cartpole, classic.HORIZON),
+    Task.in_jax("acrobot", "swing two links up, three actions", classic.acrobot, classic.HORIZON),
     Task.in_jax("probe/linear", "move a point to 0", probes.linear, probes.HORIZON),
     Task.in_jax("probe/categorical", "name the largest of three numbers", probes.categorical, probes.HORIZON),
     Task.in_jax(

@@ -28,6 +28,7 @@ class Schedule:
     for_good: a removed weight never returns (its mask entry stays 0).
     settles: once this share of training is done and the target is reached, the mask never changes again; None
         where the rule itself needs no such end.
+    dense_until: before this share of training nothing is removed, whatever the target.
     during_training: False where the finished dense policy is pruned once.
     """
 
@@ -36,6 +37,7 @@ class Schedule:
     sparsity: Callable[[Scalar, Scalar], Scalar]
     for_good: bool = True
     settles: float | None = None
+    dense_until: float = 0.0
     during_training: bool = True
 
     def mask(
@@ -75,13 +77,14 @@ SCHEDULES = {
             lambda target, progress: jnp.where(progress >= 1.0, target, 0.0),
             during_training=False,
         ),
-        Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once),
+        Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once, dense_until=BEGIN),
         Schedule(
             "gradual",
             f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta)",
             _cubic,
             for_good=False,
             settles=END,
+            dense_until=BEGIN,
         ),
         Schedule(
             "micro",
