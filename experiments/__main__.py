@@ -27,7 +27,7 @@ def main() -> None:
         sys.exit(2)
     command = import_module(f"experiments.{name}")
     sys.argv[0] = str(command.__file__)
-    run_command(command.Arguments, command.main)
+    run_command(command.Arguments, command.main, getattr(command, "from_preset", None))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,19 @@ EXTENSIONS = "JAXPRUNE_EXTENSIONS"
 """Names the modules, a comma list, that list further attacks, bounds, scores, tasks or regularisers."""
 
 
-def run_command(arguments: type[Arguments], main: Callable[[Arguments], None]) -> None:
-    """Run `main` on the parsed command line, the extensions of the environment added."""
+def run_command(
+    arguments: type[Arguments],
+    main: Callable[[Arguments], None],
+    start: Callable[[], Arguments] | None = None,
+) -> None:
+    """Run `main` on the parsed command line, the extensions of the environment added.
+
+    start: what the options are that the command line leaves out, where that is not always the same.
+    """
     try:
         for module in filter(None, os.environ.get(EXTENSIONS, "").split(",")):
             _import(module.strip())
-        main(_parse(arguments))
+        main(_parse(arguments, start))
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -44,13 +51,13 @@ def _import(module: str) -> None:
         raise SpecError(f"{EXTENSIONS}: {module!r} cannot be imported ({error})") from None
 
 
-def _parse(arguments: type[Arguments]) -> Arguments:
+def _parse(arguments: type[Arguments], start: Callable[[], Arguments] | None) -> Arguments:
     """The command line as `arguments`. What a SpecError says is not wrapped into the parser's box."""
     said = io.StringIO()
     try:
         with warnings.catch_warnings(record=True) as hints, redirect_stderr(said):
             warnings.simplefilter("always", RenamedWarning)
-            parsed = tyro.cli(arguments)
+            parsed = tyro.cli(arguments) if start is None else tyro.cli(arguments, default=start())
         for hint in hints:
             print(f"hint: {hint.message}", file=sys.stderr)
         return parsed

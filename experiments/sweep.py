@@ -1,16 +1,20 @@
 """Train, prune, attack and certify a population: `python -m experiments.sweep --sparsities 0:0.9:0.1`."""
 
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, sweep
-from jaxprune.plan import describe, estimate
+from jaxprune.options import known
+from jaxprune.plan import check_memory, describe, estimate
+from jaxprune.presets import PRESETS, preset
 from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import RunFolder
 
@@ -20,6 +24,8 @@ class Arguments:
     """Train a population of policies (seeds x sparsities), prune, attack and certify them, in one program."""
 
     spec: tyro.conf.OmitArgPrefixes[SweepSpec]
+    preset: Annotated[str, known(lambda: PRESETS)] = "quick"
+    """Settings to start from; whatever else is given changes them."""
     out: Path | None = None
     """New folder for spec, tables, figures, checkpoints and population. Default: runs/<env>-<time>."""
     resume: Path | None = None
@@ -30,6 +36,14 @@ class Arguments:
     """Where to compute: auto, cpu, gpu or tpu."""
 
 
+def from_preset() -> Arguments:
+    """The options of the preset that the command line names. Raises SpecError for an unknown one."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="quick")
+    name = parser.parse_known_args()[0].preset
+    return Arguments(preset(name), name)
+
+
 def main(arguments: Arguments) -> None:
     """Print the plan, run it with live progress, print the result and where the files are."""
     device.select(arguments.device)
@@ -37,6 +51,8 @@ def main(arguments: Arguments) -> None:
     console = open_console()
     spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
     job = sweep.job(spec)
+    if not arguments.dry_run:
+        check_memory(job, device.memory())
     console.print(plan(describe(job, estimate(job))))
     if arguments.dry_run:
         return
@@ -74,4 +90,4 @@ def report_sweep(made: Sweep, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(Arguments, main)
+    run_command(Arguments, main, from_preset)

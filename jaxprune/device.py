@@ -35,3 +35,14 @@ def keep_compiled() -> None:
     if folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def memory() -> int | None:
+    """Bytes that there are for arrays, on the accelerator or in the machine; None if not known."""
+    first = jax.devices()[0]
+    if first.platform != "cpu":
+        return (first.memory_stats() or {}).get("bytes_limit")
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not every system says
+        return None

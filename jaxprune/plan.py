@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
+from jaxprune.errors import SpecError
 from jaxprune.spec import SweepSpec, check_sparsities
 from jaxprune.sweep import Job, start
 
@@ -34,13 +35,29 @@ class Estimate(NamedTuple):
 def estimate(job: Job) -> Estimate:
     """Time and memory the sweep will take here, to within a factor of two."""
     spec, env = job.spec, job.env
-    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
-    trajectory = spec.unroll * spec.environments * job.everyone.size * 4 * (2 * env.observation_size + 20)
-    memory = BASE_BYTES + 2 * carried + 4 * trajectory
     if env.physics not in MEASURED_PHYSICS:
-        return Estimate(None, memory)
+        return Estimate(None, memory(job))
     speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.size * spec.environments)
-    return Estimate(COMPILE_SECONDS + job.steps / speed, memory)
+    return Estimate(COMPILE_SECONDS + job.steps / speed, memory(job))
+
+
+def memory(job: Job) -> int:
+    """Bytes the sweep will take, to within a factor of two."""
+    spec = job.spec
+    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
+    of_a_step = 4 * (2 * job.env.observation_size + 20)
+    trajectory = spec.unroll * spec.environments * job.everyone.size * of_a_step
+    return BASE_BYTES + 2 * carried + 4 * trajectory
+
+
+def check_memory(job: Job, found: int | None) -> None:
+    """Raise SpecError for a sweep that needs more memory than was found (bytes, None where unknown)."""
+    needed = memory(job)
+    if found is not None and needed > found:
+        raise SpecError(
+            f"memory: about {needed / 2**30:,.0f} GiB are needed, {found / 2**30:,.0f} GiB are there; lower "
+            "environments, unroll, hidden or the number of sparsities, or do the seeds in parts (--seeds 0:5)"
+        )
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:

@@ -167,9 +167,16 @@ def _stand_ins(group: Group, who: Members) -> np.ndarray:
 
     They are two at least, for a batch of one is another program, which rounds otherwise.
     """
-    places = _seed_and_arm(who.of(group.rows))
-    first = [row for row, place in enumerate(places) if places.index(place) == row]
+    first = list(_first(who.of(group.rows)).values())
     return group.rows[first if len(first) > 1 else slice(2)]
+
+
+def _first(who: Members) -> dict[tuple[int, str], int]:
+    """The row of the first member of every seed and arm."""
+    rows: dict[tuple[int, str], int] = {}
+    for row, place in enumerate(_seed_and_arm(who)):
+        rows.setdefault(place, row)
+    return rows
 
 
 def _seed_and_arm(who: Members) -> list[tuple[int, str]]:
@@ -342,8 +349,8 @@ def fork(job: Job, trunk: Job, trained: Training) -> Training:
     """The members of a job after its trunk has been trained: each as the one that stood for it."""
 
     def stood_for(who: Members, among: Members) -> np.ndarray:
-        places = _seed_and_arm(among)
-        return np.array([places.index(place) for place in _seed_and_arm(who)])
+        first = _first(among)
+        return np.array([first[place] for place in _seed_and_arm(who)])
 
     def of_group(group: Group, stood: Group, learners: Learner) -> Learner:
         who = job.trained.of(group.rows)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from experiments.command import run_command
-from experiments.sweep import Arguments, main
+from experiments.sweep import Arguments, from_preset, main
 from jaxprune import SweepSpec, checkpoint
 from jaxprune.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ SMALL = [
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["experiments.sweep", *arguments])
-    run_command(Arguments, main)
+    run_command(Arguments, main, from_preset)
 
 
 def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path: Path) -> None:
@@ -89,6 +89,10 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         ),
         (["--verdict-error", "0.01", "--seeds", "7"], "at least 8 are needed"),
         (["--verdict-error", "1.5"], "verdict_error: 1.5 must lie between 0 and 1"),
+        (["--preset", "papr"], "preset: unknown name 'papr'; did you mean 'paper'?"),
+        (["--seeds", "3:2"], "seeds: cannot read '3:2'; give how many (6), or which from 0"),
+        (["--shift-episodes=-1"], "shift_episodes: -1 must be at least 0"),
+        (["--seeds", "2000", "--hidden", "4096", "4096"], "GiB are there; lower environments, unroll"),
         (["--shared-filter", "--sparsities", "0.5"], "shared_filter: sparsities must hold 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -149,6 +153,25 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     for fact in ("2 members", "takes about", "memory", "probe/linear"):
         assert fact in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_is_where_the_options_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = ("--preset", "categorical", "--seeds", "6:8", "--steps", "4096", "--dry-run")
+    command(monkeypatch, *changed)
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for fact in (
+        "cartpole",
+        "2 seeds (6:8)",
+        "arms ppo, sa-sgld:eps=0.1",
+        "eps 0.05, 0.1, 0.2",
+        "2 iterations",
+    ):
+        assert fact in printed
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--preset", "paper", "--help")
+    assert "2000000" in capsys.readouterr().out
 
 
 def test_help_explains_every_field(
