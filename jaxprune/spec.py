@@ -9,7 +9,7 @@ from jaxprune.budget import NORMS, PUBLISHED, SPACES, Budget, several_budgets
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS
-from jaxprune.pruning import SCHEDULES, SCOPES, SCORES
+from jaxprune.pruning import SCHEDULES, SCOPES, SCORES, schedule, score
 from jaxprune.training.arms import PLAIN, read_arm
 from jaxprune.training.regularizers import REGULARIZERS
 from jaxprune.training.settings import PPOSettings
@@ -55,7 +55,7 @@ class SweepSpec(PPOSettings):
     schedule: Annotated[str, known(lambda: SCHEDULES)] = "gradual"
     """When weights are removed."""
     score: Annotated[str, known(lambda: ("auto", *SCORES))] = "auto"
-    """Which weights go first. auto: random for the static schedule, else magnitude."""
+    """Which weights go first. auto: random where there is a mask from the start, else magnitude."""
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
     arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
@@ -131,8 +131,23 @@ class SweepSpec(PPOSettings):
             attacks.make(name)
         if "none" in self.attacks:
             raise SpecError("attacks: 'none' is always measured; leave it out")
+        self._check_pruning()
+
+    def _check_pruning(self) -> None:
+        """Raise SpecError where schedule, score and scope contradict each other."""
+        when, which = schedule(self.schedule), score(self.ranking)
         if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
+        if when.grows is not None and which.evidence:
+            raise SpecError(
+                f"score: schedule {self.schedule!r} has its mask before the first batch, by which "
+                f"{self.score!r} goes; use random or magnitude"
+            )
+        if when.grows is not None and self.scope == "unit":
+            raise SpecError(
+                f"scope: schedule {self.schedule!r} exchanges single weights, got 'unit'; use layer, neuron, "
+                "global or erk"
+            )
 
     def _check_counts(self) -> None:
         for field in _COUNTS:
@@ -186,7 +201,7 @@ class SweepSpec(PPOSettings):
         """The score that `score` stands for."""
         if self.score != "auto":
             return self.score
-        return "random" if self.schedule == "static" else "magnitude"
+        return "random" if schedule(self.schedule).from_the_start else "magnitude"
 
     @property
     def iterations(self) -> int:

@@ -190,6 +190,8 @@ def _() -> None:
         "gradual": 0.5 * (1 - (5 / 6) ** 3),
         "micro": 1 - 0.5 ** (3 / 8),
         "static": 0.5,
+        "set": 0.5,
+        "rigl": 0.5,
     }
     for name, share in asked.items():
         found = pruned(replace(SPEC, schedule=name), 0.3)

@@ -12,12 +12,17 @@ from jaxtyping import Array, Float
 
 from jaxprune.errors import unknown_name
 from jaxprune.policy import Kernels
-from jaxprune.pruning.masks import lowest_removed, zeros
+from jaxprune.pruning.masks import exchanged, lowest_removed, zeros
+from jaxprune.pruning.scores import GRADIENTS, SCORES, Score, magnitude
 
 Scalar = Float[Array, ""] | float
 
 BEGIN, END = 0.2, 0.8
-"""Gradual pruning runs between these shares of training; one-shot pruning happens at BEGIN."""
+"""Gradual pruning runs between these shares of training; one-shot pruning happens at BEGIN. Weights are
+exchanged until END."""
+
+EXCHANGED = 0.3
+"""The share of the living weights that is exchanged at first."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Schedule:
     settles: once this share of training is done and the target is reached, the mask never changes again; None
         where the rule itself needs no such end.
     during_training: False where the finished dense policy is pruned once.
+    grows: where weights are exchanged, the score of those that come, the highest first. The score of the run
+        is then only that of the first mask.
     """
 
     name: str
@@ -37,6 +44,12 @@ class Schedule:
     for_good: bool = True
     settles: float | None = None
     during_training: bool = True
+    grows: Score | None = None
+
+    @property
+    def from_the_start(self) -> bool:
+        """Whether there is a mask before the first step."""
+        return self.sparsity is _from_the_start
 
     def mask(
         self, mask: Kernels, scores: Kernels, target: Scalar, progress: Scalar, scope: str = "layer"
@@ -50,6 +63,22 @@ class Schedule:
         # As many zeros as the target asks for: they were chosen at an earlier step, and stay.
         settled = (progress >= self.settles) & (zeros(mask) == zeros(following))
         return jax.tree.map(lambda old, new: jnp.where(settled, old, new), mask, following)
+
+    def exchange(
+        self, mask: Kernels, weights: Kernels, wanted: Kernels, progress: Scalar, scope: str = "layer"
+    ) -> Kernels:
+        """The mask after the smallest weights have gone and as many of the most wanted have come.
+
+        Of those alive, the share `EXCHANGED / 2 (1 + cos(pi progress / END))` goes (Evci et al., ICML 2020),
+        which is none from END on.
+        """
+        phase = jnp.clip(progress / END, 0.0, 1.0)
+        share = EXCHANGED / 2 * (1.0 + jnp.cos(jnp.pi * phase))
+        return exchanged(mask, magnitude(weights), wanted, share, scope)
+
+
+def _from_the_start(target: Scalar, progress: Scalar) -> Scalar:
+    return jnp.asarray(target)
 
 
 def _at_once(target: Scalar, progress: Scalar) -> Scalar:
@@ -88,7 +117,21 @@ SCHEDULES = {
             f"an equal share of the remaining weights after every iteration, done at {END:.0%}",
             _equal_shares_of_the_rest,
         ),
-        Schedule("static", "a random mask from the start", lambda target, progress: jnp.asarray(target)),
+        Schedule("static", "a random mask from the start", _from_the_start),
+        Schedule(
+            "set",
+            f"a mask from the start; until {END:.0%} of training small weights go and others come, at random",
+            _from_the_start,
+            for_good=False,
+            grows=SCORES["random"],
+        ),
+        Schedule(
+            "rigl",
+            "as set, but those come whose gradients are largest",
+            _from_the_start,
+            for_good=False,
+            grows=Score("gradient", "size of the gradient of PPO's loss", magnitude, needs=(GRADIENTS,)),
+        ),
     )
 }
 

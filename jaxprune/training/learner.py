@@ -25,8 +25,9 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6, 7))
-"""Set the streams of opponents, self-paced budgets, further critics and next values apart, see `streams`."""
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6, 7, 8))
+"""Set the streams of opponents, self-paced budgets, further critics, next values and weights that grow apart,
+see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -47,6 +48,11 @@ class Recipe(struct.PyTreeNode):
     schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
     score: Score = struct.field(pytree_node=False, default=SCORES["magnitude"])
     scope: str = struct.field(pytree_node=False, default="layer")
+
+    @property
+    def ranks(self) -> Score:
+        """What ranks weights once training has begun: the score, or that of the weights that come."""
+        return self.schedule.grows or self.score
 
     @property
     def steps(self) -> int:
@@ -258,20 +264,24 @@ def _iterate(
     if recipe.filter:
         observed = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
-    of_weights = evidence(recipe.score.evidence, agent, batch, learner.hyper)
-    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, of_weights)
+    of_weights = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
+    if recipe.schedule.grows is None:
+        agent = agent.replace(mask=prune(recipe, learner, agent, progress[1], of_weights))
+    else:
+        mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(update_key, GROWTH_TAG))
+        agent, optimiser_state = ppo.regrown(agent, optimiser_state, mask)
     after = learner.replace(
-        agent=agent.replace(mask=mask),
+        agent=agent,
         optimiser_state=optimiser_state,
         returns=returns,
         discounted=discounted,
         workers=workers,
         key=key,
         critics=critics,
-        budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
-        adversary=_opponents_turn(world, recipe, learner, agent.replace(mask=mask), iteration, iterations),
+        budgets=_paced(recipe, learner, agent, batch, update_key),
+        adversary=_opponents_turn(world, recipe, learner, agent, iteration, iterations),
     )
-    return after, _progress(trajectory, mask, diagnostics)
+    return after, _progress(trajectory, masks.of(agent), diagnostics)
 
 
 def _taught(
@@ -349,6 +359,18 @@ def prune(
     """
     ranking = recipe.score.of(kernels(agent.policy), learner.score_key, seen)
     return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
+
+
+def exchange(
+    recipe: Recipe, agent: Agent, progress: Float[Array, ""] | float, seen: Evidence, key: PRNGKeyArray
+) -> Kernels:
+    """The mask after some weights have gone and as many have come, once `progress` of the training is done.
+
+    seen: what ranks those that come, of the latest batch. key: fresh, so that those of a random order are.
+    """
+    weights = kernels(agent.policy)
+    wanted = recipe.ranks.of(weights, key, seen)
+    return recipe.schedule.exchange(masks.of(agent), weights, wanted, progress, recipe.scope)
 
 
 def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidence:
