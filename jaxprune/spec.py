@@ -148,6 +148,11 @@ class SweepSpec(PPOSettings):
                 f"scope: schedule {self.schedule!r} exchanges single weights, got 'unit'; use layer, neuron, "
                 "global or erk"
             )
+        if which.signed and self.scope == "unit":
+            raise SpecError(
+                f"scope: score {self.score!r} can be negative, and 'unit' goes by its size; use layer, "
+                "neuron, global or erk"
+            )
 
     def _check_counts(self) -> None:
         for field in _COUNTS:

@@ -363,7 +363,8 @@ def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
 
     def prune(learner: Learner, seen: Evidence, sparsity: Float[Array, ""]) -> Kernels:
         target = learner.replace(sparsity=sparsity)
-        return learners_of.prune(group.recipe, target, learner.agent, 1.0, seen)
+        ranking = learners_of.rank(group.recipe, target, learner.agent, seen)
+        return learners_of.prune(group.recipe, target, ranking, 1.0)
 
     at_each = jax.vmap(prune, in_axes=(None, None, 0))
     return jax.jit(jax.vmap(at_each, in_axes=(0, 0, None)))(

@@ -178,7 +178,8 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     learner = member_of(started(SPEC).learners[0], 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, {})
+    recipe = sweeps.recipe(spec)
+    return learners.prune(recipe, learner, learners.rank(recipe, learner, learner.agent, {}), progress)
 
 
 @option("schedule")

@@ -13,7 +13,7 @@ from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
-from jaxprune.pruning.scores import Evidence
+from jaxprune.pruning.scores import BEFORE, Evidence
 from jaxprune.training import experience, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
@@ -70,6 +70,7 @@ class Learner(struct.PyTreeNode):
     budgets: of the regularisers that pace themselves, by name.
     adversary: the learner that is trained against this one, turn by turn; None for most arms.
     critics: of the regularisers that learn one, by name.
+    ranking: the scores of the weights, if the score builds on what it was; else empty.
     """
 
     agent: Agent
@@ -85,6 +86,7 @@ class Learner(struct.PyTreeNode):
     budgets: dict[str, Float[Array, "*members"]] = struct.field(default_factory=dict)
     adversary: "Learner | None" = None
     critics: dict[str, Any] = struct.field(default_factory=dict)
+    ranking: Kernels = struct.field(default_factory=dict)
 
 
 class Progress(struct.PyTreeNode):
@@ -137,6 +139,7 @@ def init(
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
+        ranking=jax.tree.map(jnp.zeros_like, mask) if recipe.score.remembers else {},
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
 
@@ -193,6 +196,7 @@ def iterate(
             after.discounted,
             after.budgets,
             after.critics,
+            after.ranking,
             opponent,
             losses,
         )
@@ -266,8 +270,10 @@ def _iterate(
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
     of_weights = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
     if recipe.schedule.grows is None:
-        agent = agent.replace(mask=prune(recipe, learner, agent, progress[1], of_weights))
+        ranking = rank(recipe, learner, agent, of_weights)
+        agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
     else:
+        ranking = learner.ranking
         mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(update_key, GROWTH_TAG))
         agent, optimiser_state = ppo.regrown(agent, optimiser_state, mask)
     after = learner.replace(
@@ -278,6 +284,7 @@ def _iterate(
         workers=workers,
         key=key,
         critics=critics,
+        ranking=ranking if recipe.score.remembers else learner.ranking,
         budgets=_paced(recipe, learner, agent, batch, update_key),
         adversary=_opponents_turn(world, recipe, learner, agent, iteration, iterations),
     )
@@ -346,18 +353,15 @@ def _opponents_turn(
     return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
 
-def prune(
-    recipe: Recipe,
-    learner: Learner,
-    agent: Agent,
-    progress: Float[Array, ""] | float,
-    seen: Evidence,
-) -> Kernels:
-    """The mask the schedule asks for once `progress` of the training is done.
+def rank(recipe: Recipe, learner: Learner, agent: Agent, seen: Evidence) -> Kernels:
+    """The scores of the agent's weights. seen: what the score needs of the latest batch."""
+    if recipe.score.remembers:
+        seen = {**seen, BEFORE: learner.ranking}
+    return recipe.score.of(kernels(agent.policy), learner.score_key, seen)
 
-    seen: what the score needs of the latest batch.
-    """
-    ranking = recipe.score.of(kernels(agent.policy), learner.score_key, seen)
+
+def prune(recipe: Recipe, learner: Learner, ranking: Kernels, progress: Float[Array, ""] | float) -> Kernels:
+    """The mask the schedule asks for once `progress` of the training is done."""
     return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
 
 
