@@ -10,6 +10,7 @@ from jaxprune.errors import SpecError, unknown_name
 from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES, SCORES, schedule, score
+from jaxprune.pruning.schedules import ROUNDS
 from jaxprune.training.arms import PLAIN, read_arm
 from jaxprune.training.regularizers import REGULARIZERS
 from jaxprune.training.settings import PPOSettings
@@ -172,6 +173,11 @@ class SweepSpec(PPOSettings):
             raise SpecError(
                 f"steps: {self.steps} is less than one PPO iteration, "
                 f"environments x unroll = {self.environments} x {self.unroll} = {batch}"
+            )
+        if schedule(self.schedule).rewinds and self.iterations < ROUNDS:
+            raise SpecError(
+                f"steps: {self.steps} are {self.iterations} PPO iterations; schedule {self.schedule!r} has "
+                f"{ROUNDS} rounds of at least one, {ROUNDS * batch} steps"
             )
 
     def _check_comparisons(self) -> None:

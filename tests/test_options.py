@@ -193,6 +193,7 @@ def _() -> None:
         "static": 0.5,
         "set": 0.5,
         "rigl": 0.5,
+        "lottery": 1 - 0.5 ** (1 / 4),
     }
     for name, share in asked.items():
         found = pruned(replace(SPEC, schedule=name), 0.3)

@@ -192,6 +192,10 @@ def test_a_static_schedule_refuses_scores_that_are_not_random():
 CONTRADICTIONS = [
     ({"schedule": "rigl", "score": "saliency"}, "score: schedule 'rigl' has its mask before the first batch"),
     ({"schedule": "set", "scope": "unit"}, "scope: schedule 'set' exchanges single weights"),
+    (
+        {"schedule": "lottery", "steps": 4 * 2048},
+        "steps: 8192 are 4 PPO iterations; schedule 'lottery' has 5",
+    ),
     ({"score": "grasp", "scope": "unit"}, "scope: score 'grasp' can be negative"),
 ]
 

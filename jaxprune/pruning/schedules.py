@@ -21,6 +21,10 @@ BEGIN, END = 0.2, 0.8
 """Gradual pruning runs between these shares of training; one-shot pruning happens at BEGIN. Weights are
 exchanged until END."""
 
+ROUNDS, REWIND = 5, 0.05
+"""A lottery trains in so many rounds of equal length; each but the first begins with the weights that there
+were at this share of training."""
+
 EXCHANGED = 0.3
 """The share of the living weights that is exchanged at first."""
 
@@ -36,6 +40,7 @@ class Schedule:
     during_training: False where the finished dense policy is pruned once.
     grows: where weights are exchanged, the score of those that come, the highest first. The score of the run
         is then only that of the first mask.
+    rewinds: the training is one of `ROUNDS`. fresh: the last of them begins with weights that are drawn anew.
     """
 
     name: str
@@ -45,6 +50,8 @@ class Schedule:
     settles: float | None = None
     during_training: bool = True
     grows: Score | None = None
+    rewinds: bool = False
+    fresh: bool = False
 
     @property
     def from_the_start(self) -> bool:
@@ -95,6 +102,17 @@ def _equal_shares_of_the_rest(target: Scalar, progress: Scalar) -> Scalar:
     return jnp.where(p >= 1.0, target, 1.0 - (1.0 - target) ** p)
 
 
+def round_of(progress: Scalar) -> Float[Array, ""]:
+    """The number of the round that begins at or holds this point of training, from 0."""
+    # A quotient may be rounded to just below a whole number.
+    return jnp.clip(jnp.floor(progress * ROUNDS + 1e-4), 0, ROUNDS - 1)
+
+
+def _after_every_round(target: Scalar, progress: Scalar) -> Scalar:
+    share = round_of(progress) / (ROUNDS - 1)
+    return jnp.where(share >= 1.0, target, 1.0 - (1.0 - target) ** share)
+
+
 SCHEDULES = {
     schedule.name: schedule
     for schedule in (
@@ -131,6 +149,20 @@ SCHEDULES = {
             _from_the_start,
             for_good=False,
             grows=Score("gradient", "size of the gradient of PPO's loss", magnitude, needs=(GRADIENTS,)),
+        ),
+        Schedule(
+            "lottery",
+            f"{ROUNDS} rounds; each ends with an equal share of the remaining weights removed and the others "
+            f"rewound to {REWIND:.0%} of training",
+            _after_every_round,
+            rewinds=True,
+        ),
+        Schedule(
+            "lottery-fresh",
+            "its control: the same masks, but the last round begins with weights that are drawn anew",
+            _after_every_round,
+            rewinds=True,
+            fresh=True,
         ),
     )
 }

@@ -1,6 +1,6 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
 from jaxprune.pruning.scores import BEFORE, Evidence
-from jaxprune.training import experience, ppo
+from jaxprune.training import experience, lottery, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
@@ -25,9 +25,11 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6, 7, 8))
-"""Set the streams of opponents, self-paced budgets, further critics, next values and weights that grow apart,
-see `streams`."""
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG = (
+    np.uint32(2**31 + i) for i in range(4, 10)
+)
+"""Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow and
+agents that are drawn anew apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -71,6 +73,7 @@ class Learner(struct.PyTreeNode):
     adversary: the learner that is trained against this one, turn by turn; None for most arms.
     critics: of the regularisers that learn one, by name.
     ranking: the scores of the weights, if the score builds on what it was; else empty.
+    kept: the agents that a lottery goes back to, see `lottery`; else empty.
     """
 
     agent: Agent
@@ -87,6 +90,7 @@ class Learner(struct.PyTreeNode):
     adversary: "Learner | None" = None
     critics: dict[str, Any] = struct.field(default_factory=dict)
     ranking: Kernels = struct.field(default_factory=dict)
+    kept: dict[str, Agent] = struct.field(default_factory=dict)
 
 
 class Progress(struct.PyTreeNode):
@@ -116,21 +120,14 @@ def init(
     """A member before its first step. Every random stream comes from `key`, none from its place."""
     world = experience.world(env, recipe.chosen, hyper)
     agent_key, workers_key, score_key, key = jax.random.split(key, 4)
-    agent = agents.init(
-        agent_key,
-        env.observation_size,
-        env.action_space.size,
-        discrete=env.action_space.discrete,
-        hidden=recipe.hidden,
-        activation=recipe.activation,
-    )
+    agent = _drawn(env, recipe, agent_key)
     ranking = recipe.score.of(kernels(agent.policy), score_key)
     mask = recipe.schedule.mask(masks.dense(agent.policy), ranking, sparsity, 0.0, recipe.scope)
     return Learner(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
-        optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
+        optimiser_state=_still(hyper, agent),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
         workers=start(world, workers_key, recipe.environments),
@@ -140,8 +137,35 @@ def init(
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
         ranking=jax.tree.map(jnp.zeros_like, mask) if recipe.score.remembers else {},
+        kept=_kept(env, recipe, agent, agent_key),
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
+
+
+def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
+    """A fresh agent without a mask."""
+    return agents.init(
+        key,
+        env.observation_size,
+        env.action_space.size,
+        discrete=env.action_space.discrete,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+    )
+
+
+def _still(hyper: Hyperparameters, agent: Agent) -> optax.OptState:
+    """The state of an optimiser that has not moved anything."""
+    return ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent)))
+
+
+def _kept(env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray) -> dict[str, Agent]:
+    """What a lottery goes back to, before its first step."""
+    if not recipe.schedule.rewinds:
+        return {}
+    if not recipe.schedule.fresh:
+        return {lottery.EARLY: agent}
+    return {lottery.EARLY: agent, lottery.FRESH: _drawn(env, recipe, jax.random.fold_in(key, FRESH_TAG))}
 
 
 def _critics(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> dict[str, Any]:
@@ -257,7 +281,7 @@ def _iterate(
         learner.optimiser_state,
         batch,
         learner.hyper,
-        learner.hyper.learning_rate * (1.0 - learner.hyper.anneal * iteration / iterations),
+        _step_size(recipe, learner.hyper, iteration, iterations),
         update_key,
         epochs=recipe.epochs,
         minibatches=recipe.minibatches,
@@ -268,27 +292,68 @@ def _iterate(
     if recipe.filter:
         observed = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
+    pruned = _pruned(recipe, learner, agent, optimiser_state, batch, progress, update_key)
+    after = learner.replace(
+        **pruned._asdict(),
+        returns=returns,
+        discounted=discounted,
+        workers=workers,
+        key=key,
+        critics=critics,
+        budgets=_paced(recipe, learner, pruned.agent, batch, update_key),
+        adversary=_opponents_turn(world, recipe, learner, pruned.agent, iteration, iterations),
+    )
+    return after, _progress(trajectory, masks.of(pruned.agent), diagnostics)
+
+
+def _step_size(
+    recipe: Recipe, hyper: Hyperparameters, iteration: Int[Array, ""], iterations: int
+) -> Float[Array, ""]:
+    """Of Adam in this iteration."""
+    if recipe.schedule.rewinds:
+        return hyper.learning_rate * (1.0 - hyper.anneal * lottery.pace(iteration / iterations))
+    return hyper.learning_rate * (1.0 - hyper.anneal * iteration / iterations)
+
+
+class _Pruned(NamedTuple):
+    """What pruning leaves of a learner: the fields of that name."""
+
+    agent: Agent
+    optimiser_state: optax.OptState
+    ranking: Kernels
+    kept: dict[str, Agent]
+
+
+def _pruned(
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    optimiser_state: optax.OptState,
+    batch: Batch,
+    progress: tuple[Float[Array, ""], Float[Array, ""]],
+    key: PRNGKeyArray,
+) -> _Pruned:
+    """An agent that has just learned from a batch, and all that goes with it, after pruning.
+
+    progress: the shares of the training that are done before and after this iteration.
+    """
     of_weights = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
     if recipe.schedule.grows is None:
         ranking = rank(recipe, learner, agent, of_weights)
         agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
     else:
         ranking = learner.ranking
-        mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(update_key, GROWTH_TAG))
+        mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(key, GROWTH_TAG))
         agent, optimiser_state = ppo.regrown(agent, optimiser_state, mask)
-    after = learner.replace(
-        agent=agent,
-        optimiser_state=optimiser_state,
-        returns=returns,
-        discounted=discounted,
-        workers=workers,
-        key=key,
-        critics=critics,
-        ranking=ranking if recipe.score.remembers else learner.ranking,
-        budgets=_paced(recipe, learner, agent, batch, update_key),
-        adversary=_opponents_turn(world, recipe, learner, agent, iteration, iterations),
-    )
-    return after, _progress(trajectory, masks.of(agent), diagnostics)
+    kept = learner.kept
+    if recipe.schedule.rewinds:
+        kept = lottery.kept(kept, agent, progress)
+        ticket = lottery.ticket(recipe.schedule, kept, agent, progress[1])
+        begins = (ticket, _still(learner.hyper, ticket), jax.tree.map(jnp.zeros_like, ranking))
+        agent, optimiser_state, ranking = lottery.at_a_new_round(
+            progress, begins, (agent, optimiser_state, ranking)
+        )
+    return _Pruned(agent, optimiser_state, ranking if recipe.score.remembers else {}, kept)
 
 
 def _taught(
