@@ -149,6 +149,11 @@ class SweepSpec(PPOSettings):
                 f"scope: schedule {self.schedule!r} exchanges single weights, got 'unit'; use layer, neuron, "
                 "global or erk"
             )
+        if which.learned and not when.in_steps:
+            raise SpecError(
+                f"score: {self.score!r} is learned for one sparsity, and schedule {self.schedule!r} asks for "
+                f"another one all the time; use {', '.join(s.name for s in SCHEDULES.values() if s.in_steps)}"
+            )
         if which.signed and self.scope == "unit":
             raise SpecError(
                 f"scope: score {self.score!r} can be negative, and 'unit' goes by its size; use layer, "

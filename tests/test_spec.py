@@ -196,6 +196,7 @@ CONTRADICTIONS = [
         {"schedule": "lottery", "steps": 4 * 2048},
         "steps: 8192 are 4 PPO iterations; schedule 'lottery' has 5",
     ),
+    ({"score": "hydra", "schedule": "micro"}, "score: 'hydra' is learned for one sparsity"),
     ({"score": "grasp", "scope": "unit"}, "scope: score 'grasp' can be negative"),
 ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxprune.errors import unknown_name
 from jaxprune.policy import Kernels
@@ -40,6 +40,7 @@ class Schedule:
     during_training: False where the finished dense policy is pruned once.
     grows: where weights are exchanged, the score of those that come, the highest first. The score of the run
         is then only that of the first mask.
+    in_steps: it asks for more at a few points only.
     rewinds: the training is one of `ROUNDS`. fresh: the last of them begins with weights that are drawn anew.
     """
 
@@ -50,6 +51,7 @@ class Schedule:
     settles: float | None = None
     during_training: bool = True
     grows: Score | None = None
+    in_steps: bool = False
     rewinds: bool = False
     fresh: bool = False
 
@@ -57,6 +59,10 @@ class Schedule:
     def from_the_start(self) -> bool:
         """Whether there is a mask before the first step."""
         return self.sparsity is _from_the_start
+
+    def asks_for_more(self, before: Scalar, after: Scalar) -> Bool[Array, ""]:
+        """Whether the sparsity asked for has risen between two points of training, whatever the target."""
+        return jnp.asarray(self.sparsity(0.5, after)) > self.sparsity(0.5, before)
 
     def mask(
         self, mask: Kernels, scores: Kernels, target: Scalar, progress: Scalar, scope: str = "layer"
@@ -121,8 +127,9 @@ SCHEDULES = {
             "prune the finished dense policy, without retraining",
             lambda target, progress: jnp.where(progress >= 1.0, target, 0.0),
             during_training=False,
+            in_steps=True,
         ),
-        Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once),
+        Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once, in_steps=True),
         Schedule(
             "gradual",
             f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta)",
@@ -155,12 +162,14 @@ SCHEDULES = {
             f"{ROUNDS} rounds; each ends with an equal share of the remaining weights removed and the others "
             f"rewound to {REWIND:.0%} of training",
             _after_every_round,
+            in_steps=True,
             rewinds=True,
         ),
         Schedule(
             "lottery-fresh",
             "its control: the same masks, but the last round begins with weights that are drawn anew",
             _after_every_round,
+            in_steps=True,
             rewinds=True,
             fresh=True,
         ),

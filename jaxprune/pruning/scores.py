@@ -15,8 +15,12 @@ from jaxprune.policy import Kernels
 
 WEIGHTS, KEY, BEFORE = "weights", "key", "before"
 GRADIENTS, INPUTS, FISHER, CURVATURE = "gradients", "inputs", "fisher", "curvature"
+ROBUST, FAITHFUL = "robust", "faithful"
 
-EVIDENCE = (GRADIENTS, INPUTS, FISHER, CURVATURE)
+LEARNED = (ROBUST, FAITHFUL)
+"""Evidence that is learned for the sparsity that is asked for, which takes hundreds of gradient steps."""
+
+EVIDENCE = (GRADIENTS, INPUTS, FISHER, CURVATURE, *LEARNED)
 """What a score can learn from the whole batch of the latest iteration, at the weights after it."""
 
 NEEDS = (WEIGHTS, KEY, BEFORE, *EVIDENCE)
@@ -27,7 +31,9 @@ before: what the score was after the iteration before; zeros at the initialisati
 d (masked kernel) of PPO's loss; removed weights have one too. inputs: the root mean square of what goes
 through the weight, under the mask. fisher: the mean of (d log pi(a|s) / d (masked kernel))^2 over the states,
 and over the actions of the policy. curvature: H g, the Hessian of that loss by the masked kernels times its
-gradient. Before the first batch, at the initialisation, all evidence is ones.
+gradient. robust, faithful: what HYDRA learns from the states of the batch, so that the policy of the largest
+of them does as it does without a mask, with or without regard to attacks; zeros in iterations that remove
+nothing. Before the first batch, at the initialisation, all evidence is ones.
 """
 
 Evidence = Mapping[str, Kernels]
@@ -53,6 +59,11 @@ class Score:
     def evidence(self) -> tuple[str, ...]:
         """What it can only be told with a batch."""
         return tuple(need for need in self.needs if need in EVIDENCE)
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is learned for one sparsity."""
+        return any(need in LEARNED for need in self.needs)
 
     @property
     def remembers(self) -> bool:
@@ -147,6 +158,8 @@ add(
     Score(
         "grasp", "what keeps the gradient large stays", gradient_flow, needs=(WEIGHTS, CURVATURE), signed=True
     ),
+    Score("hydra", "learned: what keeps the policy as it is and hard to move", magnitude, needs=(ROBUST,)),
+    Score("hydra-clean", "learned: what keeps the policy as it is", magnitude, needs=(FAITHFUL,)),
 )
 
 

@@ -20,14 +20,17 @@ Vectors = dict[str, Float[Array, "... _width"]]
 def evidence(
     names: tuple[str, ...], agent: Agent, batch: Batch, hyper: Hyperparameters
 ) -> dict[str, Kernels]:
-    """What is asked for, of a batch, at the weights of the agent with its mask on."""
+    """What is asked for, of a batch, at the weights of the agent with its mask on.
+
+    What is learned for one sparsity is not among it, see `hydra`.
+    """
     found: dict[str, Callable[[], Kernels]] = {
         GRADIENTS: lambda: ppo.gradients(agent, batch, hyper),
         INPUTS: lambda: inputs(agent, batch),
         FISHER: lambda: fisher(agent, batch),
         CURVATURE: lambda: curvature(agent, batch, hyper),
     }
-    return {name: found[name]() for name in names}
+    return {name: found[name]() for name in names if name in found}
 
 
 def inputs(agent: Agent, batch: Batch) -> Kernels:

@@ -9,15 +9,17 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
+from jaxprune.budget import UNPUBLISHED_EPS
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
 from jaxprune.pruning.scores import BEFORE, Evidence
-from jaxprune.training import experience, lottery, ppo
+from jaxprune.training import experience, hydra, lottery, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
+from jaxprune.training.hydra import KAPPA, Aim
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
@@ -25,11 +27,11 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG = (
-    np.uint32(2**31 + i) for i in range(4, 10)
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG = (
+    np.uint32(2**31 + i) for i in range(4, 11)
 )
-"""Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow and
-agents that are drawn anew apart, see `streams`."""
+"""Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow, agents
+that are drawn anew and scores that are learned apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -292,7 +294,7 @@ def _iterate(
     if recipe.filter:
         observed = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
-    pruned = _pruned(recipe, learner, agent, optimiser_state, batch, progress, update_key)
+    pruned = _pruned(env, recipe, learner, agent, optimiser_state, batch, progress, update_key)
     after = learner.replace(
         **pruned._asdict(),
         returns=returns,
@@ -325,6 +327,7 @@ class _Pruned(NamedTuple):
 
 
 def _pruned(
+    env: Environment,
     recipe: Recipe,
     learner: Learner,
     agent: Agent,
@@ -337,7 +340,9 @@ def _pruned(
 
     progress: the shares of the training that are done before and after this iteration.
     """
-    of_weights = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
+    of_weights: Evidence = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
+    if recipe.score.learned:
+        of_weights = {**of_weights, **_learned_when_asked(env, recipe, learner, agent, batch, progress, key)}
     if recipe.schedule.grows is None:
         ranking = rank(recipe, learner, agent, of_weights)
         agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
@@ -418,6 +423,47 @@ def _opponents_turn(
     return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
 
+def _learned(
+    env: Environment,
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    batch: Batch,
+    progress: Float[Array, ""] | float,
+    key: PRNGKeyArray,
+) -> dict[str, Kernels]:
+    """What the score needs to have learned from a batch, for the sparsity asked for at this point.
+
+    Under the published budget of the task.
+    """
+    eps = UNPUBLISHED_EPS if env.published_eps is None else env.published_eps
+    sparsity = recipe.schedule.sparsity(learner.sparsity, progress)
+    aim = Aim(sparsity, recipe.scope, eps, jax.random.fold_in(key, LEARNED_TAG))
+    asked = [name for name in recipe.score.evidence if name in KAPPA]
+    return {name: hydra.learned(agent, batch.x, aim, KAPPA[name]) for name in asked}
+
+
+def _learned_when_asked(
+    env: Environment,
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    batch: Batch,
+    progress: tuple[Float[Array, ""], Float[Array, ""]],
+    key: PRNGKeyArray,
+) -> dict[str, Kernels]:
+    """The same in an iteration that removes weights; zeros in all others, whose masks stay as they are."""
+
+    def learn() -> dict[str, Kernels]:
+        return _learned(env, recipe, learner, agent, batch, progress[1], key)
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn))
+    if not recipe.schedule.during_training:
+        return nothing
+    # Progress has no member axis, so that this stays a true branch in a population.
+    return jax.lax.cond(recipe.schedule.asks_for_more(*progress), learn, lambda: nothing)
+
+
 def rank(recipe: Recipe, learner: Learner, agent: Agent, seen: Evidence) -> Kernels:
     """The scores of the agent's weights. seen: what the score needs of the latest batch."""
     if recipe.score.remembers:
@@ -454,7 +500,10 @@ def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidenc
     _, _, reward = scale_reward(learner, trajectory)
     seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), learner.key)
     batch = experience.batch(seen, trajectory, learner.hyper)
-    return evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
+    of_weights = evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
+    if recipe.score.learned:
+        return of_weights | _learned(env, recipe, learner, learner.agent, batch, 1.0, learner.key)
+    return of_weights
 
 
 def scale_reward(
