@@ -56,7 +56,8 @@ class SweepSpec(PPOSettings):
     schedule: Annotated[str, known(lambda: SCHEDULES)] = "gradual"
     """When weights are removed."""
     score: Annotated[str, known(lambda: ("auto", *SCORES))] = "auto"
-    """Which weights go first. auto: random where there is a mask from the start, else magnitude."""
+    """Which weights go first. auto: random where there is a mask from the start, else magnitude. hydra is
+    learned for one sparsity, so with posthoc, oneshot and lottery only."""
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
     arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"

@@ -196,7 +196,7 @@ def _() -> None:
         "lottery": 1 - 0.5 ** (1 / 4),
     }
     for name, share in asked.items():
-        found = pruned(replace(SPEC, schedule=name), 0.3)
+        found = pruned(replace(SPEC, schedule=name, steps=5 * 80), 0.3)
         assert [int((m == 0).sum()) for m in found.values()] == [round(24 * share), round(6 * share)], name
 
 
