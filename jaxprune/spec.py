@@ -9,7 +9,8 @@ from jaxprune.budget import NORMS, PUBLISHED, SPACES, Budget, several_budgets
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS
-from jaxprune.pruning import SCHEDULES, SCOPES, SCORES
+from jaxprune.pruning import SCHEDULES, SCOPES, SCORES, schedule, score
+from jaxprune.pruning.schedules import ROUNDS
 from jaxprune.training.arms import PLAIN, read_arm
 from jaxprune.training.regularizers import REGULARIZERS
 from jaxprune.training.settings import PPOSettings
@@ -55,7 +56,8 @@ class SweepSpec(PPOSettings):
     schedule: Annotated[str, known(lambda: SCHEDULES)] = "gradual"
     """When weights are removed."""
     score: Annotated[str, known(lambda: ("auto", *SCORES))] = "auto"
-    """Which weights go first. auto: random for the static schedule, else magnitude."""
+    """Which weights go first. auto: random where there is a mask from the start, else magnitude. hydra is
+    learned for one sparsity, so with posthoc, oneshot and lottery only."""
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
     arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
@@ -135,8 +137,33 @@ class SweepSpec(PPOSettings):
             attacks.make(name)
         if "none" in self.attacks:
             raise SpecError("attacks: 'none' is always measured; leave it out")
+        self._check_pruning()
+
+    def _check_pruning(self) -> None:
+        """Raise SpecError where schedule, score and scope contradict each other."""
+        when, which = schedule(self.schedule), score(self.ranking)
         if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
+        if when.grows is not None and which.evidence:
+            raise SpecError(
+                f"score: schedule {self.schedule!r} has its mask before the first batch, by which "
+                f"{self.score!r} goes; use random or magnitude"
+            )
+        if when.grows is not None and self.scope == "unit":
+            raise SpecError(
+                f"scope: schedule {self.schedule!r} exchanges single weights, got 'unit'; use layer, neuron, "
+                "global or erk"
+            )
+        if which.learned and not when.in_steps:
+            raise SpecError(
+                f"score: {self.score!r} is learned for one sparsity, and schedule {self.schedule!r} asks for "
+                f"another one all the time; use {', '.join(s.name for s in SCHEDULES.values() if s.in_steps)}"
+            )
+        if which.signed and self.scope == "unit":
+            raise SpecError(
+                f"scope: score {self.score!r} can be negative, and 'unit' goes by its size; use layer, "
+                "neuron, global or erk"
+            )
 
     def _check_counts(self) -> None:
         for field in _COUNTS:
@@ -157,6 +184,11 @@ class SweepSpec(PPOSettings):
             raise SpecError(
                 f"steps: {self.steps} is less than one PPO iteration, "
                 f"environments x unroll = {self.environments} x {self.unroll} = {batch}"
+            )
+        if schedule(self.schedule).rewinds and self.iterations < ROUNDS:
+            raise SpecError(
+                f"steps: {self.steps} are {self.iterations} PPO iterations; schedule {self.schedule!r} has "
+                f"{ROUNDS} rounds of at least one, {ROUNDS * batch} steps"
             )
 
     def _check_comparisons(self) -> None:
@@ -196,7 +228,7 @@ class SweepSpec(PPOSettings):
         """The score that `score` stands for."""
         if self.score != "auto":
             return self.score
-        return "random" if self.schedule == "static" else "magnitude"
+        return "random" if schedule(self.schedule).from_the_start else "magnitude"
 
     @property
     def iterations(self) -> int:

@@ -30,7 +30,6 @@ from jaxprune.policy import Kernels
 from jaxprune.population import Members, Population, Saved, environment, members
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule, score
-from jaxprune.pruning.scores import Evidence
 from jaxprune.run_folder import RunFolder
 from jaxprune.shift_evaluation import ShiftEvaluation, ShiftSpec, total_steps
 from jaxprune.spec import SweepSpec
@@ -463,15 +462,17 @@ def _trained_rows(job: Job) -> np.ndarray:
 
 def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
     """The masks of a dense group at all sparsities asked for: leaves [member, sparsity]."""
-    seen = jax.jit(jax.vmap(partial(learners_of.last_evidence, job.env, group.recipe)))(learners)
 
-    def prune(learner: Learner, seen: Evidence, sparsity: Float[Array, ""]) -> Kernels:
+    def prune(learner: Learner, sparsity: Float[Array, ""]) -> Kernels:
         target = learner.replace(sparsity=sparsity)
-        return learners_of.prune(group.recipe, target, learner.agent, 1.0, seen)
+        seen = learners_of.last_evidence(job.env, group.recipe, target)
+        ranking = learners_of.rank(group.recipe, target, learner.agent, seen)
+        return learners_of.prune(group.recipe, target, ranking, 1.0)
 
-    at_each = jax.vmap(prune, in_axes=(None, None, 0))
-    return jax.jit(jax.vmap(at_each, in_axes=(0, 0, None)))(
-        learners, seen, jnp.asarray(job.spec.sparsities, jnp.float32)
+    # Whatever does not depend on the sparsity has no such axis, the episodes of the last batch among it.
+    at_each = jax.vmap(prune, in_axes=(None, 0))
+    return jax.jit(jax.vmap(at_each, in_axes=(0, None)))(
+        learners, jnp.asarray(job.spec.sparsities, jnp.float32)
     )
 
 

@@ -183,7 +183,8 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     learner = member_of(started(SPEC).learners[0], 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    return learners.prune(sweeps.recipe(spec), learner, learner.agent, progress, {})
+    recipe = sweeps.recipe(spec)
+    return learners.prune(recipe, learner, learners.rank(recipe, learner, learner.agent, {}), progress)
 
 
 @option("schedule")
@@ -195,9 +196,12 @@ def _() -> None:
         "gradual": 0.5 * (1 - (5 / 6) ** 3),
         "micro": 1 - 0.5 ** (3 / 8),
         "static": 0.5,
+        "set": 0.5,
+        "rigl": 0.5,
+        "lottery": 1 - 0.5 ** (1 / 4),
     }
     for name, share in asked.items():
-        found = pruned(replace(SPEC, schedule=name), 0.3)
+        found = pruned(replace(SPEC, schedule=name, steps=5 * 80), 0.3)
         assert [int((m == 0).sum()) for m in found.values()] == [round(24 * share), round(6 * share)], name
 
 

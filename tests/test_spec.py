@@ -56,8 +56,9 @@ def test_attacks_are_a_comma_list():
     assert SweepSpec(attacks="random, mad").attacks == ("random", "mad")
 
 
-def test_the_static_schedule_takes_random_scores_by_itself():
-    assert SweepSpec(schedule="static").ranking == "random"
+def test_a_mask_from_the_start_is_random_by_itself():
+    for name in ("static", "set", "rigl"):
+        assert SweepSpec(schedule=name).ranking == "random"
     assert SweepSpec(schedule="gradual").ranking == "magnitude"
 
 
@@ -192,6 +193,25 @@ def test_a_near_miss_is_met_with_a_suggestion():
 
 def test_a_static_schedule_refuses_scores_that_are_not_random():
     assert "score" in problem(schedule="static", score="magnitude").split(":")[0]
+
+
+CONTRADICTIONS = [
+    ({"schedule": "rigl", "score": "saliency"}, "score: schedule 'rigl' has its mask before the first batch"),
+    ({"schedule": "set", "scope": "unit"}, "scope: schedule 'set' exchanges single weights"),
+    (
+        {"schedule": "lottery", "steps": 4 * 2048},
+        "steps: 8192 are 4 PPO iterations; schedule 'lottery' has 5",
+    ),
+    ({"score": "hydra", "schedule": "micro"}, "score: 'hydra' is learned for one sparsity"),
+    ({"score": "grasp", "scope": "unit"}, "scope: score 'grasp' can be negative"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), CONTRADICTIONS, ids=lambda part: str(part))
+def test_schedules_scores_and_scopes_that_contradict_each_other_are_refused_in_one_line(fields, said):
+    text = problem(**fields)
+    assert text.startswith(said)
+    assert "\n" not in text
 
 
 def test_a_physics_of_another_task_is_refused():

@@ -92,7 +92,30 @@ def units_removed(scores: Kernels, sparsity: Float[Array, ""] | float) -> Kernel
     return {f"layer_{i}": jnp.outer(before, after) for i, (before, after) in enumerate(pairwise(kept))}
 
 
-def _count(sparsity: Float[Array, ""] | float, weights: int) -> Float[Array, ""]:
+def exchanged(
+    mask: Kernels, sizes: Kernels, wanted: Kernels, share: Float[Array, ""] | float, scope: str = "layer"
+) -> Kernels:
+    """The mask after `round(share * alive)` weights have gone from every layer, and as many have come.
+
+    The smallest of the living go. Of the others, to which what has just gone belongs, the most wanted come:
+    so as many can come as have gone, and every count stays what it was. With scope "neuron" weights are
+    exchanged at each neuron by itself. Equals go and come by index.
+    """
+
+    def one(alive: Float[Array, " n"], size: Float[Array, " n"], want: Float[Array, " n"]) -> Array:
+        dead = alive.size - jnp.sum(alive)
+        kept = _without(jnp.where(alive == 0, -jnp.inf, size), dead + _count(share, jnp.sum(alive)))
+        return _without(jnp.where(kept == 1, jnp.inf, want), dead)
+
+    def layer(alive: Array, size: Array, want: Array) -> Array:
+        if scope == "neuron":
+            return jax.vmap(one, in_axes=1, out_axes=1)(alive, size, want)
+        return one(alive.ravel(), size.ravel(), want.ravel()).reshape(alive.shape)
+
+    return jax.tree.map(layer, mask, sizes, wanted)
+
+
+def _count(sparsity: Float[Array, ""] | float, weights: Float[Array, ""] | int) -> Float[Array, ""]:
     return jnp.round(jnp.asarray(sparsity * weights, jnp.float32))
 
 

@@ -8,16 +8,25 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxprune.errors import unknown_name
 from jaxprune.policy import Kernels
-from jaxprune.pruning.masks import lowest_removed, zeros
+from jaxprune.pruning.masks import exchanged, lowest_removed, zeros
+from jaxprune.pruning.scores import GRADIENTS, SCORES, Score, magnitude
 
 Scalar = Float[Array, ""] | float
 
 BEGIN, END = 0.2, 0.8
-"""Gradual pruning runs between these shares of training; one-shot pruning happens at BEGIN."""
+"""Gradual pruning runs between these shares of training; one-shot pruning happens at BEGIN. Weights are
+exchanged until END."""
+
+ROUNDS, REWIND = 5, 0.05
+"""A lottery trains in so many rounds of equal length; each but the first begins with the weights that there
+were at this share of training."""
+
+EXCHANGED = 0.3
+"""The share of the living weights that is exchanged at first."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,10 @@ class Schedule:
         where the rule itself needs no such end.
     dense_until: before this share of training nothing is removed, whatever the target.
     during_training: False where the finished dense policy is pruned once.
+    grows: where weights are exchanged, the score of those that come, the highest first. The score of the run
+        is then only that of the first mask.
+    in_steps: it asks for more at a few points only.
+    rewinds: the training is one of `ROUNDS`. fresh: the last of them begins with weights that are drawn anew.
     """
 
     name: str
@@ -39,6 +52,19 @@ class Schedule:
     settles: float | None = None
     dense_until: float = 0.0
     during_training: bool = True
+    grows: Score | None = None
+    in_steps: bool = False
+    rewinds: bool = False
+    fresh: bool = False
+
+    @property
+    def from_the_start(self) -> bool:
+        """Whether there is a mask before the first step."""
+        return self.sparsity is _from_the_start
+
+    def asks_for_more(self, before: Scalar, after: Scalar) -> Bool[Array, ""]:
+        """Whether the sparsity asked for has risen between two points of training, whatever the target."""
+        return jnp.asarray(self.sparsity(0.5, after)) > self.sparsity(0.5, before)
 
     def mask(
         self, mask: Kernels, scores: Kernels, target: Scalar, progress: Scalar, scope: str = "layer"
@@ -52,6 +78,22 @@ class Schedule:
         # As many zeros as the target asks for: they were chosen at an earlier step, and stay.
         settled = (progress >= self.settles) & (zeros(mask) == zeros(following))
         return jax.tree.map(lambda old, new: jnp.where(settled, old, new), mask, following)
+
+    def exchange(
+        self, mask: Kernels, weights: Kernels, wanted: Kernels, progress: Scalar, scope: str = "layer"
+    ) -> Kernels:
+        """The mask after the smallest weights have gone and as many of the most wanted have come.
+
+        Of those alive, the share `EXCHANGED / 2 (1 + cos(pi progress / END))` goes (Evci et al., ICML 2020),
+        which is none from END on.
+        """
+        phase = jnp.clip(progress / END, 0.0, 1.0)
+        share = EXCHANGED / 2 * (1.0 + jnp.cos(jnp.pi * phase))
+        return exchanged(mask, magnitude(weights), wanted, share, scope)
+
+
+def _from_the_start(target: Scalar, progress: Scalar) -> Scalar:
+    return jnp.asarray(target)
 
 
 def _at_once(target: Scalar, progress: Scalar) -> Scalar:
@@ -68,6 +110,17 @@ def _equal_shares_of_the_rest(target: Scalar, progress: Scalar) -> Scalar:
     return jnp.where(p >= 1.0, target, 1.0 - (1.0 - target) ** p)
 
 
+def round_of(progress: Scalar) -> Float[Array, ""]:
+    """The number of the round that begins at or holds this point of training, from 0."""
+    # A quotient may be rounded to just below a whole number.
+    return jnp.clip(jnp.floor(progress * ROUNDS + 1e-4), 0, ROUNDS - 1)
+
+
+def _after_every_round(target: Scalar, progress: Scalar) -> Scalar:
+    share = round_of(progress) / (ROUNDS - 1)
+    return jnp.where(share >= 1.0, target, 1.0 - (1.0 - target) ** share)
+
+
 SCHEDULES = {
     schedule.name: schedule
     for schedule in (
@@ -76,8 +129,15 @@ SCHEDULES = {
             "prune the finished dense policy, without retraining",
             lambda target, progress: jnp.where(progress >= 1.0, target, 0.0),
             during_training=False,
+            in_steps=True,
         ),
-        Schedule("oneshot", f"all at once after {BEGIN:.0%} of training", _at_once, dense_until=BEGIN),
+        Schedule(
+            "oneshot",
+            f"all at once after {BEGIN:.0%} of training",
+            _at_once,
+            dense_until=BEGIN,
+            in_steps=True,
+        ),
         Schedule(
             "gradual",
             f"cubic from {BEGIN:.0%} to {END:.0%} of training, weights may return until then (Zhu & Gupta)",
@@ -91,7 +151,39 @@ SCHEDULES = {
             f"an equal share of the remaining weights after every iteration, done at {END:.0%}",
             _equal_shares_of_the_rest,
         ),
-        Schedule("static", "a random mask from the start", lambda target, progress: jnp.asarray(target)),
+        Schedule("static", "a random mask from the start", _from_the_start),
+        Schedule(
+            "set",
+            f"a mask from the start; until {END:.0%} of training small weights go and others come, at random",
+            _from_the_start,
+            for_good=False,
+            grows=SCORES["random"],
+        ),
+        Schedule(
+            "rigl",
+            "as set, but those come whose gradients are largest",
+            _from_the_start,
+            for_good=False,
+            grows=Score("gradient", "size of the gradient of PPO's loss", magnitude, needs=(GRADIENTS,)),
+        ),
+        Schedule(
+            "lottery",
+            f"{ROUNDS} rounds; each ends with an equal share of the remaining weights removed and the others "
+            f"rewound to {REWIND:.0%} of training",
+            _after_every_round,
+            dense_until=1 / ROUNDS,
+            in_steps=True,
+            rewinds=True,
+        ),
+        Schedule(
+            "lottery-fresh",
+            "its control: the same masks, but the last round begins with weights that are drawn anew",
+            _after_every_round,
+            dense_until=1 / ROUNDS,
+            in_steps=True,
+            rewinds=True,
+            fresh=True,
+        ),
     )
 }
 

@@ -1,4 +1,4 @@
-"""What scores of weights are told of a batch: gradients, sizes of inputs, Fisher information."""
+"""What scores of weights are told of a batch: gradients, curvature, sizes of inputs, Fisher information."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.policy import ACTIVATIONS, Agent, Kernels
+from jaxprune.policy import ACTIVATIONS, Agent, Kernels, kernels
 from jaxprune.precision import PRECISION
-from jaxprune.pruning.scores import FISHER, GRADIENTS, INPUTS
+from jaxprune.pruning.scores import CURVATURE, FISHER, GRADIENTS, INPUTS
 from jaxprune.training import ppo
 from jaxprune.training.batch import Batch
 from jaxprune.training.ppo import Hyperparameters
@@ -20,13 +20,17 @@ Vectors = dict[str, Float[Array, "... _width"]]
 def evidence(
     names: tuple[str, ...], agent: Agent, batch: Batch, hyper: Hyperparameters
 ) -> dict[str, Kernels]:
-    """What is asked for, of a batch, at the weights of the agent with its mask on."""
+    """What is asked for, of a batch, at the weights of the agent with its mask on.
+
+    What is learned for one sparsity is not among it, see `hydra`.
+    """
     found: dict[str, Callable[[], Kernels]] = {
         GRADIENTS: lambda: ppo.gradients(agent, batch, hyper),
         INPUTS: lambda: inputs(agent, batch),
         FISHER: lambda: fisher(agent, batch),
+        CURVATURE: lambda: curvature(agent, batch, hyper),
     }
-    return {name: found[name]() for name in names}
+    return {name: found[name]() for name in names if name in found}
 
 
 def inputs(agent: Agent, batch: Batch) -> Kernels:
@@ -53,6 +57,23 @@ def fisher(agent: Agent, batch: Batch) -> Kernels:
 
     total = jax.lax.map(of_state, batch.x, batch_size=256)
     return jax.tree.map(lambda each: each.mean(0), total)
+
+
+def curvature(agent: Agent, batch: Batch, hyper: Hyperparameters) -> Kernels:
+    """`H g` of PPO's loss over the whole batch, by the masked kernels."""
+    pruned = agent.pruned()
+
+    def of_weights(weights: Kernels) -> Float[Array, ""]:
+        policy = {name: layer | {"kernel": weights[name]} for name, layer in pruned.policy.items()}
+        return ppo.loss(ppo.trainable(pruned.replace(policy=policy)), pruned, batch, hyper)[0]
+
+    return hessian_gradient(of_weights, kernels(pruned.policy))
+
+
+def hessian_gradient(loss: Callable[[Kernels], Float[Array, ""]], weights: Kernels) -> Kernels:
+    """`H g` with g the gradient of the loss at the weights and H its Hessian, which is never made."""
+    slope = jax.grad(loss)
+    return jax.jvp(slope, (weights,), (slope(weights),))[1]
 
 
 def _weighted_slopes(agent: Agent, x: Float[Array, " obs"]) -> tuple[Vectors, Vectors]:

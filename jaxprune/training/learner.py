@@ -1,6 +1,6 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,17 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
+from jaxprune.budget import UNPUBLISHED_EPS
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
-from jaxprune.pruning.scores import Evidence
-from jaxprune.training import experience, ppo
+from jaxprune.pruning.scores import BEFORE, Evidence
+from jaxprune.training import experience, hydra, lottery, ppo
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
+from jaxprune.training.hydra import KAPPA, Aim
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
@@ -25,8 +27,11 @@ from jaxprune.training.rollout import Trajectory, Workers, rollout, start
 
 REWARD_CLIP = 10.0
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG = (np.uint32(2**31 + i) for i in (4, 5, 6, 7))
-"""Set the streams of opponents, self-paced budgets, further critics and next values apart, see `streams`."""
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG = (
+    np.uint32(2**31 + i) for i in range(4, 11)
+)
+"""Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow, agents
+that are drawn anew and scores that are learned apart, see `streams`."""
 
 
 class Recipe(struct.PyTreeNode):
@@ -49,6 +54,11 @@ class Recipe(struct.PyTreeNode):
     scope: str = struct.field(pytree_node=False, default="layer")
 
     @property
+    def ranks(self) -> Score:
+        """What ranks weights once training has begun: the score, or that of the weights that come."""
+        return self.schedule.grows or self.score
+
+    @property
     def steps(self) -> int:
         """Environment steps of one member in one iteration."""
         return self.environments * self.unroll
@@ -64,6 +74,8 @@ class Learner(struct.PyTreeNode):
     budgets: of the regularisers that pace themselves, by name.
     adversary: the learner that is trained against this one, turn by turn; None for most arms.
     critics: of the regularisers that learn one, by name.
+    ranking: the scores of the weights, if the score builds on what it was; else empty.
+    kept: the agents that a lottery goes back to, see `lottery`; else empty.
     """
 
     agent: Agent
@@ -79,6 +91,8 @@ class Learner(struct.PyTreeNode):
     budgets: dict[str, Float[Array, "*members"]] = struct.field(default_factory=dict)
     adversary: "Learner | None" = None
     critics: dict[str, Any] = struct.field(default_factory=dict)
+    ranking: Kernels = struct.field(default_factory=dict)
+    kept: dict[str, Agent] = struct.field(default_factory=dict)
 
 
 class Progress(struct.PyTreeNode):
@@ -108,21 +122,14 @@ def init(
     """A member before its first step. Every random stream comes from `key`, none from its place."""
     world = experience.world(env, recipe.chosen, hyper)
     agent_key, workers_key, score_key, key = jax.random.split(key, 4)
-    agent = agents.init(
-        agent_key,
-        env.observation_size,
-        env.action_space.size,
-        discrete=env.action_space.discrete,
-        hidden=recipe.hidden,
-        activation=recipe.activation,
-    )
+    agent = _drawn(env, recipe, agent_key)
     ranking = recipe.score.of(kernels(agent.policy), score_key)
     mask = recipe.schedule.mask(masks.dense(agent.policy), ranking, sparsity, 0.0, recipe.scope)
     return Learner(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
-        optimiser_state=ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent))),
+        optimiser_state=_still(hyper, agent),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
         workers=start(world, workers_key, recipe.environments),
@@ -131,8 +138,36 @@ def init(
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
+        ranking=jax.tree.map(jnp.zeros_like, mask) if recipe.score.remembers else {},
+        kept=_kept(env, recipe, agent, agent_key),
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
+
+
+def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
+    """A fresh agent without a mask."""
+    return agents.init(
+        key,
+        env.observation_size,
+        env.action_space.size,
+        discrete=env.action_space.discrete,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+    )
+
+
+def _still(hyper: Hyperparameters, agent: Agent) -> optax.OptState:
+    """The state of an optimiser that has not moved anything."""
+    return ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent)))
+
+
+def _kept(env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray) -> dict[str, Agent]:
+    """What a lottery goes back to, before its first step."""
+    if not recipe.schedule.rewinds:
+        return {}
+    if not recipe.schedule.fresh:
+        return {lottery.EARLY: agent}
+    return {lottery.EARLY: agent, lottery.FRESH: _drawn(env, recipe, jax.random.fold_in(key, FRESH_TAG))}
 
 
 def _critics(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> dict[str, Any]:
@@ -187,6 +222,7 @@ def iterate(
             after.discounted,
             after.budgets,
             after.critics,
+            after.ranking,
             opponent,
             losses,
         )
@@ -247,7 +283,7 @@ def _iterate(
         learner.optimiser_state,
         batch,
         learner.hyper,
-        learner.hyper.learning_rate * (1.0 - learner.hyper.anneal * iteration / iterations),
+        _step_size(recipe, learner.hyper, iteration, iterations),
         update_key,
         epochs=recipe.epochs,
         minibatches=recipe.minibatches,
@@ -258,20 +294,71 @@ def _iterate(
     if recipe.filter:
         observed = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
-    of_weights = evidence(recipe.score.evidence, agent, batch, learner.hyper)
-    mask = prune(recipe, learner, agent, (iteration + 1) / iterations, of_weights)
+    pruned = _pruned(env, recipe, learner, agent, optimiser_state, batch, progress, update_key)
     after = learner.replace(
-        agent=agent.replace(mask=mask),
-        optimiser_state=optimiser_state,
+        **pruned._asdict(),
         returns=returns,
         discounted=discounted,
         workers=workers,
         key=key,
         critics=critics,
-        budgets=_paced(recipe, learner, agent.replace(mask=mask), batch, update_key),
-        adversary=_opponents_turn(world, recipe, learner, agent.replace(mask=mask), iteration, iterations),
+        budgets=_paced(recipe, learner, pruned.agent, batch, update_key),
+        adversary=_opponents_turn(world, recipe, learner, pruned.agent, iteration, iterations),
     )
-    return after, _progress(trajectory, mask, diagnostics)
+    return after, _progress(trajectory, masks.of(pruned.agent), diagnostics)
+
+
+def _step_size(
+    recipe: Recipe, hyper: Hyperparameters, iteration: Int[Array, ""], iterations: int
+) -> Float[Array, ""]:
+    """Of Adam in this iteration."""
+    if recipe.schedule.rewinds:
+        return hyper.learning_rate * (1.0 - hyper.anneal * lottery.pace(iteration / iterations))
+    return hyper.learning_rate * (1.0 - hyper.anneal * iteration / iterations)
+
+
+class _Pruned(NamedTuple):
+    """What pruning leaves of a learner: the fields of that name."""
+
+    agent: Agent
+    optimiser_state: optax.OptState
+    ranking: Kernels
+    kept: dict[str, Agent]
+
+
+def _pruned(
+    env: Environment,
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    optimiser_state: optax.OptState,
+    batch: Batch,
+    progress: tuple[Float[Array, ""], Float[Array, ""]],
+    key: PRNGKeyArray,
+) -> _Pruned:
+    """An agent that has just learned from a batch, and all that goes with it, after pruning.
+
+    progress: the shares of the training that are done before and after this iteration.
+    """
+    of_weights: Evidence = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
+    if recipe.score.learned:
+        of_weights = {**of_weights, **_learned_when_asked(env, recipe, learner, agent, batch, progress, key)}
+    if recipe.schedule.grows is None:
+        ranking = rank(recipe, learner, agent, of_weights)
+        agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
+    else:
+        ranking = learner.ranking
+        mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(key, GROWTH_TAG))
+        agent, optimiser_state = ppo.regrown(agent, optimiser_state, mask)
+    kept = learner.kept
+    if recipe.schedule.rewinds:
+        kept = lottery.kept(kept, agent, progress)
+        ticket = lottery.ticket(recipe.schedule, kept, agent, progress[1])
+        begins = (ticket, _still(learner.hyper, ticket), jax.tree.map(jnp.zeros_like, ranking))
+        agent, optimiser_state, ranking = lottery.at_a_new_round(
+            progress, begins, (agent, optimiser_state, ranking)
+        )
+    return _Pruned(agent, optimiser_state, ranking if recipe.score.remembers else {}, kept)
 
 
 def _taught(
@@ -336,19 +423,69 @@ def _opponents_turn(
     return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
 
-def prune(
+def _learned(
+    env: Environment,
     recipe: Recipe,
     learner: Learner,
     agent: Agent,
+    batch: Batch,
     progress: Float[Array, ""] | float,
-    seen: Evidence,
-) -> Kernels:
-    """The mask the schedule asks for once `progress` of the training is done.
+    key: PRNGKeyArray,
+) -> dict[str, Kernels]:
+    """What the score needs to have learned from a batch, for the sparsity asked for at this point.
 
-    seen: what the score needs of the latest batch.
+    Under the published budget of the task.
     """
-    ranking = recipe.score.of(kernels(agent.policy), learner.score_key, seen)
+    eps = UNPUBLISHED_EPS if env.published_eps is None else env.published_eps
+    sparsity = recipe.schedule.sparsity(learner.sparsity, progress)
+    aim = Aim(sparsity, recipe.scope, eps, jax.random.fold_in(key, LEARNED_TAG))
+    asked = [name for name in recipe.score.evidence if name in KAPPA]
+    return {name: hydra.learned(agent, batch.x, aim, KAPPA[name]) for name in asked}
+
+
+def _learned_when_asked(
+    env: Environment,
+    recipe: Recipe,
+    learner: Learner,
+    agent: Agent,
+    batch: Batch,
+    progress: tuple[Float[Array, ""], Float[Array, ""]],
+    key: PRNGKeyArray,
+) -> dict[str, Kernels]:
+    """The same in an iteration that removes weights; zeros in all others, whose masks stay as they are."""
+
+    def learn() -> dict[str, Kernels]:
+        return _learned(env, recipe, learner, agent, batch, progress[1], key)
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn))
+    if not recipe.schedule.during_training:
+        return nothing
+    # Progress has no member axis, so that this stays a true branch in a population.
+    return jax.lax.cond(recipe.schedule.asks_for_more(*progress), learn, lambda: nothing)
+
+
+def rank(recipe: Recipe, learner: Learner, agent: Agent, seen: Evidence) -> Kernels:
+    """The scores of the agent's weights. seen: what the score needs of the latest batch."""
+    if recipe.score.remembers:
+        seen = {**seen, BEFORE: learner.ranking}
+    return recipe.score.of(kernels(agent.policy), learner.score_key, seen)
+
+
+def prune(recipe: Recipe, learner: Learner, ranking: Kernels, progress: Float[Array, ""] | float) -> Kernels:
+    """The mask the schedule asks for once `progress` of the training is done."""
     return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
+
+
+def exchange(
+    recipe: Recipe, agent: Agent, progress: Float[Array, ""] | float, seen: Evidence, key: PRNGKeyArray
+) -> Kernels:
+    """The mask after some weights have gone and as many have come, once `progress` of the training is done.
+
+    seen: what ranks those that come, of the latest batch. key: fresh, so that those of a random order are.
+    """
+    weights = kernels(agent.policy)
+    wanted = recipe.ranks.of(weights, key, seen)
+    return recipe.schedule.exchange(masks.of(agent), weights, wanted, progress, recipe.scope)
 
 
 def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidence:
@@ -363,7 +500,10 @@ def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidenc
     _, _, reward = scale_reward(learner, trajectory)
     seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), learner.key)
     batch = experience.batch(seen, trajectory, learner.hyper)
-    return evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
+    of_weights = evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
+    if recipe.score.learned:
+        return of_weights | _learned(env, recipe, learner, learner.agent, batch, 1.0, learner.key)
+    return of_weights
 
 
 def scale_reward(

@@ -15,6 +15,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxprune.policy import Agent, Kernels, Params, kernels, masked
+from jaxprune.pruning import masks
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers import Leaves, Moment
@@ -143,6 +144,19 @@ def budget(
         return 0.0
     numbers = hyper.regularizers[chosen.name]
     return scheduled(chosen.schedule, numbers, progress, budgets.get(chosen.name, 0.0))
+
+
+def regrown(agent: Agent, optimiser_state: optax.OptState, mask: Kernels) -> tuple[Agent, optax.OptState]:
+    """The agent with another mask: weights that come back begin at 0, and so do their moments in Adam."""
+    stays = jax.tree.map(lambda old, new: 1.0 - (new > old), masks.of(agent), mask)
+
+    def cleared(node: Trainable | Array) -> Trainable | Array:
+        if isinstance(node, Trainable):
+            return node.replace(policy=masked(node.policy, stays))
+        return node
+
+    state = jax.tree.map(cleared, optimiser_state, is_leaf=lambda node: isinstance(node, Trainable))
+    return agent.replace(policy=masked(agent.policy, stays), mask=mask), state
 
 
 def optimiser(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jaxprune import SpecError
 from jaxprune.pruning import SCHEDULES, SCOPES, masks, schedule
+from jaxprune.pruning.schedules import round_of
 
 SHAPES = {"layer_0": (11, 16), "layer_1": (16, 6)}
 SIZE = sum(rows * columns for rows, columns in SHAPES.values())
@@ -89,6 +90,21 @@ def test_micro_removes_the_same_share_of_what_is_left_and_is_done_at_80_percent(
     np.testing.assert_allclose(asked("micro", 0.9375, progress), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("progress", "wanted"),
+    # the same share of what is left after each of four rounds, the fifth being that of the last ticket
+    [(0.0, 0.0), (0.19, 0.0), (0.2, 0.5), (0.41, 0.75), (0.6, 0.875), (0.8, 0.9375), (1.0, 0.9375)],
+)
+def test_a_lottery_removes_the_same_share_of_what_is_left_after_every_round(progress, wanted):
+    np.testing.assert_allclose(asked("lottery", 0.9375, progress), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [5, 7, 10, 35, 293, 4882])
+def test_a_round_begins_with_the_first_iteration_that_reaches_it_however_quotients_are_rounded(iterations):
+    rounds = jax.vmap(round_of)(jnp.arange(iterations + 1) / iterations)
+    np.testing.assert_array_equal(rounds, [min(5 * i // iterations, 4) for i in range(iterations + 1)])
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 def test_micro_keeps_a_constant_share_of_the_survivors_in_every_iteration(scope):
     target, until = 0.9, round(0.8 * ITERATIONS)
@@ -153,12 +169,14 @@ def test_what_is_removed_for_good_never_returns_however_weights_change(name, sco
     assert np.all(np.diff(history, axis=0) <= 0)
 
 
-def test_micro_oneshot_static_and_posthoc_remove_for_good():
+def test_only_gradual_set_and_rigl_let_weights_return():
     assert {name for name in SCHEDULES if schedule(name).for_good} == {
         "micro",
         "oneshot",
         "static",
         "posthoc",
+        "lottery",
+        "lottery-fresh",
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxprune import SpecError
-from jaxprune.pruning import SCORES, Score, score, scores
+from jaxprune.pruning import SCORES, Score, masks, score, scores
 
 KEY = jax.random.key(0)
 
@@ -55,6 +55,18 @@ def test_scores_of_evidence_by_hand():
     np.testing.assert_allclose(of("saliency", gradients=seen), [[0.2, 1.5]], rtol=1e-6)
     np.testing.assert_allclose(of("wanda", inputs=jax.tree.map(abs, seen)), [[0.2, 1.5]], rtol=1e-6)
     np.testing.assert_allclose(of("fisher", fisher=jax.tree.map(abs, seen)), [[0.2, 0.375]], rtol=1e-6)
+
+
+def test_movement_is_signed_and_adds_up():
+    w = {"layer_0": jnp.asarray([[-2.0, 0.5, 1.0, 1.0]])}
+    first = {"layer_0": jnp.asarray([[-1.0, -1.0, 1.0, 0.5]])}
+    then = {"layer_0": jnp.asarray([[1.0, 1.0, -3.0, 0.5]])}
+    after_one = score("movement").of(w, KEY, {"gradients": first})
+    np.testing.assert_allclose(after_one["layer_0"], [[-2.0, 0.5, -1.0, -0.5]])
+    after_two = score("movement").of(w, KEY, {"gradients": then, "before": after_one})
+    np.testing.assert_allclose(after_two["layer_0"], [[0.0, 0.0, 2.0, -1.0]])
+    # The lowest go, large negative ones included.
+    np.testing.assert_array_equal(masks.lowest_removed(after_one, 0.5)["layer_0"], [[0, 1, 0, 1]])
 
 
 def test_an_unknown_score_is_refused_by_name():

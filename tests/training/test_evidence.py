@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from jaxprune.policy import agent as agents
 from jaxprune.policy import kernels
 from jaxprune.pruning import masks, score
+from jaxprune.training import ppo
 from jaxprune.training.batch import Batch
-from jaxprune.training.evidence import evidence, fisher, inputs
+from jaxprune.training.evidence import curvature, evidence, fisher, hessian_gradient, inputs
 from tests.training.populations import hyperparameters
 
 
@@ -94,3 +96,70 @@ def test_only_what_is_asked_for_is_computed():
     found = evidence(("inputs", "fisher"), agent, batch_of(X), hyperparameters())
     assert list(found) == ["inputs", "fisher"]
     assert evidence((), agent, batch_of(X), hyperparameters()) == {}
+
+
+def symmetric(size, seed=0):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size))
+    return (root + root.T) / 2
+
+
+def test_grasp_on_a_quadratic_is_theta_times_h_squared_theta():
+    h, theta = symmetric(6), np.random.default_rng(1).normal(size=6)
+
+    def loss(weights):
+        flat = weights["layer_0"].ravel()
+        return flat @ jnp.asarray(h, jnp.float32) @ flat / 2
+
+    weights = {"layer_0": jnp.asarray(theta.reshape(3, 2), jnp.float32)}
+    np.testing.assert_allclose(jax.grad(loss)(weights)["layer_0"].ravel(), h @ theta, rtol=1e-5)
+    changed = hessian_gradient(loss, weights)
+    np.testing.assert_allclose(changed["layer_0"].ravel(), h @ h @ theta, rtol=1e-4)
+    found = score("grasp").of(weights, jax.random.key(0), {"curvature": changed})["layer_0"].ravel()
+    published = -theta * (h @ h @ theta)
+    # The largest of the published ones go, as the lowest do here.
+    assert np.argsort(found).tolist() == np.argsort(-published).tolist()
+    # What it is for: half the squared gradient changes by that, to first order in the share removed.
+    for i in range(6):
+        less = theta.copy()
+        less[i] *= 1 - 1e-6
+        change = (np.sum((h @ less) ** 2) - np.sum((h @ theta) ** 2)) / 2 / 1e-6
+        np.testing.assert_allclose(-found[i], change, rtol=1e-3, atol=1e-4)
+
+
+def test_damage_is_exactly_what_a_diagonal_quadratic_at_its_minimum_rises_by():
+    rng = np.random.default_rng(0)
+    h, theta = rng.uniform(0.1, 3, 6), rng.normal(size=6)
+    weights, diagonal = ({"layer_0": jnp.asarray(part[:, None], jnp.float32)} for part in (theta, h))
+    found = score("fisher").of(weights, jax.random.key(0), {"fisher": diagonal})["layer_0"]
+    for i in range(6):
+        moved = np.where(np.arange(6) == i, 0.0, theta) - theta
+        np.testing.assert_allclose(found[i, 0], moved @ np.diag(h) @ moved / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_curvature_is_the_hessian_of_the_loss_times_its_gradient(discrete):
+    agent, hyper = agent_of(discrete, hidden=(3,)), hyperparameters(entropy_weight=0.1)
+    rng = np.random.default_rng(0)
+    action = rng.integers(2, size=40) if discrete else rng.normal(size=(40, 2)).astype(np.float32)
+    batch = Batch(
+        x=X[:40],
+        action=jnp.asarray(action),
+        log_prob=jax.vmap(lambda x, a: agent.distribution(x).log_prob(a))(X[:40], jnp.asarray(action)) + 0.02,
+        advantage=jnp.asarray(rng.normal(size=40), jnp.float32),
+        value_target=jnp.zeros(40),
+    )
+    flat, unravel = ravel_pytree(kernels(agent.pruned().policy))
+
+    def loss(flat):
+        weights = unravel(flat)
+        policy = {name: layer | {"kernel": weights[name]} for name, layer in agent.policy.items()}
+        moved = ppo.trainable(agent.replace(policy=policy))
+        return ppo.loss(moved, agent.replace(mask=None), batch, hyper)[0]
+
+    wanted = unravel(jax.hessian(loss)(flat) @ jax.grad(loss)(flat))
+    slopes = ppo.gradients(agent, batch, hyper)
+    for name, found in curvature(agent, batch, hyper).items():
+        np.testing.assert_allclose(found, wanted[name], rtol=1e-3, atol=1e-6)
+        assert np.abs(found).max() > 1e-3
+        np.testing.assert_allclose(unravel(jax.grad(loss)(flat))[name], slopes[name], rtol=1e-4, atol=1e-6)
