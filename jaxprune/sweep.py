@@ -33,10 +33,10 @@ from jaxprune.pruning import schedule, score
 from jaxprune.run_folder import RunFolder
 from jaxprune.shift_evaluation import ShiftEvaluation, ShiftSpec, total_steps
 from jaxprune.spec import SweepSpec
-from jaxprune.training import experience
+from jaxprune.training import experience, pruning
 from jaxprune.training import learner as learners_of
 from jaxprune.training.arms import Chosen, read_arm
-from jaxprune.training.learner import Learner, Progress, Recipe
+from jaxprune.training.member import Learner, Progress, Recipe
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.settings import PPOSettings
 
@@ -466,8 +466,8 @@ def _post_hoc(job: Job, group: Group, learners: Learner) -> Kernels:
     def prune(learner: Learner, sparsity: Float[Array, ""]) -> Kernels:
         target = learner.replace(sparsity=sparsity)
         seen = learners_of.last_evidence(job.env, group.recipe, target)
-        ranking = learners_of.rank(group.recipe, target, learner.agent, seen)
-        return learners_of.prune(group.recipe, target, ranking, 1.0)
+        ranking = pruning.rank(group.recipe, target, learner.agent, seen)
+        return pruning.prune(group.recipe, target, ranking, 1.0)
 
     # Whatever does not depend on the sparsity has no such axis, the episodes of the last batch among it.
     at_each = jax.vmap(prune, in_axes=(None, 0))

@@ -12,7 +12,7 @@ from jaxprune.evaluation import Tally
 from jaxprune.population import Members, Population
 from jaxprune.pruning import masks
 from jaxprune.spec import SweepSpec
-from jaxprune.training.learner import Progress
+from jaxprune.training.member import Progress
 
 
 def results(spec: SweepSpec, population: Population, tally: Tally) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from jaxprune.errors import SpecError
 from jaxprune.population import members
 from jaxprune.pruning import score
 from jaxprune.training import learner as learners
-from jaxprune.training.learner import Learner
+from jaxprune.training.member import Learner
 from jaxprune.training.regularizers import REGULARIZERS
 from tests.compiled import as_users_compile
 

@@ -21,7 +21,7 @@ from jaxprune.population import environment, members
 from jaxprune.progress import Meter
 from jaxprune.pruning import masks
 from jaxprune.training import learner as learners
-from jaxprune.training import ppo
+from jaxprune.training import ppo, pruning
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.rollout import rollout
 from tests import lines
@@ -184,7 +184,7 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
     recipe = sweeps.recipe(spec)
-    return learners.prune(recipe, learner, learners.rank(recipe, learner, learner.agent, {}), progress)
+    return pruning.prune(recipe, learner, pruning.rank(recipe, learner, learner.agent, {}), progress)
 
 
 @option("schedule")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from jaxprune.training.learner import Recipe
+from jaxprune.training.member import Recipe
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.sarsa import Smoothness, Study
 from jaxprune.training.sarsa import grid as critics

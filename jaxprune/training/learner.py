@@ -1,115 +1,36 @@
-"""One member in training: what it carries, and one iteration of act, learn, prune."""
+"""One member in training: its beginning, and one iteration of act, learn, prune."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxprune.budget import UNPUBLISHED_EPS
 from jaxprune.envs.api import Environment
 from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
-from jaxprune.pruning import SCHEDULES, SCORES, Schedule, Score, masks
-from jaxprune.pruning.scores import BEFORE, Evidence
-from jaxprune.training import experience, hydra, lottery, ppo
+from jaxprune.pruning import masks
+from jaxprune.pruning.scores import Evidence
+from jaxprune.training import experience, lottery, ppo, pruning
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
-from jaxprune.training.hydra import KAPPA, Aim
+from jaxprune.training.member import (
+    CRITIC_TAG,
+    FRESH_TAG,
+    OPPONENT_TAG,
+    PACE_TAG,
+    VALUE_TAG,
+    Learner,
+    Progress,
+    Recipe,
+)
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.regularizers import Leaves, Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
-from jaxprune.training.rollout import Trajectory, Workers, rollout, start
+from jaxprune.training.rollout import Trajectory, rollout, start
 
 REWARD_CLIP = 10.0
-
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG = (
-    np.uint32(2**31 + i) for i in range(4, 11)
-)
-"""Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow, agents
-that are drawn anew and scores that are learned apart, see `streams`."""
-
-
-class Recipe(struct.PyTreeNode):
-    """What shapes the program of one iteration; the same for every member. All fields are static.
-
-    filter: whether an observation filter is learned; False for observations that come normalised.
-    chosen: the regularisers.
-    """
-
-    environments: int = struct.field(pytree_node=False, default=16)
-    unroll: int = struct.field(pytree_node=False, default=128)
-    epochs: int = struct.field(pytree_node=False, default=10)
-    minibatches: int = struct.field(pytree_node=False, default=8)
-    hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
-    activation: str = struct.field(pytree_node=False, default="tanh")
-    chosen: tuple[Chosen, ...] = struct.field(pytree_node=False, default=())
-    filter: bool = struct.field(pytree_node=False, default=True)
-    schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
-    score: Score = struct.field(pytree_node=False, default=SCORES["magnitude"])
-    scope: str = struct.field(pytree_node=False, default="layer")
-
-    @property
-    def ranks(self) -> Score:
-        """What ranks weights once training has begun: the score, or that of the weights that come."""
-        return self.schedule.grows or self.score
-
-    @property
-    def steps(self) -> int:
-        """Environment steps of one member in one iteration."""
-        return self.environments * self.unroll
-
-
-class Learner(struct.PyTreeNode):
-    """A member's whole state: with the iteration number, enough to go on exactly where it stopped.
-
-    agent: with the mask it has now.
-    sparsity: the target. returns: running statistics of the discounted return, which scale the reward.
-    score_key: fixed for the run, so that random scores keep their order.
-    diverged: training has left the finite numbers; everything else is as it last was finite, and stays so.
-    budgets: of the regularisers that pace themselves, by name.
-    adversary: the learner that is trained against this one, turn by turn; None for most arms.
-    critics: of the regularisers that learn one, by name.
-    ranking: the scores of the weights, if the score builds on what it was; else empty.
-    kept: the agents that a lottery goes back to, see `lottery`; else empty.
-    """
-
-    agent: Agent
-    sparsity: Float[Array, "*members"]
-    hyper: Hyperparameters
-    optimiser_state: optax.OptState
-    returns: Normalizer
-    discounted: Float[Array, "*members env"]
-    workers: Workers
-    key: Key[Array, "*members"]
-    score_key: Key[Array, "*members"]
-    diverged: Bool[Array, "*members"]
-    budgets: dict[str, Float[Array, "*members"]] = struct.field(default_factory=dict)
-    adversary: "Learner | None" = None
-    critics: dict[str, Any] = struct.field(default_factory=dict)
-    ranking: Kernels = struct.field(default_factory=dict)
-    kept: dict[str, Agent] = struct.field(default_factory=dict)
-
-
-class Progress(struct.PyTreeNode):
-    """What one iteration of one member brought.
-
-    return_sum, length_sum: over the `episodes` that ended in it (raw, undiscounted).
-    failed: episodes ended by physics that was not finite.
-    diverged: the member is frozen, and the iteration counts for nothing: no episodes, losses NaN.
-    """
-
-    episodes: Int[Array, "*batch"]
-    return_sum: Float[Array, "*batch"]
-    length_sum: Int[Array, "*batch"]
-    failed: Int[Array, "*batch"]
-    sparsity: Float[Array, "*batch"]
-    diverged: Bool[Array, "*batch"]
-    update: Diagnostics
 
 
 def init(
@@ -129,7 +50,7 @@ def init(
         agent=agent.replace(mask=mask),
         sparsity=sparsity,
         hyper=hyper,
-        optimiser_state=_still(hyper, agent),
+        optimiser_state=ppo.still(hyper, agent),
         returns=normalizer.init(()),
         discounted=jnp.zeros(recipe.environments),
         workers=start(world, workers_key, recipe.environments),
@@ -154,11 +75,6 @@ def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
         hidden=recipe.hidden,
         activation=recipe.activation,
     )
-
-
-def _still(hyper: Hyperparameters, agent: Agent) -> optax.OptState:
-    """The state of an optimiser that has not moved anything."""
-    return ppo.optimiser(hyper, 0.0).init(cast(optax.Params, ppo.trainable(agent)))
 
 
 def _kept(env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray) -> dict[str, Agent]:
@@ -294,7 +210,7 @@ def _iterate(
     if recipe.filter:
         observed = trajectory.observation.reshape(recipe.steps, -1)
         agent = agent.replace(normalizer=normalizer.update(agent.normalizer, observed))
-    pruned = _pruned(env, recipe, learner, agent, optimiser_state, batch, progress, update_key)
+    pruned = pruning.pruned(env, recipe, learner, agent, optimiser_state, batch, progress, update_key)
     after = learner.replace(
         **pruned._asdict(),
         returns=returns,
@@ -315,50 +231,6 @@ def _step_size(
     if recipe.schedule.rewinds:
         return hyper.learning_rate * (1.0 - hyper.anneal * lottery.pace(iteration / iterations))
     return hyper.learning_rate * (1.0 - hyper.anneal * iteration / iterations)
-
-
-class _Pruned(NamedTuple):
-    """What pruning leaves of a learner: the fields of that name."""
-
-    agent: Agent
-    optimiser_state: optax.OptState
-    ranking: Kernels
-    kept: dict[str, Agent]
-
-
-def _pruned(
-    env: Environment,
-    recipe: Recipe,
-    learner: Learner,
-    agent: Agent,
-    optimiser_state: optax.OptState,
-    batch: Batch,
-    progress: tuple[Float[Array, ""], Float[Array, ""]],
-    key: PRNGKeyArray,
-) -> _Pruned:
-    """An agent that has just learned from a batch, and all that goes with it, after pruning.
-
-    progress: the shares of the training that are done before and after this iteration.
-    """
-    of_weights: Evidence = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
-    if recipe.score.learned:
-        of_weights = {**of_weights, **_learned_when_asked(env, recipe, learner, agent, batch, progress, key)}
-    if recipe.schedule.grows is None:
-        ranking = rank(recipe, learner, agent, of_weights)
-        agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
-    else:
-        ranking = learner.ranking
-        mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(key, GROWTH_TAG))
-        agent, optimiser_state = ppo.regrown(agent, optimiser_state, mask)
-    kept = learner.kept
-    if recipe.schedule.rewinds:
-        kept = lottery.kept(kept, agent, progress)
-        ticket = lottery.ticket(recipe.schedule, kept, agent, progress[1])
-        begins = (ticket, _still(learner.hyper, ticket), jax.tree.map(jnp.zeros_like, ranking))
-        agent, optimiser_state, ranking = lottery.at_a_new_round(
-            progress, begins, (agent, optimiser_state, ranking)
-        )
-    return _Pruned(agent, optimiser_state, ranking if recipe.score.remembers else {}, kept)
 
 
 def _taught(
@@ -423,71 +295,6 @@ def _opponents_turn(
     return _iterate(world, opponent_recipe(recipe), opponent, iteration, iterations)[0]
 
 
-def _learned(
-    env: Environment,
-    recipe: Recipe,
-    learner: Learner,
-    agent: Agent,
-    batch: Batch,
-    progress: Float[Array, ""] | float,
-    key: PRNGKeyArray,
-) -> dict[str, Kernels]:
-    """What the score needs to have learned from a batch, for the sparsity asked for at this point.
-
-    Under the published budget of the task.
-    """
-    eps = UNPUBLISHED_EPS if env.published_eps is None else env.published_eps
-    sparsity = recipe.schedule.sparsity(learner.sparsity, progress)
-    aim = Aim(sparsity, recipe.scope, eps, jax.random.fold_in(key, LEARNED_TAG))
-    asked = [name for name in recipe.score.evidence if name in KAPPA]
-    return {name: hydra.learned(agent, batch.x, aim, KAPPA[name]) for name in asked}
-
-
-def _learned_when_asked(
-    env: Environment,
-    recipe: Recipe,
-    learner: Learner,
-    agent: Agent,
-    batch: Batch,
-    progress: tuple[Float[Array, ""], Float[Array, ""]],
-    key: PRNGKeyArray,
-) -> dict[str, Kernels]:
-    """The same in an iteration that removes weights; zeros in all others, whose masks stay as they are."""
-
-    def learn() -> dict[str, Kernels]:
-        return _learned(env, recipe, learner, agent, batch, progress[1], key)
-
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(learn))
-    if not recipe.schedule.during_training:
-        return nothing
-    # Progress has no member axis, so that this stays a true branch in a population.
-    return jax.lax.cond(recipe.schedule.asks_for_more(*progress), learn, lambda: nothing)
-
-
-def rank(recipe: Recipe, learner: Learner, agent: Agent, seen: Evidence) -> Kernels:
-    """The scores of the agent's weights. seen: what the score needs of the latest batch."""
-    if recipe.score.remembers:
-        seen = {**seen, BEFORE: learner.ranking}
-    return recipe.score.of(kernels(agent.policy), learner.score_key, seen)
-
-
-def prune(recipe: Recipe, learner: Learner, ranking: Kernels, progress: Float[Array, ""] | float) -> Kernels:
-    """The mask the schedule asks for once `progress` of the training is done."""
-    return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
-
-
-def exchange(
-    recipe: Recipe, agent: Agent, progress: Float[Array, ""] | float, seen: Evidence, key: PRNGKeyArray
-) -> Kernels:
-    """The mask after some weights have gone and as many have come, once `progress` of the training is done.
-
-    seen: what ranks those that come, of the latest batch. key: fresh, so that those of a random order are.
-    """
-    weights = kernels(agent.policy)
-    wanted = recipe.ranks.of(weights, key, seen)
-    return recipe.schedule.exchange(masks.of(agent), weights, wanted, progress, recipe.scope)
-
-
 def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidence:
     """What the score needs of one more batch, from which the learner learns nothing.
 
@@ -502,7 +309,7 @@ def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidenc
     batch = experience.batch(seen, trajectory, learner.hyper)
     of_weights = evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
     if recipe.score.learned:
-        return of_weights | _learned(env, recipe, learner, learner.agent, batch, 1.0, learner.key)
+        return of_weights | pruning.learned(env, recipe, learner, learner.agent, batch, 1.0, learner.key)
     return of_weights
 
 

@@ -170,6 +170,11 @@ def optimiser(
     )
 
 
+def still(hyper: Hyperparameters, agent: Agent) -> optax.OptState:
+    """The state of an optimiser that has not moved anything of the agent yet."""
+    return optimiser(hyper, 0.0).init(cast(optax.Params, trainable(agent)))
+
+
 def update(
     agent: Agent,
     optimiser_state: optax.OptState,

@@ -21,7 +21,7 @@ from jaxprune.envs import Environment
 from jaxprune.policy import Params
 from jaxprune.training import learner as learners
 from jaxprune.training.adversary import Adversary, adversary_environment
-from jaxprune.training.learner import Learner, Progress, Recipe
+from jaxprune.training.member import Learner, Progress, Recipe
 from jaxprune.training.ppo import Hyperparameters
 
 SEGMENT = 8

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxprune.pruning import schedule
 from jaxprune.training import learner as learners
-from jaxprune.training.learner import Recipe
+from jaxprune.training.member import Recipe
 from jaxprune.training.ppo import Hyperparameters
 
 TINY = Recipe(environments=4, unroll=8, epochs=2, minibatches=2, hidden=(8,), schedule=schedule("micro"))

@@ -18,7 +18,7 @@ from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule
 from jaxprune.training import search
 from jaxprune.training.adversary import adversary_environment
-from jaxprune.training.learner import Recipe
+from jaxprune.training.member import Recipe
 from tests.training.populations import alone
 
 DISCOUNT = 0.9

@@ -13,7 +13,7 @@ from jaxprune.envs import Environment, EnvState, Transition, tabular
 from jaxprune.policy import Agent
 from jaxprune.training import learner as learners
 from jaxprune.training.arms import read_arm
-from jaxprune.training.learner import Learner, Recipe
+from jaxprune.training.member import Learner, Recipe
 from tests.training.populations import hyperparameters
 
 DISCOUNT, EPS, ITERATIONS, SEEDS = 0.9, 1.5, 200, 2

@@ -11,7 +11,7 @@ from jaxprune.envs import make
 from jaxprune.policy import agent as agents
 from jaxprune.policy import kernels, masked
 from jaxprune.pruning import masks, schedule, score, scores
-from jaxprune.training import hydra
+from jaxprune.training import hydra, pruning
 from jaxprune.training import learner as learners
 from tests.training.populations import TINY, hyperparameters
 
@@ -179,8 +179,8 @@ def test_after_training_it_is_learned_for_every_sparsity():
     for i, sparsity in enumerate((0.5, 0.75)):
         alone = learner.replace(sparsity=jnp.float32(sparsity))
         seen = learners.last_evidence(job.env, recipe, alone)
-        ranking = learners.rank(recipe, alone, alone.agent, seen)
-        mask = learners.prune(recipe, alone, ranking, 1.0)
+        ranking = pruning.rank(recipe, alone, alone.agent, seen)
+        mask = pruning.prune(recipe, alone, ranking, 1.0)
         for name, leaf in mask.items():
             np.testing.assert_array_equal(leaf, found.mask[name][i + 1])
     for name, layer in learner.agent.policy.items():

@@ -14,7 +14,7 @@ from jaxprune.training import experience
 from jaxprune.training import learner as learners
 from jaxprune.training.arms import read_arm
 from jaxprune.training.batch import Transitions
-from jaxprune.training.learner import Learner, Recipe
+from jaxprune.training.member import Learner, Recipe
 from jaxprune.training.regularizers import Sizes, kl, state_action
 from jaxprune.training.rollout import Trajectory
 from tests.training.populations import hyperparameters

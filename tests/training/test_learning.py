@@ -13,7 +13,7 @@ from jaxprune.envs.probes import HORIZON
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
 from jaxprune.pruning import masks, schedule
-from jaxprune.training.learner import Recipe
+from jaxprune.training.member import Recipe
 from tests.training.populations import together
 
 RECIPE = Recipe(
