@@ -150,8 +150,8 @@ most. "Reached": the halved search's mean is not above the interval of the full 
 The full search took {full.minutes:.1f} minutes for all victims, the halved one {halved.minutes:.1f}; both \
 compile, choose and measure in that time, and the machine did other work as well.
 
-| victim | search | strongest, fresh episodes | found by | tried | training steps | share | at rungs | share of \
-both | reached |
+| victim | search | strongest, fresh episodes | found by | tried | training steps | share | at rungs | both \
+| reached |
 |---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 

@@ -68,14 +68,14 @@ def _points(own: pl.DataFrame) -> list[_Point]:
     """The curve of one member and attack, rung by rung, and what it says of twice the steps."""
     first, second = (_as_far_as_trained(own, half) for half in ("return_first", "return_second"))
     rungs = own.group_by("rung").agg(pl.first("steps"), pl.len()).sort("rung")
-    steps, alive = rungs["steps"].to_numpy(), rungs["len"].to_numpy().astype(int)
+    steps, alive = rungs["steps"].to_numpy(), rungs["len"].cast(pl.Int64).to_numpy()
     spent = np.cumsum(np.diff(steps, prepend=0) * alive)
     everyone = np.arange(len(first))
     resampled = np.random.default_rng(0).choice(everyone, size=(DRAWS, len(first)))
     found, drawn = _found(first, second, everyone[None]), _found(first, second, resampled)
     points = [_Point(*each) for each in zip(steps, spent, alive, found[0], drawn.T, strict=True)]
     if len(points) >= LEAST_POINTS:
-        further = 2 * steps[-1]
+        further = 2 * int(steps[-1])
         total = spent[-1] + steps[-1] * alive[-1]
         at_twice, of_draws = (_extrapolated(steps, each, further) for each in (found, drawn))
         points.append(_Point(further, total, alive[-1], at_twice[0], of_draws, extrapolated=True))
@@ -105,7 +105,7 @@ def _found(first: Numbers, second: Numbers, drawn: npt.NDArray[np.int64]) -> Num
     return (both[0] + both[1]) / 2
 
 
-def _extrapolated(steps: npt.NDArray[np.int64], returns: Numbers, further: float) -> Numbers:
+def _extrapolated(steps: npt.NDArray[np.int64], returns: Numbers, further: int) -> Numbers:
     """`a + b steps^-c` at `further`, [draw], of the best fit to each draw of `returns` [draw, rung].
 
     A draw that rises from rung to rung is best met by its mean.

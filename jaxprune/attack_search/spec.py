@@ -83,9 +83,9 @@ class AttackSearchSpec:
         most = self.iterations.bit_length()
         if self.rungs > most:
             raise SpecError(
-                f"rungs: {self.rungs} is too many for {self.iterations} iterations of "
-                f"{self.effort.recipe.steps} steps, of which the first rung needs one; "
-                f"at most {most}, or more --steps"
+                f"rungs: {self.rungs} is too many, the first would be shorter than one iteration of "
+                f"{self.effort.recipe.steps} steps; at most {most}, or at least "
+                f"--steps {2 ** (self.rungs - 1) * self.effort.recipe.steps}"
             )
 
     @property
