@@ -5,7 +5,11 @@
 searches for adversaries of the same victims twice, all to the end and halved, with the same random streams,
 and writes benchmarks/results/halving.md. Asked: the return under the strongest adversary of the halved search
 lies within the interval of the full one's, at no more than a fifth of the steps. A search that is stopped
-goes on where it was, but its time is then that of the last part.
+goes on where it was.
+
+Each is done with every number of adversaries side by side that is asked for. Rounding depends on it, and PPO
+makes much of rounding: only where that number divides those of all rungs are the survivors to the bit what
+they are in the full search.
 """
 
 from dataclasses import dataclass, replace
@@ -45,6 +49,8 @@ class Arguments:
     """Rungs of the halved search."""
     episodes: int = 20
     """Fresh episodes."""
+    at_once: tuple[int, ...] = (2, 72)
+    """Adversaries side by side."""
     out: Path = Path("runs/halving")
     """Where the adversaries are kept."""
 
@@ -69,19 +75,22 @@ class Outcome(NamedTuple):
 
 
 def main(arguments: Arguments) -> None:
-    """Search twice and write the table."""
+    """Search twice for each number side by side, and write the table anew after each."""
     device.keep_compiled()
     population = victims(arguments)
-    full = AttackSearchSpec(
-        attacks=arguments.attacks,
-        search=arguments.search,
-        steps=arguments.steps,
-        episodes=arguments.episodes,
-    )
-    outcomes = [
-        searched(arguments, population, spec) for spec in (full, replace(full, rungs=arguments.rungs))
-    ]
-    RESULT.write_text(report(arguments, population, *outcomes))
+    parts = []
+    for at_once in arguments.at_once:
+        full = AttackSearchSpec(
+            attacks=arguments.attacks,
+            search=arguments.search,
+            steps=arguments.steps,
+            episodes=arguments.episodes,
+            at_once=at_once,
+        )
+        halved = replace(full, rungs=arguments.rungs)
+        outcomes = (searched(arguments, population, spec) for spec in (full, halved))
+        parts.append(compared(arguments, population, *outcomes))
+        RESULT.write_text(report(arguments, population, halved, parts))
     print(RESULT.read_text())
 
 
@@ -100,10 +109,16 @@ def victims(arguments: Arguments) -> Population:
 
 
 def searched(arguments: Arguments, population: Population, spec: AttackSearchSpec) -> Outcome:
-    """One search, compilation and measurement included."""
-    began = perf_counter()
-    found = attack_search.run(spec, population, show, arguments.out / f"rungs-{spec.rungs}")
-    minutes = (perf_counter() - began) / 60
+    """One search, compilation and measurement included; the minutes are those of all its parts."""
+    folder = arguments.out / f"at-once-{spec.at_once}" / f"rungs-{spec.rungs}"
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = folder / "minutes.txt"
+    began, before = perf_counter(), float(clock.read_text()) if clock.is_file() else 0.0
+    try:
+        found = attack_search.run(spec, population, show, folder)
+    finally:
+        minutes = before + (perf_counter() - began) / 60
+        clock.write_text(f"{minutes}")
     strongest = found.results.filter(attack=STRONGEST, episode_set="fresh").sort("member")
     return Outcome(spec, strongest, found.rungs, minutes)
 
@@ -113,7 +128,7 @@ def show(update: Update) -> None:
     print(f"{update.phase}: {update.steps_done:,} steps, {update.steps_per_second:,.0f} a second", flush=True)
 
 
-def report(arguments: Arguments, population: Population, full: Outcome, halved: Outcome) -> str:
+def report(arguments: Arguments, population: Population, halved: AttackSearchSpec, parts: list[str]) -> str:
     """The result as Markdown."""
     names = " ".join(path.name for path in arguments.agents)
     command = (
@@ -121,6 +136,23 @@ def report(arguments: Arguments, population: Population, full: Outcome, halved: 
         f"--search {arguments.search} --steps {arguments.steps} --rungs {arguments.rungs} "
         f"--episodes {arguments.episodes}"
     )
+    return f"""# Successive halving of the attack search
+
+{machine_line(command)}
+
+{population.env.task}, physics {population.env.physics}, {population.budget.in_words()}, deterministic \
+victims. Search "{halved.search}", {halved.settings} settings, {halved.steps_per_adversary:,} steps \
+per adversary; halved, {halved.rungs} rungs of {halved.rung_sizes} adversaries up to {halved.rung_steps} \
+steps each. The strongest is chosen on {halved.selection_episodes} episodes and measured on \
+{halved.episodes} fresh ones, with 95 % intervals (Student's t) of the mean over those. Steps are per \
+victim; "at rungs" are those of the {halved.rung_episodes} episodes that decide who goes on, at most, and \
+"both" counts them as well. "Reached": the halved search's mean is not above the interval of the full one's.
+
+{chr(10).join(parts)}"""
+
+
+def compared(arguments: Arguments, population: Population, full: Outcome, halved: Outcome) -> str:
+    """The two searches side by side, as Markdown."""
     horizon = population.env.horizon
     lines = []
     for member, path in enumerate(arguments.agents):
@@ -129,33 +161,23 @@ def report(arguments: Arguments, population: Population, full: Outcome, halved: 
             row = outcome.strongest.row(member, named=True)
             training, measuring = outcome.training, outcome.rung_episodes(horizon)
             reached = "-" if outcome is full else "yes" if row["return_mean"] <= limit else "no"
+            last = outcome.rungs.filter(member=member, rung=outcome.spec.rungs)
+            best = last["attacker"][last["return_mean"].arg_min()]
             lines.append(
                 f"| {path.stem} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
-                f"{row['return_high']:.0f}] | {row['found_by']} | {row['attackers_tried']} "
-                f"| {training:,} | {training / full.training:.1%} | {measuring:,} "
+                f"{row['return_high']:.0f}] | {best} | {row['attackers_tried']} | {training:,} "
+                f"| {training / full.training:.1%} | {measuring:,} "
                 f"| {(training + measuring) / full.training:.1%} | {reached} |"
             )
-    return f"""# Successive halving of the attack search
-
-{machine_line(command)}
-
-{population.env.task}, physics {population.env.physics}, {population.budget.in_words()}, deterministic \
-victims. Search "{full.spec.search}", {full.spec.settings} settings, {full.spec.steps_per_adversary:,} steps \
-per adversary; halved, {halved.spec.rungs} rungs of {halved.spec.rung_sizes} adversaries up to \
-{halved.spec.rung_steps} steps each. The strongest is chosen on {full.spec.selection_episodes} episodes and \
-measured on {full.spec.episodes} fresh ones, with 95 % intervals (Student's t) of the mean over those. Steps \
-are per victim; "at rungs" are those of the {halved.spec.rung_episodes} episodes that decide who goes on, at \
-most. "Reached": the halved search's mean is not above the interval of the full one's.
+    return f"""## {full.spec.at_once} side by side
 
 The full search took {full.minutes:.1f} minutes for all victims, the halved one {halved.minutes:.1f}; both \
 compile, choose and measure in that time, and the machine did other work as well.
 
-| victim | search | strongest, fresh episodes | found by | tried | training steps | share | at rungs | both \
+| victim | search | strongest, fresh episodes | setting | tried | training steps | share | at rungs | both \
 | reached |
 |---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
-
-## Strongest against steps
 
 {_curve(arguments, halved)}"""
 
@@ -168,8 +190,9 @@ def _curve(arguments: Arguments, halved: Outcome) -> str:
         f"| {'extrapolated' if row['extrapolated'] else ''} |"
         for row in strongest_by_steps(halved.rungs).iter_rows(named=True)
     ]
-    return f"""Chosen on one half of a rung's episodes and measured on the other; in brackets what 95 % of \
-resamples of the settings give, which is no confidence interval for the strongest attack there is.
+    return f"""Strongest against steps, chosen on one half of a rung's episodes and measured on the other; \
+in brackets what 95 % of resamples of the settings give, which is no confidence interval for the strongest \
+attack there is.
 
 | victim | attack | steps per adversary | in training | strongest | |
 |---|---|---|---|---|---|

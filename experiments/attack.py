@@ -134,13 +134,13 @@ def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[st
 
 def _training(spec: AttackSearchSpec) -> str:
     """How long adversaries are trained, and how many of them."""
-    warm = f"; one more from a sibling's, {spec.warm_steps:,}" if spec.warm_starts else ""
+    warm = f"; from a sibling's: 1 x {spec.warm_steps:,}" if spec.warm_starts else ""
     if spec.rungs == 1:
         return f"{spec.steps_per_adversary:,} steps per adversary{warm}"
     rungs = " > ".join(
         f"{count} x {steps:,}" for count, steps in zip(spec.rung_sizes, spec.rung_steps, strict=True)
     )
-    return f"adversaries x steps of each, rung by rung: {rungs}{warm}"
+    return f"adversaries x steps of each, by rung: {rungs}{warm}"
 
 
 def _table(found: AttackSearch) -> Table:
