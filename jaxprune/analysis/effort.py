@@ -11,11 +11,8 @@ from jaxprune.analysis.tables import EFFORT
 Numbers = npt.NDArray[np.float64]
 
 DRAWS = 1000
-LEAST_POINTS = 4
-"""Below them a curve of three numbers would go through all points, and say nothing."""
-
-EXPONENTS = np.geomspace(0.1, 2.0, 12)
-"""Of the curve; a bend beyond either end cannot be told from a line or from a step."""
+LEAST_POINTS = 3
+"""Two doublings of the steps, so that one can be compared with the other."""
 
 
 def strongest_by_steps(rungs: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
@@ -25,8 +22,8 @@ def strongest_by_steps(rungs: pl.DataFrame, confidence: float = 0.95) -> pl.Data
     and the two are averaged, since the smallest of noisy means is smaller than it should be. An attacker that
     was stopped counts as what it was then.
 
-    Extrapolation to twice the steps, from four rungs on: the curve `a + b steps^-c` with b >= 0, fitted by
-    least squares.
+    Extrapolation to twice the steps, from three rungs on: each doubling brings the same share of what the one
+    before has brought, as on a curve `a + b steps^-c`; that of the last three rungs, and at most all of it.
 
     Interval: percentiles over resamples of the attackers that started. It says how much hangs on the settings
     that happened to be tried. It is an estimate and no confidence interval for the strongest attacker there
@@ -75,10 +72,9 @@ def _points(own: pl.DataFrame) -> list[_Point]:
     found, drawn = _found(first, second, everyone[None]), _found(first, second, resampled)
     points = [_Point(*each) for each in zip(steps, spent, alive, found[0], drawn.T, strict=True)]
     if len(points) >= LEAST_POINTS:
-        further = 2 * int(steps[-1])
         total = spent[-1] + steps[-1] * alive[-1]
-        at_twice, of_draws = (_extrapolated(steps, each, further) for each in (found, drawn))
-        points.append(_Point(further, total, alive[-1], at_twice[0], of_draws, extrapolated=True))
+        at_twice, of_draws = _extrapolated(found)[0], _extrapolated(drawn)
+        points.append(_Point(2 * steps[-1], total, alive[-1], at_twice, of_draws, extrapolated=True))
     return points
 
 
@@ -105,20 +101,13 @@ def _found(first: Numbers, second: Numbers, drawn: npt.NDArray[np.int64]) -> Num
     return (both[0] + both[1]) / 2
 
 
-def _extrapolated(steps: npt.NDArray[np.int64], returns: Numbers, further: int) -> Numbers:
-    """`a + b steps^-c` at `further`, [draw], of the best fit to each draw of `returns` [draw, rung].
+def _extrapolated(returns: Numbers) -> Numbers:
+    """What twice the steps would leave, [draw], of returns [draw, rung].
 
-    A draw that rises from rung to rung is best met by its mean.
+    With the last two gains g and g' (what a doubling took off the return): another `g' min(g' / g, 1)`, and
+    none where g' is negative.
     """
-    mean = returns.mean(axis=1)
-    least, at = ((returns - mean[:, None]) ** 2).sum(axis=1), mean
-    for exponent in EXPONENTS:
-        # in units of the last rung, so that no power is tiny
-        x, there = (steps / steps[-1]) ** -exponent, (further / steps[-1]) ** -exponent
-        centred = x - x.mean()
-        slope = np.maximum(returns @ centred / (centred @ centred), 0.0)
-        error = ((returns - mean[:, None] - slope[:, None] * centred) ** 2).sum(axis=1)
-        better = error < least
-        least = np.where(better, error, least)
-        at = np.where(better, mean + slope * (there - x.mean()), at)
-    return at
+    before = returns[:, -3] - returns[:, -2]
+    gain = np.maximum(returns[:, -2] - returns[:, -1], 0.0)
+    share = np.divide(gain, before, out=np.ones_like(gain), where=before > gain)
+    return returns[:, -1] - gain * share

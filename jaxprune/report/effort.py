@@ -14,8 +14,8 @@ from jaxprune.report.style import HUES, MORE_HUES, Label, label_line_ends, panel
 def effort_figure(effort: pl.DataFrame, title: str, panel: tuple[float, float] = (5.6, 3.8)) -> Figure:
     """The strongest adversary found against the steps of its training: a panel per attack, a line per member.
 
-    Solid up to the last rung, dashed to what the fitted curve says of twice the steps. Bars are the intervals
-    of `strongest_by_steps`.
+    Solid up to the last rung, dashed to what twice the steps would bring. Bars are the intervals of
+    `strongest_by_steps`.
 
     Raises:
         ValueError: the table is empty.
@@ -25,7 +25,7 @@ def effort_figure(effort: pl.DataFrame, title: str, panel: tuple[float, float] =
         "Strongest adversary against its training",
         title,
         "each found by halving: chosen on one half of a rung's episodes, measured on the other;\n"
-        "bars: 95 % of resamples of the settings tried; dashed: fitted curve a + b steps^-c",
+        "bars: 95 % of resamples of the settings tried; dashed: if another doubling brings its share",
         {attack: effort.filter(attack=attack) for attack in attacks},
         panel,
     )

@@ -56,9 +56,19 @@ def test_a_curve_of_the_assumed_form_is_continued_exactly(exponent):
     assert last["total_steps"] == 3 * 800 + 3 * 800
 
 
-def test_attackers_that_grow_weaker_are_continued_at_their_mean():
-    table = strongest_by_steps(rungs([[1.0, 2.0, 3.0, 4.0]], [[1.0, 2.0, 3.0, 4.0]]))
-    assert table.row(-1, named=True)["return_mean"] == pytest.approx(2.5)
+@pytest.mark.parametrize(
+    ("returns", "wanted"),
+    [
+        ([50.0, 30.0, 20.0], 15.0),  # 20, 10, and then 5
+        ([50.0, 40.0, 20.0], 0.0),  # 10, 20, and no more than 20 again
+        ([30.0, 40.0, 20.0], 0.0),  # weaker at first: nothing says that it saturates
+        ([50.0, 20.0, 30.0], 30.0),  # weaker at last: nothing more
+        ([50.0, 20.0, 20.0], 20.0),
+    ],
+)
+def test_another_doubling_brings_its_share_of_the_last(returns, wanted):
+    table = strongest_by_steps(rungs([[99.0, *returns]], [[99.0, *returns]]))
+    assert table.row(-1, named=True)["return_mean"] == pytest.approx(wanted)
 
 
 def test_the_interval_tells_how_much_hangs_on_one_setting():
