@@ -13,9 +13,9 @@ from experiments.by_arm import report
 from experiments.command import refuse_changes, run_command
 from experiments.victims import Source
 from jaxprune import Population, SpecError, attack_search, device
-from jaxprune.analysis import STRONGEST, sweet_spots
+from jaxprune.analysis import STRONGEST, strongest_by_steps, sweet_spots
 from jaxprune.attack_search import AttackSearch, AttackSearchSpec
-from jaxprune.report import LiveProgress, open_console, plan
+from jaxprune.report import LiveProgress, effort_figure, open_console, plan, save, transfer_tables
 from jaxprune.report.numbers import low_to_high, number
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
@@ -41,15 +41,17 @@ def main(arguments: Arguments) -> None:
     if arguments.resume is not None:
         arguments = _interrupted(arguments, arguments.resume)
     spec = arguments.search
-    # A budget that does not fit, and a run that is not finished, are refused before anything is written.
+    # What does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
+    attack_search.check(spec, population)
     trained, run = population.trained_by, arguments.victims.run
     # What the run that trained the victims says of them, if they come from one.
     certificates = None if run is None else RunFolder(run).table("certificates")
     console = open_console()
     resumed = arguments.resume
     folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
-    steps = attack_search.total_steps(spec, population.env, population.members.size)
+    transfers = len(attack_search.pairs(population.members)[0]) if spec.transfer else 0
+    steps = attack_search.total_steps(spec, population.env, population.members.size, transfers)
     console.print(plan(_plan(spec, population, steps)))
     try:
         with LiveProgress(console, steps) as live:
@@ -61,6 +63,16 @@ def main(arguments: Arguments) -> None:
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))
+    if spec.rungs > 1:
+        folder.write_table("rungs", found.rungs)
+        effort = strongest_by_steps(found.rungs)
+        folder.write_table("effort", effort)
+        title = f"{population.env.task} on {population.env.physics}, {population.budget.in_words()}"
+        save(effort_figure(effort, title), folder.path / "effort.png")
+    if spec.transfer:
+        folder.write_table("transfer", found.transfer)
+        for table in transfer_tables(found.transfer):
+            console.print(table)
     if trained is not None and certificates is not None:
         _report_run(folder, found.results, population, certificates, trained.error)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
@@ -114,10 +126,21 @@ def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[st
         "victims": str(population.members.size),
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
-        "training": f"{spec.steps_per_adversary:,} steps per adversary",
+        "training": _training(spec),
         "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
         "steps": f"at most {steps:,} in all",
     }
+
+
+def _training(spec: AttackSearchSpec) -> str:
+    """How long adversaries are trained, and how many of them."""
+    warm = f"; from a sibling's: 1 x {spec.warm_steps:,}" if spec.warm_starts else ""
+    if spec.rungs == 1:
+        return f"{spec.steps_per_adversary:,} steps per adversary{warm}"
+    rungs = " > ".join(
+        f"{count} x {steps:,}" for count, steps in zip(spec.rung_sizes, spec.rung_steps, strict=True)
+    )
+    return f"adversaries x steps of each, by rung: {rungs}{warm}"
 
 
 def _table(found: AttackSearch) -> Table:

@@ -8,6 +8,7 @@ from jaxprune.analysis.certificates import (
     smallest_bound,
 )
 from jaxprune.analysis.diverged import without_diverged
+from jaxprune.analysis.effort import strongest_by_steps
 from jaxprune.analysis.frontier import NOT_SHOWN, SWEET, WORSE, best_average_score, sweet_spots
 from jaxprune.analysis.power import SPREADS, Spread, detectable_difference
 from jaxprune.analysis.regret import STRONGEST, best_members, decompose, strongest
@@ -25,11 +26,14 @@ from jaxprune.analysis.tables import (
     CERTIFICATES,
     CLEAN,
     CURVES,
+    EFFORT,
     FAMILY,
     RESULTS,
+    RUNGS,
     SHIFT_SUMMARY,
     SHIFTS,
     STATES,
+    TRANSFER,
     family_of,
     validate,
 )
@@ -40,18 +44,21 @@ __all__ = [
     "CLEAN",
     "CURVES",
     "DEFAULT_INTERVAL",
+    "EFFORT",
     "FAMILY",
     "FLIPS",
     "JOINT",
     "NOMINAL",
     "NOT_SHOWN",
     "RESULTS",
+    "RUNGS",
     "SHIFTS",
     "SHIFT_SUMMARY",
     "SPREADS",
     "STATES",
     "STRONGEST",
     "SWEET",
+    "TRANSFER",
     "WORSE",
     "Estimate",
     "Spread",
@@ -73,6 +80,7 @@ __all__ = [
     "sign_flips",
     "smallest_bound",
     "strongest",
+    "strongest_by_steps",
     "summarise_shifts",
     "sweet_spots",
     "validate",

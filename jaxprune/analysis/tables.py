@@ -198,6 +198,60 @@ SHIFT_SUMMARY = pl.Schema(
 """One row per member: its mean return at the nominal point, and the mean, the 10 % quantile and the smallest
 of its mean returns at all `points` of the table `shifts`, where `worst_point` is found."""
 
+RUNGS = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "attack": pl.String(),
+        "rung": pl.Int64(),
+        "attacker": pl.Int64(),
+        "steps": pl.Int64(),
+        "episodes": pl.String(),
+        "return_mean": pl.Float64(),
+        "return_first": pl.Float64(),
+        "return_second": pl.Float64(),
+    }
+)
+"""One row per member x attack x rung x attacker that got there, in an attack search. `steps` of training lie
+behind the attacker. `episodes` are the ones it was measured on: those of the rung, which reported numbers are
+never taken from, or at the last rung those of the selection. `return_first` and `return_second` are the means
+over one half of them each, so that what is chosen on one half can be measured on the other."""
+
+EFFORT = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "attack": pl.String(),
+        "steps": pl.Int64(),
+        "total_steps": pl.Int64(),
+        "attackers": pl.Int64(),
+        "return_mean": pl.Float64(),
+        "return_low": pl.Float64(),
+        "return_high": pl.Float64(),
+        "extrapolated": pl.Boolean(),
+    }
+)
+"""One row per member x attack x rung of an attack search: what the strongest adversary found after `steps` of
+training each, `total_steps` all together, leaves of the return. `attackers` were still in training. The rows
+that are `extrapolated` say what twice the steps would bring."""
+
+TRANSFER = pl.Schema(
+    {
+        "arm": pl.String(),
+        "seed": pl.Int64(),
+        "attack": pl.String(),
+        "from_member": pl.Int64(),
+        "to_member": pl.Int64(),
+        "from_sparsity": pl.Float64(),
+        "to_sparsity": pl.Float64(),
+        "episodes": pl.Int64(),
+        "return_mean": pl.Float64(),
+        "return_low": pl.Float64(),
+        "return_high": pl.Float64(),
+        "outside_ball": pl.Int64(),
+    }
+)
+"""One row per learned attack x ordered pair of members of one seed and arm: the return on fresh episodes that
+`to_member` keeps under the attacker chosen for `from_member`, with a Student interval over the episodes."""
+
 
 @dataclass(frozen=True)
 class _Rules:

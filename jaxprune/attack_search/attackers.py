@@ -6,19 +6,20 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from jaxprune import checkpoint
+from jaxprune import checkpoint, streams
+from jaxprune.attack_search.looks import Candidates, Look
 from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.attack_search.trials import Trials, count_of
 from jaxprune.attacks import ATTACKS, CRITICS, TRAINING, Attack, Rule, Victim
 from jaxprune.errors import SpecError
 from jaxprune.policy import Params
-from jaxprune.training import sarsa, search
+from jaxprune.training import halving, sarsa, search
 from jaxprune.training.adversary import Adversary
 
 
-def attackers_of(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Iterator[tuple[str, Rule]]:
+def attackers_of(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Iterator[tuple[str, Candidates]]:
     """The attackers of every attack asked for, by its name: leaves [member, attacker]."""
     critics = None
     for name in spec.attacks:
@@ -29,12 +30,13 @@ def attackers_of(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Ite
         elif attack.needs == CRITICS:
             if critics is None:
                 critics = _critics(spec, trials, victims)
-            yield name, with_every_setting(attack, critics)
+            yield name, numbered(with_every_setting(attack, critics), victims, spec.attackers(name))
         else:
-            yield name, repeated(attack.rule(), (count_of(victims.agent), 1))
+            yield name, only(attack.rule(), victims)
 
 
-def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: Attack) -> Rule:
+def search_of(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: Attack) -> search.Search:
+    """The search for the adversaries of an attack. Raises SpecError if its rule cannot be trained."""
     lowest = np.inf
 
     def heard(steps: int, returns: Float[np.ndarray, " pair"]) -> None:
@@ -46,19 +48,39 @@ def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack
     untrained = attack.rule()
     if not isinstance(untrained, Adversary):
         raise SpecError(f"attack: {attack.name!r} needs training, but its rule is no `training.Adversary`")
-    return search.train(
+    return search.Search(
         trials.env,
         victims,
         trials.ball,
         untrained,
         spec.effort.adversaries,
         spec.effort.recipe,
-        folder=trials.place(attack.name),
-        iterations=spec.iterations,
-        seed=spec.seed,
-        at_once=spec.at_once,
-        heard=heard,
+        spec.iterations,
+        spec.seed,
+        spec.at_once,
+        heard,
+        trials.place(attack.name),
     )
+
+
+def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: Attack) -> Candidates:
+    """Those that were trained to the end, and the looks at which the others were stopped."""
+    asked, looks = search_of(spec, trials, victims, attack), []
+
+    def judge(
+        rung: int, setting: Int[np.ndarray, "member attacker"], rules: Adversary
+    ) -> Float[np.ndarray, "member attacker"]:
+        trials.meter.begin(f"rung {rung} of {attack.name}")
+        key = jax.random.fold_in(streams.key(spec.seed, "rungs"), rung)
+        name = f"{attack.name}-rung-{rung}"
+        tally = trials.measure_each(name, victims, rules, setting.shape[1], key, spec.rung_episodes)
+        looks.append(Look(setting, tally, spec.rung_steps[rung - 1], f"rung {rung}"))
+        trials.meter.begin(f"learning {attack.name}")
+        return looks[-1].returns
+
+    found = halving.halved(asked, spec.rungs, judge)
+    rules = asked.adversary.replace(network=found.networks.policy)
+    return Candidates(rules, found.setting, spec.steps_per_adversary, tuple(looks), found)
 
 
 def _critics(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Params:
@@ -76,6 +98,13 @@ def with_every_setting(attack: Attack, critics: Params) -> Rule:
     return attack.rule(jax.tree.map(lambda leaf: jnp.repeat(leaf, tried, axis=1), critics), settings)
 
 
-def repeated(rule: Rule, shape: tuple[int, int]) -> Rule:
-    """The same rule for every member: leaves [member, attacker]."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *jnp.shape(leaf))), rule)
+def only(rule: Rule, victims: Victim) -> Candidates:
+    """The same single rule for every member."""
+    shape = (count_of(victims.agent), 1)
+    repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *jnp.shape(leaf))), rule)
+    return numbered(repeated, victims, 1)
+
+
+def numbered(rules: Rule, victims: Victim, count: int) -> Candidates:
+    """So many rules for every member, leaves [member, attacker], which PPO has not trained."""
+    return Candidates(rules, np.tile(np.arange(count), (count_of(victims.agent), 1)))

@@ -7,16 +7,18 @@ measured on a fresh one, because the smallest of many noisy means is smaller tha
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import numpy as np
 import polars as pl
 
 from jaxprune import streams
-from jaxprune.attack_search.attackers import attackers_of, repeated
+from jaxprune.analysis import CLEAN
+from jaxprune.attack_search.attackers import attackers_of, only
+from jaxprune.attack_search.selection import select
+from jaxprune.attack_search.siblings import donors, pairs
 from jaxprune.attack_search.spec import AttackSearchSpec
-from jaxprune.attack_search.tables import results_table, tried_table
+from jaxprune.attack_search.tables import results_table, rungs_table, transfer_table, tried_table
+from jaxprune.attack_search.transfer import transferred
 from jaxprune.attack_search.trials import Trials
-from jaxprune.attacks import ATTACKS, TRAINING, Nothing, Victim
+from jaxprune.attacks import Nothing, Victim
 from jaxprune.envs import Environment
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
@@ -27,12 +29,20 @@ class AttackSearch(NamedTuple):
 
     results: a row per member x attack x episode set ("selection", "fresh"), "none" and "strongest" included:
     raw undiscounted returns under the chosen attacker, with a Student interval of their mean over episodes.
-    `return_median_attacker` is the median over the attackers of that kind (selection episodes).
-    tried: a row per member x attack x attacker in the order tried, with the best of the first k.
+    `attackers_tried` counts all that started. `return_median_attacker` is the median over those of that kind
+    which selection was among (selection episodes): not over those that a rung has stopped.
+    tried: a row per member x attack x attacker in the order tried, with the best of the first k: `steps` of
+    PPO that it was given, and the return on the `episodes` on which it was last measured. `started_from` is
+    the member for whose adversary it began as, null for a beginning from nothing.
+    rungs: a row per member x attack x rung x attacker that PPO trains, for `analysis.strongest_by_steps`.
+    transfer: a row per attack x ordered pair of members of one seed: what the attacker chosen for
+    `from_member` leaves `to_member` on the fresh episodes. Empty unless asked for.
     """
 
     results: pl.DataFrame
     tried: pl.DataFrame
+    rungs: pl.DataFrame
+    transfer: pl.DataFrame
 
 
 def run(
@@ -46,33 +56,57 @@ def run(
     What has been learned and measured is kept in `folder`, and taken from there where the same search was
     stopped before its end: the tables are the same as without the stop.
 
-    Raises SpecError where the budget does not fit the observations.
+    Raises SpecError where the budget does not fit the observations, or no member is there to start from.
     """
+    check(spec, population)
     population = population.asked(spec.eps, spec.norm, spec.space)
-    budget, count = population.budget, population.members.size
-    victims = Victim(population.agents.pruned(), budget.space)
-    selection_key, fresh_key = (streams.key(spec.seed, use) for use in ("selection", "measurement"))
+    victims = Victim(population.agents.pruned(), population.budget.space)
+    fresh_key = streams.key(spec.seed, "measurement")
     with Meter(on_progress) as meter:
-        trials = Trials(population.env, budget.ball, spec.at_once, meter, folder)
-        attackers = {"none": repeated(Nothing(), (count, 1))} | dict(attackers_of(spec, trials, victims))
-        chosen, before = [], []
-        for name, rules in attackers.items():
-            meter.begin(f"selecting {name}")
-            tried = spec.attackers(name)
-            tally = trials.measure_each(name, victims, rules, tried, selection_key, spec.selection_episodes)
-            best = tally.total.mean(-1, dtype=np.float64).argmin(axis=1)
-            chosen.append(jax.tree.map(lambda leaf, best=best: leaf[np.arange(count), best], rules))
-            before.append(tally)
+        trials = Trials(population.env, population.budget.ball, spec.at_once, meter, folder)
+        attackers = {CLEAN: only(Nothing(), victims)} | dict(attackers_of(spec, trials, victims))
+        selected = {
+            name: select(spec, trials, victims, population.members, name, candidates)
+            for name, candidates in attackers.items()
+        }
         meter.begin("measuring")
-        fresh = trials.measure("fresh-returns", victims, tuple(chosen), fresh_key, spec.episodes)
-    names = [*attackers]
-    return AttackSearch(results_table(spec, population, names, before, fresh), tried_table(names, before))
+        rules = {name: each.rule for name, each in selected.items()}
+        fresh = trials.measure("fresh-returns", victims, tuple(rules.values()), fresh_key, spec.episodes)
+        moved = None
+        if spec.transfer:
+            meter.begin("measuring transfer")
+            learned = tuple(rules[name] for name in spec.learned)
+            moved = transferred(trials, victims, population.members, learned, fresh_key, spec.episodes)
+    tallies = [each.tally for each in selected.values()]
+    looks = {name: each.looks for name, each in selected.items()}
+    return AttackSearch(
+        results_table(spec, population, [*selected], tallies, fresh),
+        tried_table(looks),
+        rungs_table({name: looks[name] for name in spec.trained}),
+        transfer_table(spec, population, [*selected], fresh, moved),
+    )
 
 
-def total_steps(spec: AttackSearchSpec, env: Environment, members: int) -> int:
-    """Environment steps of training adversaries, and the most that all episodes can take."""
-    attackers = {name: spec.attackers(name) for name in spec.attacks}
-    trained = sum(attackers[name] for name in spec.attacks if ATTACKS[name].needs == TRAINING)
-    selection = (1 + sum(attackers.values())) * spec.selection_episodes
-    fresh = (1 + len(attackers)) * spec.episodes
-    return members * (trained * spec.steps_per_adversary + (selection + fresh) * env.horizon)
+def check(spec: AttackSearchSpec, population: Population) -> None:
+    """Raise SpecError for a search that these members cannot have."""
+    if spec.warm_starts:
+        donors(population.members)
+    if spec.transfer:
+        pairs(population.members)
+
+
+def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfers: int = 0) -> int:
+    """Environment steps of training adversaries, and the most that all episodes can take.
+
+    transfers: the pairs of members between which transfer is measured.
+    """
+    *stopped_at, last = spec.rung_sizes
+    adversaries = len(spec.trained)
+    candidates = 1 + sum(map(spec.attackers, spec.attacks)) - adversaries * (spec.settings - last)
+    episodes = (
+        candidates * spec.selection_episodes
+        + (1 + len(spec.attacks)) * spec.episodes
+        + adversaries * sum(stopped_at) * spec.rung_episodes
+    )
+    moved = transfers * len(spec.learned) * spec.episodes
+    return members * (adversaries * spec.training_steps + episodes * env.horizon) + moved * env.horizon

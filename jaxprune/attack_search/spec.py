@@ -7,10 +7,11 @@ import numpy as np
 
 from jaxprune import parse
 from jaxprune.attack_search.effort import EFFORTS, Effort
-from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name
+from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name, ready
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
 from jaxprune.errors import SpecError
 from jaxprune.options import known
+from jaxprune.training.halving import rung_ends, rung_sizes
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ class AttackSearchSpec:
     """Decides all random streams."""
     at_once: int = 72
     """Attackers trained or measured side by side in one program; fewer need less memory."""
+    rungs: int = 1
+    """Successive halving of sa-rl and pa-ad: each rung is twice as long as all before it, and at its end the
+    weaker half of each victim's adversaries stops; only the last rung has the full steps (5: a fifth of the
+    training). 1: all are trained to the end."""
+    rung_episodes: int = 4
+    """Episodes that tell which half is weaker; they are never reported, nor selected on again."""
+    warm_starts: bool = False
+    """One more adversary for every victim, which goes through the last rung only: a pruned member's starts
+    from the strongest found for its dense twin, the dense one's from that of its least pruned sibling."""
+    transfer: bool = False
+    """Measure every learned attacker that was chosen on all members of its seed too (table `transfer`)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", _names(self.attacks))
@@ -53,6 +65,28 @@ class AttackSearchSpec:
         for field in ("episodes", "selection_episodes", "at_once"):
             parse.check_at_least(field, getattr(self, field), 1)
         parse.check_at_least("steps", self.steps, self.effort.recipe.steps)
+        self._check_rungs()
+        for field, asked, fitting in (
+            ("rungs", self.rungs > 1, self.trained),
+            ("warm_starts", self.warm_starts, self.trained),
+            ("transfer", self.transfer, self.learned),
+        ):
+            if asked and not fitting:
+                raise SpecError(
+                    f"{field}: has nothing to act on, none of {', '.join(self.attacks)} is learned; add "
+                    f"{' or '.join(ready(TRAINING))}"
+                )
+
+    def _check_rungs(self) -> None:
+        parse.check_at_least("rungs", self.rungs, 1)
+        parse.check_at_least("rung_episodes", self.rung_episodes, 2)  # half of them choose for the curve
+        most = self.iterations.bit_length()
+        if self.rungs > most:
+            raise SpecError(
+                f"rungs: {self.rungs} is too many, the first would be shorter than one iteration of "
+                f"{self.effort.recipe.steps} steps; at most {most}, or at least "
+                f"--steps {2 ** (self.rungs - 1) * self.effort.recipe.steps}"
+            )
 
     @property
     def effort(self) -> Effort:
@@ -69,11 +103,47 @@ class AttackSearchSpec:
         """Environment steps of them."""
         return self.iterations * self.effort.recipe.steps
 
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Those of the attacks that PPO trains."""
+        return tuple(name for name in self.attacks if ATTACKS[name].needs == TRAINING)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Those of the attacks that learn anything of their victim."""
+        return tuple(name for name in self.attacks if ATTACKS[name].needs != NOTHING)
+
+    @property
+    def settings(self) -> int:
+        """How many settings of an adversary start."""
+        return np.size(self.effort.adversaries.learning_rate)
+
+    @property
+    def rung_sizes(self) -> tuple[int, ...]:
+        """How many adversaries of an attack each rung trains on each victim."""
+        return rung_sizes(self.settings, self.rungs)
+
+    @property
+    def rung_steps(self) -> tuple[int, ...]:
+        """Environment steps that an adversary has behind it at the end of each rung."""
+        return tuple(end * self.effort.recipe.steps for end in rung_ends(self.iterations, self.rungs))
+
+    @property
+    def warm_steps(self) -> int:
+        """Those of an adversary that starts from another victim's: of the last rung."""
+        return self.rung_steps[-1] - (0, *self.rung_steps)[-2]
+
+    @property
+    def training_steps(self) -> int:
+        """Environment steps of training all adversaries of one attack on one victim."""
+        lengths = np.diff((0, *self.rung_steps))
+        return int(np.dot(lengths, self.rung_sizes)) + self.warm_starts * self.warm_steps
+
     def attackers(self, name: str) -> int:
-        """How many attackers of an attack are tried on each victim."""
+        """How many attackers of an attack start on each victim; those that rungs stop count as well."""
         attack = ATTACKS[name]
         critics = np.size(self.effort.critics.eps) * max(1, len(attack.settings))
-        adversaries = np.size(self.effort.adversaries.learning_rate)
+        adversaries = self.settings + self.warm_starts
         return {NOTHING: 1, CRITICS: critics, TRAINING: adversaries}[attack.needs]
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxprune.analysis import CLEAN, RESULTS, STRONGEST, Student, decompose, validate
+from jaxprune.analysis import CLEAN, RESULTS, RUNGS, STRONGEST, TRANSFER, Student, decompose, validate
+from jaxprune.attack_search.looks import Look
+from jaxprune.attack_search.siblings import pairs
 from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Tally
@@ -97,20 +99,101 @@ def of_a_run(results: pl.DataFrame, population: Population) -> tuple[pl.DataFram
     return table, decompose(table)
 
 
-def tried_table(names: list[str], selection: list[Tally]) -> pl.DataFrame:
-    """The table `AttackSearch.tried`: every attacker, and the best of the first k."""
+def tried_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
+    """The table `AttackSearch.tried`: every attacker as it was last seen, and the best of the first k."""
     rows = []
-    for name, tally in zip(names, selection, strict=True):
-        for member, means in enumerate(tally.total.mean(-1, dtype=np.float64)):
-            best = np.minimum.accumulate(means)
-            rows += [
+    for name, of_attack in looks.items():
+        for member in range(len(of_attack[0].attacker)):
+            last = {
+                attacker: (look, float(look.returns[member, place]))
+                for look in of_attack
+                for place, attacker in enumerate(look.attacker[member].tolist())
+            }
+            best = np.inf
+            for attacker, (look, mean) in sorted(last.items()):
+                best = min(best, mean)
+                donor = look.started_from
+                rows.append(
+                    {
+                        "member": member,
+                        "attack": name,
+                        "attacker": attacker,
+                        "return_mean": mean,
+                        "best_of_first": best,
+                        "steps": look.steps,
+                        "episodes": look.episodes,
+                        "started_from": None if donor is None else int(donor[member]),
+                    }
+                )
+    return pl.DataFrame(rows, schema_overrides={"started_from": pl.Int64})
+
+
+def rungs_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
+    """The table `AttackSearch.rungs`: of what began from nothing, as it was at the end of each rung.
+
+    `return_first` and `return_second` are means over one half of the episodes each.
+    """
+    rows = []
+    for name, of_attack in looks.items():
+        began_anew = [look for look in of_attack if look.started_from is None]
+        for rung, look in enumerate(began_anew, 1):
+            halves = np.array_split(look.tally.total, 2, axis=-1)
+            first, second = (half.mean(-1, dtype=np.float64) for half in halves)
+            for (member, place), attacker in np.ndenumerate(look.attacker):
+                rows.append(
+                    {
+                        "member": member,
+                        "attack": name,
+                        "rung": rung,
+                        "attacker": int(attacker),
+                        "steps": look.steps,
+                        "episodes": look.episodes,
+                        "return_mean": float(look.returns[member, place]),
+                        "return_first": float(first[member, place]),
+                        "return_second": float(second[member, place]),
+                    }
+                )
+    return pl.DataFrame(rows, schema=RUNGS)
+
+
+def transfer_table(
+    spec: AttackSearchSpec,
+    population: Population,
+    names: list[str],
+    fresh: Tally,
+    moved: Tally | None,
+) -> pl.DataFrame:
+    """The table `AttackSearch.transfer`; the own attacker of a member leaves it what `results` says.
+
+    names: the attacks of `fresh`, [member, attack, episode]. moved: what `transferred` found, if asked.
+    """
+    if moved is None:
+        return pl.DataFrame(schema=TRANSFER)
+    everyone, interval = population.members, Student()
+    sparsity = np.asarray(jax.vmap(masks.achieved)(population.agents))
+    measured = [(i, i, fresh, i, names.index) for i in range(everyone.size)] + [
+        (int(i), int(j), moved, pair, spec.learned.index)
+        for pair, (i, j) in enumerate(zip(*pairs(everyone), strict=True))
+    ]
+    rows = []
+    for origin, target, tally, row, column in sorted(measured, key=lambda each: each[:2]):
+        for name in spec.learned:
+            total = tally.total[row, column(name)]
+            mean, low, high = interval.mean(total)
+            rows.append(
                 {
-                    "member": member,
+                    "arm": str(everyone.arm[origin]),
+                    "seed": int(everyone.seed[origin]),
                     "attack": name,
-                    "attacker": attacker,
-                    "return_mean": float(means[attacker]),
-                    "best_of_first": float(best[attacker]),
+                    "from_member": origin,
+                    "to_member": target,
+                    "from_sparsity": float(sparsity[origin]),
+                    "to_sparsity": float(sparsity[target]),
+                    "episodes": total.size,
+                    "return_mean": mean,
+                    "return_low": low,
+                    "return_high": high,
+                    "outside_ball": int(tally.outside[row, column(name)].sum()),
                 }
-                for attacker in range(means.size)
-            ]
-    return pl.DataFrame(rows)
+            )
+    return pl.DataFrame(rows, schema=TRANSFER)

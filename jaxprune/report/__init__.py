@@ -2,6 +2,7 @@
 
 from jaxprune.report.audit import print_audit
 from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
+from jaxprune.report.effort import effort_figure, transfer_tables
 from jaxprune.report.figures import (
     bounds_figure,
     heading,
@@ -22,6 +23,7 @@ __all__ = [
     "bounds_figure",
     "budget_tables",
     "difference_tables",
+    "effort_figure",
     "heading",
     "open_console",
     "plan",
@@ -33,5 +35,6 @@ __all__ = [
     "save",
     "shifts_figure",
     "training_figure",
+    "transfer_tables",
     "verdicts",
 ]

@@ -45,7 +45,8 @@ class Study(struct.PyTreeNode):
     """What shapes the program: how much is seen, and how long it is studied. All fields are static.
 
     environments x unroll transitions, `passes` over them in `minibatches` parts each. The defaults are 16,384
-    transitions, as much as eight iterations of PPO see.
+    transitions, as much as eight iterations of PPO see. Where an unroll ends before an episode, fewer
+    environments go on to its end: what comes late is seen as often as what comes early.
     """
 
     environments: int = struct.field(pytree_node=False, default=32)
@@ -55,6 +56,17 @@ class Study(struct.PyTreeNode):
     hidden: tuple[int, ...] = struct.field(pytree_node=False, default=(64, 64))
     learning_rate: float = struct.field(pytree_node=False, default=1e-3)
     discount: float = struct.field(pytree_node=False, default=0.99)
+
+    def whole_episodes(self, horizon: int) -> tuple[int, int]:
+        """(environments, steps of each): as many transitions, or a few less, in whole episodes.
+
+        One environment and one episode at least, however long that is.
+
+        >>> Study(environments=32, unroll=512).whole_episodes(1000)
+        (16, 1024)
+        """
+        unrolls = -(-horizon // self.unroll)
+        return max(1, self.environments // unrolls), unrolls * self.unroll
 
 
 class Transitions(struct.PyTreeNode):
@@ -78,8 +90,9 @@ def collect(env: Environment, agent: Agent, study: Study, key: PRNGKeyArray) -> 
     if agent.log_std is not None:
         agent = agent.replace(log_std=jnp.maximum(agent.log_std, np.log(LEAST_SPREAD)))
     start_key, rollout_key, next_key = jax.random.split(key, 3)
-    workers = start(env, start_key, study.environments)
-    _, seen = rollout(env, agent, workers, rollout_key, study.unroll)
+    environments, steps = study.whole_episodes(env.horizon)
+    workers = start(env, start_key, environments)
+    _, seen = rollout(env, agent, workers, rollout_key, steps)
     nothing = jnp.zeros_like(seen.reward)
     # with values of zero and lambda = 1, the advantage is the discounted return
     returns = jax.vmap(ppo.gae, in_axes=(1, 1, 1, 1, 1, None, None))(
@@ -161,7 +174,9 @@ def learn(
             return (optax.apply_updates(critic, update), state), None
 
         order_key, key = jax.random.split(key)
-        rows = jax.random.permutation(order_key, count).reshape(study.minibatches, -1)
+        # what does not fill the minibatches waits for another pass
+        rows = jax.random.permutation(order_key, count)[: count - count % study.minibatches]
+        rows = rows.reshape(study.minibatches, -1)
         return jax.lax.scan(step, carry, (rows, jax.random.split(key, study.minibatches)))[0], None
 
     keys = jax.random.split(key, study.passes)

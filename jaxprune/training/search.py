@@ -5,9 +5,11 @@ return under the strongest adversary of a stated search.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,11 @@ from jaxprune import checkpoint, streams
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
-from jaxprune.policy import Params
 from jaxprune.training import learner as learners
+from jaxprune.training import ppo
 from jaxprune.training.adversary import Adversary, adversary_environment
 from jaxprune.training.member import Learner, Progress, Recipe
-from jaxprune.training.ppo import Hyperparameters
+from jaxprune.training.ppo import Hyperparameters, Trainable
 
 SEGMENT = 8
 """Iterations between two looks at the progress."""
@@ -55,6 +57,110 @@ def grid(
     return jax.tree.map(lambda *leaves: np.array(leaves, np.float32), *settings)
 
 
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Adversaries of many settings against many victims, trained side by side.
+
+    env: where the victims act.
+    victims: leaves [victim].
+    ball: the budget, the same for all.
+    adversary: what is learned, its network None.
+    settings: leaves [setting], see `grid`.
+    recipe: sizes of the training.
+    iterations: PPO iterations of `recipe.steps` environment steps each, over which learning rates anneal.
+    seed: with the place of a setting it decides all its random streams, the same for every victim.
+    at_once: adversaries trained side by side in one program; more of them take turns.
+    heard: told the progress.
+    folder: where what turns have brought is kept, and taken from if the same search was stopped before its
+        end.
+    """
+
+    env: Environment
+    victims: Victim
+    ball: Ball
+    adversary: Adversary
+    settings: Hyperparameters
+    recipe: Recipe
+    iterations: int
+    seed: int
+    at_once: int
+    heard: Heard = lambda steps, returns: None
+    folder: Path | None = None
+
+    @property
+    def every_setting(self) -> Int[np.ndarray, "victim setting"]:
+        """The number of each setting, for each victim."""
+        victims = jax.tree.leaves(self.victims)[0].shape[0]
+        return np.tile(np.arange(np.size(self.settings.learning_rate)), (victims, 1))
+
+    def advance(
+        self,
+        setting: Int[np.ndarray, "victim adversary"],
+        until: int,
+        keep: Callable[[Learner], Kept],
+        place: str,
+        done: int = 0,
+        learners: Learner | None = None,
+    ) -> Kept:
+        """Train until iteration `until`, leaves [victim, adversary].
+
+        Args:
+            setting: the setting of each adversary.
+            until: how many iterations are done then.
+            keep: what is kept of learners, leaves [pair].
+            place: the name of the folder it is kept in.
+            done: how many iterations are done already.
+            learners: where they are, leaves [victim, adversary]; None begins anew.
+        """
+        victim = np.indices(setting.shape)[0].ravel()
+        parts = []
+        for number, turn in enumerate(
+            np.array_split(np.arange(victim.size), -(-victim.size // self.at_once))
+        ):
+            of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], self.victims)
+            if learners is None:
+                begin = partial(self._begin, of_pair, setting.ravel()[turn])
+            else:
+                begin = partial(_places, learners, turn)
+            parts.append(
+                checkpoint.load_or_make(
+                    None if self.folder is None else self.folder / place / f"turn-{number}",
+                    like=lambda begin=begin: jax.eval_shape(lambda: keep(begin())),
+                    make=partial(_learned, self, of_pair, begin, done, until, keep),
+                )
+            )
+        return jax.tree.map(
+            lambda *of_turns: jnp.concatenate(of_turns).reshape(*setting.shape, *of_turns[0].shape[1:]),
+            *parts,
+        )
+
+    def from_others(
+        self, networks: Trainable, setting: Int[np.ndarray, " victim"], key: PRNGKeyArray
+    ) -> Learner:
+        """Learners [victim, 1] with the networks (leaves [victim]) of other adversaries, all else anew.
+
+        Their random streams come from `key`, the same for every victim.
+        """
+        keys = jnp.broadcast_to(key, setting.shape)
+        anew = _start(
+            self.env, self.adversary, self.recipe, self.victims, self.ball, self._hyper(setting), keys
+        )
+        agent = anew.agent.replace(policy=networks.policy, log_std=networks.log_std, value=networks.value)
+        return jax.tree.map(lambda leaf: leaf[:, None], anew.replace(agent=agent))
+
+    def _begin(self, victims: Victim, setting: Int[np.ndarray, " pair"]) -> Learner:
+        """Learners [pair] before their first step."""
+        keys = jax.random.split(streams.key(self.seed, "adversary"), np.size(self.settings.learning_rate))
+        hyper = self._hyper(setting)
+        return _start(self.env, self.adversary, self.recipe, victims, self.ball, hyper, keys[setting])
+
+    def _hyper(self, setting: Int[np.ndarray, " pair"]) -> Hyperparameters:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[setting]), self.settings)
+
+
 def train(
     env: Environment,
     victims: Victim,
@@ -70,63 +176,49 @@ def train(
 ) -> Adversary:
     """One adversary for every victim and setting: `adversary` with network leaves [victim, setting, ...].
 
-    Args:
-        env: where the victims act.
-        victims: leaves [victim].
-        ball: the budget, the same for all.
-        adversary: what is learned, its network None.
-        settings: leaves [setting], see `grid`.
-        recipe: sizes of the training.
-        iterations: PPO iterations of `recipe.steps` environment steps each.
-        seed: with the place of a setting it decides all its random streams, the same for every victim.
-        at_once: adversaries trained side by side in one program; more of them take turns.
-        heard: told the progress.
-        folder: where the adversaries of finished turns are kept, and taken from if the same search was
-            stopped before its end.
+    The arguments are the fields of `Search`.
     """
-    count = np.size(settings.learning_rate)
-    victim, setting = (axis.ravel() for axis in np.indices((jax.tree.leaves(victims)[0].shape[0], count)))
-    of_setting = jax.random.split(streams.key(seed, "adversary"), count)
-    networks = []
-    for number, turn in enumerate(np.array_split(np.arange(victim.size), -(-victim.size // at_once))):
-        of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], victims)
-        hyper = jax.tree.map(lambda leaf, which=setting[turn]: jnp.asarray(leaf[which]), settings)
-        keys = of_setting[setting[turn]]
-        world = (env, adversary, recipe, of_pair, ball)
-        networks.append(
-            checkpoint.load_or_make(
-                None if folder is None else folder / f"turn-{number}",
-                like=partial(jax.eval_shape, lambda w=world, h=hyper, k=keys: _start(*w, h, k).agent.policy),
-                make=partial(_learned, *world, hyper, keys, iterations, heard),
-            )
-        )
-    return adversary.replace(
-        network=jax.tree.map(
-            lambda *parts: jnp.concatenate(parts).reshape(-1, count, *parts[0].shape[1:]), *networks
-        )
-    )
+    search = Search(env, victims, ball, adversary, settings, recipe, iterations, seed, at_once, heard, folder)
+    learned = search.advance(search.every_setting, iterations, networks, "rung-1")
+    return adversary.replace(network=learned.policy)
+
+
+def networks(learner: Learner) -> Trainable:
+    """What has been learned: all that another adversary could start from."""
+    return ppo.trainable(learner.agent)
+
+
+def _places(learners: Learner, turn: Int[np.ndarray, " pair"]) -> Learner:
+    """Some of the pairs of learners [victim, adversary]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[turn], learners)
 
 
 def _learned(
-    env: Environment,
-    adversary: Adversary,
-    recipe: Recipe,
+    search: Search,
     victims: Victim,
-    ball: Ball,
-    hyper: Hyperparameters,
-    keys: Key[Array, " pair"],
-    iterations: int,
-    heard: Heard,
-) -> Params:
-    """The networks of adversaries that are trained side by side, leaves [pair]."""
-    population = _start(env, adversary, recipe, victims, ball, hyper, keys)
-    for done in range(0, iterations, SEGMENT):
-        until = min(done + SEGMENT, iterations)
+    begin: Callable[[], Learner],
+    done: int,
+    until: int,
+    keep: Callable[[Learner], Kept],
+) -> Kept:
+    """What is kept of adversaries that are trained side by side, leaves [pair]."""
+    population = begin()
+    pairs = population.diverged.size
+    for now in range(done, until, SEGMENT):
+        then = min(now + SEGMENT, until)
         population, returns = _segment(
-            env, adversary, recipe, victims, ball, population, done, until, iterations
+            search.env,
+            search.adversary,
+            search.recipe,
+            victims,
+            search.ball,
+            population,
+            now,
+            then,
+            search.iterations,
         )
-        heard((until - done) * recipe.steps * keys.size, np.asarray(returns))
-    return population.agent.policy
+        search.heard((then - now) * search.recipe.steps * pairs, np.asarray(returns))
+    return keep(population)
 
 
 _STATIC = ("env", "adversary", "recipe")

@@ -297,6 +297,22 @@ def _(spec: AttackSearchSpec, _: Path) -> None:
         assert trained == 3 * 2 * iterations * 64
 
 
+@option("rungs", "rung_episodes", "warm_starts", "transfer")
+def _(spec: AttackSearchSpec, _: Path) -> None:
+    """What each adds to the plan and to the counts; what they bring is in `test_halving`."""
+    plain = replace(spec, steps=4 * 64, attacks="sa-rl")
+    halved = replace(plain, rungs=2, rung_episodes=5)
+    assert (plain.rung_sizes, plain.rung_steps) == ((2,), (256,))
+    assert (halved.rung_sizes, halved.rung_steps) == ((2, 1), (128, 256))
+    steps = [attack_search.total_steps(each, ENV, 1) for each in (plain, halved)]
+    assert steps[0] - steps[1] == 2 * 64 + 3 * HORIZON - 2 * 5 * HORIZON  # one stops, and is not selected on
+    warm = replace(halved, warm_starts=True)
+    assert (warm.attackers("sa-rl"), halved.attackers("sa-rl")) == (3, 2)
+    assert warm.training_steps - halved.training_steps == warm.warm_steps == 128
+    moved = replace(halved, transfer=True)
+    assert attack_search.total_steps(moved, ENV, 1, 6) - steps[1] == 6 * 4 * HORIZON
+
+
 def test_every_option_is_checked():
     """Whoever adds a field says here which number it changes."""
     assert sorted(name for names in CHECKS for name in names) == sorted(

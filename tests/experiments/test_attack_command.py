@@ -146,6 +146,31 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(run, monkeypatch
     assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
 
 
+def test_halved_and_warm_started_and_carried_over_to_siblings(run, tmp_path, monkeypatch, capsys):
+    out, asked = tmp_path / "out", ("--rungs", "2", "--warm-starts", "--transfer")
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--run", run, *QUICK, *asked, "--out", out)
+    assert "rungs: 2 is too many" in capsys.readouterr().err and not out.exists()
+    command(monkeypatch, "--run", run, *QUICK, "--steps", "4096", *asked, "--out", out)
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "by rung: 2 x 2,048 > 1 x 4,096; from a sibling's: 1 x 2,048" in said
+    assert "mean return under the sa-rl found for another sparsity" in said
+    assert (out / "effort.png").is_file()
+    effort, rungs, transfer = (
+        pl.read_parquet(out / f"{name}.parquet") for name in ("effort", "rungs", "transfer")
+    )
+    assert effort.select("member", "steps", "attackers").rows() == [
+        (member, steps, count) for member in (0, 1) for steps, count in ((2048, 2), (4096, 1))
+    ]
+    assert rungs.height == 2 * (2 + 1)
+    assert transfer.select("from_sparsity", "to_sparsity").rows() == [(0, 0), (0, 0.5), (0.5, 0), (0.5, 0.5)]
+    assert (
+        pl.read_parquet(out / "results.parquet").filter(attack="sa-rl")["attackers_tried"].unique().item()
+        == 3
+    )
+    assert json.loads((out / "attack.json").read_text())["search"]["rungs"] == 2
+
+
 def test_an_unfinished_run_is_refused_before_it_is_attacked(run, tmp_path, monkeypatch, capsys):
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("attacks-*"))
     (tmp_path / "run" / "certificates.parquet").unlink()
@@ -184,6 +209,9 @@ def _files(agent):
         ("agent.npz", ("--eps", "0.1,0.2,0.1,0.1", "--norm", "l2"), "one radius"),
         ("agent.npz", ("--eps", "published"), "no budget is published for probe/linear"),
         ("agent.npz", ("--run", "x"), "give either --run FOLDER or --agent FILE"),
+        ("agent.npz", ("--transfer",), "transfer: no two members share a seed"),
+        ("agent.npz", ("--warm-starts",), "warm_starts: a dense member has no pruned sibling"),
+        ("agent.npz", ("--rungs", "9", "--steps", "4096"), "rungs: 9 is too many"),
         (None, ("--run", "nowhere"), "nowhere is no run folder"),
         (None, ("--resume", "nowhere"), "nowhere/attack.json cannot be read"),
         (None, (), "give either --run FOLDER or --agent FILE"),

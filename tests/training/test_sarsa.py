@@ -7,7 +7,8 @@ import pytest
 
 from jaxprune.attacks import Sarsa, SarsaMad, Victim
 from jaxprune.budget import Ball
-from jaxprune.envs import make, tabular
+from jaxprune.envs import ActionSpace, Environment, make, tabular
+from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.probes import WEIGHTS
 from jaxprune.policy import Agent, normalizer
 from jaxprune.training import sarsa
@@ -80,6 +81,76 @@ def test_a_transition_leads_where_the_chain_leads(transitions):
     np.testing.assert_array_equal(after, np.minimum(going, STATES - 1))
     np.testing.assert_array_equal(transitions.terminated, going == STATES)
     assert transitions.action_next.mean() == pytest.approx(RIGHT, abs=0.05)
+
+
+# --- rewards that come late -----------------------------------------------------------------------------
+
+LATE, END = 16, 24
+"""From when on a step is rewarded, and when the episode is over."""
+
+
+def late():
+    """Earn 1 - a^2 at each of the last steps of an episode; the time is all there is to see."""
+
+    def reset(key):
+        return begin(jnp.zeros((), jnp.int32), jnp.eye(END)[0])
+
+    def step(state, action):
+        now = state.physics
+        reward = jnp.where(now >= LATE, 1.0 - jnp.clip(action[0], -1.0, 1.0) ** 2, 0.0)
+        return proceed(
+            state,
+            now + 1,
+            observation=jax.nn.one_hot(now + 1, END),
+            reward=reward,
+            terminated=now + 1 >= END,
+            horizon=END,
+            watched=action[0],
+        )
+
+    return Environment("late", "none", END, ActionSpace(1), END, reset, step, (0.0, 1.0), True)
+
+
+def test_whole_episodes_are_seen_where_the_reward_comes_late():
+    """An unroll is a third of an episode: without going on, no reward would ever be seen."""
+    env, still = late(), agent(np.zeros((END, 1)), jnp.full(1, -0.5))
+    study = Study(
+        environments=48,
+        unroll=8,
+        passes=60,
+        minibatches=8,
+        hidden=(32,),
+        learning_rate=1e-2,
+        discount=0.9,
+    )
+    seen = jax.jit(sarsa.collect, static_argnums=(0, 2))(env, still, study, jax.random.key(0))
+    times = np.asarray(seen.x.argmax(-1))
+    assert np.bincount(times).tolist() == [16] * END  # every step equally often, 48 x 8 of them
+    assert np.all(seen.reward[times < LATE] == 0) and np.any(seen.reward[times >= LATE] > 0)
+
+    @jax.jit
+    def values(transitions):
+        critic = sarsa.learn(transitions, 1, Smoothness(0.1, 0.0), study, jax.random.key(1))
+        q = lambda time, action: sarsa.action_value(critic, time, action[None], "tanh")  # noqa: E731
+        return jax.vmap(q)(jnp.repeat(jnp.eye(END), 2, axis=0), jnp.tile(jnp.asarray([0.0, 0.9]), END))
+
+    # of the action a at time t: 1 - a^2 if it is late, and (1 - E a^2) for every late step after it
+    later = 1 - np.mean(np.clip(np.exp(-0.5) * np.random.default_rng(0).normal(size=10_000), -1, 1) ** 2)
+    exact = [
+        (1 - action**2) * (time >= LATE)
+        + sum(later * 0.9 ** (t - time) for t in range(max(LATE, time + 1), END))
+        for time in range(END)
+        for action in (0.0, 0.9)
+    ]
+    assert np.corrcoef(values(seen), exact)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("environments", "unroll", "horizon", "wanted"),
+    [(32, 512, 1000, (16, 1024)), (4, 32, 32, (4, 32)), (5, 8, 24, (1, 24)), (2, 8, 40, (1, 40))],
+)
+def test_as_many_transitions_as_before_in_whole_episodes(environments, unroll, horizon, wanted):
+    assert Study(environments=environments, unroll=unroll).whole_episodes(horizon) == wanted
 
 
 # --- continuous actions ---------------------------------------------------------------------------------

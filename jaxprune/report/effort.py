@@ -1,0 +1,73 @@
+"""What an attack search has to show beside its returns: strength against steps, and what transfers."""
+
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+from rich.table import Table
+
+from jaxprune.report.console import plain_table
+from jaxprune.report.numbers import number
+from jaxprune.report.style import HUES, MORE_HUES, Label, label_line_ends, panel_grid, styled
+
+
+@styled
+def effort_figure(effort: pl.DataFrame, title: str, panel: tuple[float, float] = (5.6, 3.8)) -> Figure:
+    """The strongest adversary found against the steps of its training: a panel per attack, a line per member.
+
+    Solid up to the last rung, dashed to what twice the steps would bring. Bars are the intervals of
+    `strongest_by_steps`.
+
+    Raises:
+        ValueError: the table is empty.
+    """
+    attacks = effort["attack"].unique(maintain_order=True)
+    figure, panels = panel_grid(
+        "Strongest adversary against its training",
+        title,
+        "each found by halving: chosen on one half of a rung's episodes, measured on the other;\n"
+        "bars: 95 % of resamples of the settings tried; dashed: if another doubling brings its share",
+        {attack: effort.filter(attack=attack) for attack in attacks},
+        panel,
+    )
+    hues, ends = (*HUES, *MORE_HUES), []
+    for axes, rows in panels:
+        axes.set(xscale="log", xlabel="environment steps per adversary", ylabel="mean return per episode")
+        axes.set_xticks(rows["steps"].unique().sort().to_list())
+        axes.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        labels = []
+        for (member,), line in rows.sort("steps").group_by("member", maintain_order=True):
+            color, found = hues[int(member) % len(hues)], line.filter(~pl.col("extrapolated"))
+            bars = [
+                (line["return_mean"] - line["return_low"]).clip(0),
+                (line["return_high"] - line["return_mean"]).clip(0),
+            ]
+            axes.errorbar(line["steps"], line["return_mean"], bars, fmt="none", ecolor=color, elinewidth=0.8)
+            axes.plot(found["steps"], found["return_mean"], color=color, marker="o", label=f"member {member}")
+            last = line[-2:]
+            if last["extrapolated"].any():
+                axes.plot(last["steps"], last["return_mean"], color=color, linestyle="--")
+            steps, height = line.select("steps", "return_mean").row(-1)
+            labels.append(Label(f"member {member}", steps, height, color))
+        ends.append((axes, labels))
+    for axes, labels in ends:
+        label_line_ends(axes, labels)
+    return figure
+
+
+def transfer_tables(transfer: pl.DataFrame) -> list[Table]:
+    """For each arm and learned attack: mean returns over seeds, a row per victim and a column per origin."""
+    tables = []
+    for (arm, attack), rows in transfer.group_by("arm", "attack", maintain_order=True):
+        # sparsities achieved may differ a little between seeds
+        rows = rows.with_columns(pl.col("from_sparsity", "to_sparsity").round(2))
+        origins = rows["from_sparsity"].unique().sort().to_list()
+        table = plain_table(f"{arm}: mean return under the {attack} found for another sparsity")
+        for column in ("victim", *(f"found for {origin:.2f}" for origin in origins)):
+            table.add_column(column, justify="right")
+        for target in rows["to_sparsity"].unique().sort():
+            on_it = rows.filter(to_sparsity=target)
+            means = dict(on_it.group_by("from_sparsity").agg(pl.mean("return_mean")).iter_rows())
+            table.add_row(f"{target:.2f}", *(number(means.get(origin)) for origin in origins))
+        tables.append(table)
+    return tables

@@ -1,0 +1,44 @@
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from jaxprune.analysis import EFFORT, TRANSFER
+from jaxprune.report import effort_figure, transfer_tables
+
+
+def test_a_panel_per_attack_and_a_line_per_member_dashed_where_nothing_was_measured():
+    rows = [
+        (member, attack, steps, 9 * steps, 4, value + member, value - 1, value + 2, steps == 400)
+        for attack in ("sa-rl", "pa-ad")
+        for member in (0, 1)
+        for steps, value in ((100, 30.0), (200, 20.0), (400, 15.0))
+    ]
+    figure = effort_figure(pl.DataFrame(rows, schema=EFFORT, orient="row"), "hopper on native")
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    assert list(panels) == ["sa-rl", "pa-ad"]
+    solid, dashed, *_ = (line for line in panels["pa-ad"].get_lines() if len(line.get_xydata()) == 2)
+    assert solid.get_xydata().tolist() == [[100, 30], [200, 20]] and solid.get_linestyle() == "-"
+    assert dashed.get_xydata().tolist() == [[200, 20], [400, 15]] and dashed.get_linestyle() == "--"
+    assert "hopper on native" in figure.get_suptitle()
+
+
+def test_without_rows_there_is_nothing_to_draw():
+    with pytest.raises(ValueError, match="no rows to draw"):
+        effort_figure(pl.DataFrame(schema=EFFORT), "hopper")
+
+
+def test_transfer_is_a_table_of_victims_and_origins_over_seeds():
+    rows = [
+        ("ppo", seed, "sa-rl", 0, 1, origin, target, 4, value + seed, 0.0, 1.0, 0)
+        for seed in (0, 2)
+        for origin, target, value in ((0.0, 0.0, 10), (0.0, 0.5, 20), (0.5, 0.0, 30), (0.5, 0.5, 40))
+    ]
+    (table,) = transfer_tables(pl.DataFrame(rows, schema=TRANSFER, orient="row"))
+    file = io.StringIO()
+    Console(file=file, width=100).print(table)
+    said = " ".join(file.getvalue().split())
+    assert "ppo: mean return under the sa-rl found for another sparsity" in said
+    assert "found for 0.00 found for 0.50" in said
+    assert "0.00 11.0 31.0" in said and "0.50 21.0 41.0" in said
