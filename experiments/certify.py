@@ -23,9 +23,6 @@ class Arguments:
     victims: tyro.conf.OmitArgPrefixes[Source]
     certification: tyro.conf.OmitArgPrefixes[CertificationSpec]
     smoothing: tyro.conf.OmitArgPrefixes[SmoothingSpec]
-    sparsities: str | None = None
-    """Sparsities at which --agent is pruned by magnitude, per layer, without training (default 0:0.9:0.1):
-    start:stop:step (stop included) or a comma list with 0 in it. The members of a run have theirs."""
     out: Path | None = None
     """New folder for tables and figure. Default: RUN/certificates-TIME, or runs/certificates-AGENT-TIME."""
     device: str = "auto"
@@ -101,9 +98,7 @@ class _Phases:
 def _population(arguments: Arguments) -> Population:
     """The members to certify. Raises SpecError for whatever cannot be certified."""
     spec, source = arguments.certification, arguments.victims
-    if source.run is not None and arguments.sparsities is not None:
-        raise SpecError("sparsities: the members of a run have theirs; leave it out, or give --agent FILE")
-    population = source.load(spec.eps, spec.norm, spec.space, arguments.sparsities or "0:0.9:0.1")
+    population = source.load(spec.eps, spec.norm, spec.space, "0:0.9:0.1")
     if population.trained_by is None and 0 not in population.members.sparsity:
         raise SpecError("sparsities: 0, the dense policy that the others are compared with, is missing")
     return spec.applied_to(population)

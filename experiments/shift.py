@@ -8,7 +8,7 @@ import tyro
 from experiments.by_arm import report_shifts
 from experiments.command import run_command
 from experiments.victims import Source
-from jaxprune import Population, ShiftSpec, SpecError, device, shift_evaluation
+from jaxprune import Population, ShiftSpec, device, shift_evaluation
 from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import provenance
 
@@ -19,9 +19,6 @@ class Arguments:
 
     victims: tyro.conf.OmitArgPrefixes[Source]
     shifts: tyro.conf.OmitArgPrefixes[ShiftSpec]
-    sparsities: str | None = None
-    """Sparsities at which --agent is pruned by magnitude, per layer, without training (default 0):
-    start:stop:step (stop included) or a comma list. The members of a run have theirs."""
     out: Path | None = None
     """New folder for tables and figure. Default: RUN/shifts-TIME, or runs/shifts-AGENT-TIME."""
     device: str = "auto"
@@ -60,10 +57,7 @@ def main(arguments: Arguments) -> None:
 
 def _population(arguments: Arguments) -> Population:
     """The members to measure; nobody attacks them. Raises SpecError for whatever cannot be shifted."""
-    source = arguments.victims
-    if source.run is not None and arguments.sparsities is not None:
-        raise SpecError("sparsities: the members of a run have theirs; leave it out, or give --agent FILE")
-    population = source.load(0.0, "linf", "normalised", arguments.sparsities)
+    population = arguments.victims.load(0.0, "linf", "normalised")
     population.env.check_shiftable()
     return population
 

@@ -24,15 +24,23 @@ class Source:
     """Task of the agent."""
     physics: str = "auto"
     """What moves that task."""
+    sparsities: str | None = None
+    """Sparsities at which the agent is pruned by magnitude, per layer, without training: start:stop:step
+    (stop included) or a comma list. Default: 0, or 0:0.9:0.1 to certify it. The members of a run have
+    theirs."""
 
     def load(
-        self, eps: str | float | tuple[float, ...], norm: str, space: str, sparsities: str | None = None
+        self, eps: str | float | tuple[float, ...], norm: str, space: str, sparsities: str = "0"
     ) -> Population:
-        """The agents under the budget asked for, those of a file at the sparsities asked for.
+        """The agents under the budget asked for; one from a file at the sparsities asked for, or at these.
 
         Raises SpecError unless exactly one source is given and can be read, and the budget fits.
         """
         if self.run is not None and self.agent is None:
+            if self.sparsities is not None:
+                raise SpecError(
+                    "sparsities: the members of a run have theirs; leave it out, or give --agent FILE"
+                )
             return self._of_run(self.run).asked(eps, norm, space)
         if self.run is not None or self.agent is None:
             raise SpecError(ONE_SOURCE)
@@ -40,7 +48,7 @@ class Source:
             raise SpecError("env: an agent needs its task; give --env NAME")
         env = envs.make(self.env, self.physics)
         budget = one_budget(eps, norm, space, self.env, env.published_eps)
-        return Population.from_agent(self.agent, env, sparsities=sparsities or "0", budget=budget)
+        return Population.from_agent(self.agent, env, sparsities=self.sparsities or sparsities, budget=budget)
 
     def new_folder(self, out: Path | None, purpose: str) -> RunFolder:
         """The folder `out`, by default RUN/PURPOSE-TIME or runs/PURPOSE-AGENT-TIME, made anew.

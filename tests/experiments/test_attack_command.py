@@ -49,9 +49,12 @@ def _agent(tmp_path_factory):
 
 def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
-    command(monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.3", *QUICK, "--out", out)
+    pruned = ("--sparsities", "0,0.5")
+    command(
+        monkeypatch, "--agent", agent, "--env", "probe/linear", "--eps", "0.3", *pruned, *QUICK, "--out", out
+    )
     printed = capsys.readouterr().out
-    for fact in ("1 random, 2 sa-rl", "strongest", "probe/linear", str(out)):
+    for fact in ("2: sparsities 0, 0.5", "1 random, 2 sa-rl", "strongest", "probe/linear", str(out)):
         assert fact in printed
     assert {path.name for path in out.iterdir()} == {
         "attack.json",
@@ -66,6 +69,7 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
         "strongest",
     ]
     assert results["outside_ball"].sum() == 0
+    assert results.select("member", "sparsity").unique().sort("member").rows() == [(0, 0.0), (1, 0.5)]
     assert (results["return_low"] <= results["return_mean"]).all()
     assert (results["return_mean"] <= results["return_high"]).all()
     written = json.loads((out / "attack.json").read_text())
