@@ -162,10 +162,10 @@ def test_a_preset_is_where_the_options_start(
     command(monkeypatch, *changed)
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for fact in (
-        "cartpole",
+        "acrobot",
         "2 seeds (6:8)",
-        "arms ppo, sa-sgld:eps=0.1",
-        "eps 0.05, 0.1, 0.2",
+        "arms ppo, sa-sgld:eps=0.3",
+        "eps 0.1, 0.3, 1",
         "2 iterations",
     ):
         assert fact in printed
