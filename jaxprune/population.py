@@ -24,6 +24,7 @@ from jaxprune.policy.foreign import check_sizes, read_agent
 from jaxprune.pruning import masks, schedule, scores
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import DEFAULT_ERROR, SweepSpec, check_sparsities
+from jaxprune.training.member import ACTOR
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,8 @@ def _like(spec: SweepSpec, env: Environment, count: int) -> Saved:
             hidden=spec.hidden,
             activation=spec.activation,
         )
-        return agent.replace(mask=masks.dense(agent.policy))
+        values = None if spec.networks == ACTOR else masks.dense(agent.value)
+        return agent.replace(mask=masks.dense(agent.policy), value_mask=values)
 
     everyone = jax.vmap(one)(jax.random.split(jax.random.key(0), count))
     return Saved(everyone, jnp.zeros(count, bool))

@@ -12,10 +12,13 @@ from jaxprune.policy import ACTIVATIONS
 from jaxprune.pruning import SCHEDULES, SCOPES, SCORES, schedule, score
 from jaxprune.pruning.schedules import ROUNDS
 from jaxprune.training.arms import PLAIN, read_arm
+from jaxprune.training.member import ACTOR, NETWORKS
 from jaxprune.training.regularizers import REGULARIZERS
 from jaxprune.training.settings import PPOSettings
 
 DEFAULT_ERROR = 0.05
+
+CRITIC_SCORES = ("magnitude", "random")
 
 HEADS = ("auto", "gaussian", "categorical")
 
@@ -60,6 +63,9 @@ class SweepSpec(PPOSettings):
     learned for one sparsity, so with posthoc, oneshot and lottery only."""
     scope: Annotated[str, known(lambda: SCOPES)] = "layer"
     """Where the sparsity holds."""
+    networks: Annotated[str, known(lambda: NETWORKS)] = "actor"
+    """Which networks are pruned: actor, critic (the value network) or both, each to the sparsity asked for; a
+    critic by its own weights' size or at random."""
     arms: Annotated[str | tuple[str, ...], known(lambda: (PLAIN, *REGULARIZERS))] = "ppo"
     """How policies are trained, a comma list: ppo, or the name of a regulariser, with its numbers where they
     are not the defaults (NAME:number=value:schedule=linear); several in one arm are joined by "+"."""
@@ -121,6 +127,7 @@ class SweepSpec(PPOSettings):
             "schedule": SCHEDULES,
             "score": ("auto", *SCORES),
             "scope": SCOPES,
+            "networks": NETWORKS,
             "activation": ACTIVATIONS,
             "head": HEADS,
             "env": envs.tasks(),
@@ -142,6 +149,16 @@ class SweepSpec(PPOSettings):
     def _check_pruning(self) -> None:
         """Raise SpecError where schedule, score and scope contradict each other."""
         when, which = schedule(self.schedule), score(self.ranking)
+        if self.networks != ACTOR and which.name not in CRITIC_SCORES:
+            raise SpecError(
+                f"score: {self.score!r} is about a policy, and networks is {self.networks!r}; use "
+                f"{' or '.join(CRITIC_SCORES)}"
+            )
+        if self.networks != ACTOR and not when.plain:
+            raise SpecError(
+                f"schedule: {self.schedule!r} prunes policies only, and networks is {self.networks!r}; use "
+                f"{', '.join(each.name for each in SCHEDULES.values() if each.plain)}"
+            )
         if self.schedule == "static" and self.ranking != "random":
             raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
         if when.grows is not None and which.evidence:
@@ -229,6 +246,11 @@ class SweepSpec(PPOSettings):
         if self.score != "auto":
             return self.score
         return "random" if schedule(self.schedule).from_the_start else "magnitude"
+
+    @property
+    def where(self) -> str:
+        """What the sparsity is the share of, for tables: the scope, and networks other than the actor."""
+        return self.scope if self.networks == ACTOR else f"{self.scope}, {self.networks}"
 
     @property
     def iterations(self) -> int:

@@ -280,6 +280,7 @@ def recipe(spec: SweepSpec, chosen: tuple[Chosen, ...] = ()) -> Recipe:
         schedule=schedule(spec.schedule),
         score=score(spec.ranking),
         scope=spec.scope,
+        networks=spec.networks,
     )
 
 

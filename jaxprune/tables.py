@@ -34,7 +34,7 @@ def results(spec: SweepSpec, population: Population, tally: Tally) -> pl.DataFra
                 "arm": str(members.arm[member]),
                 "schedule": spec.schedule,
                 "score": spec.ranking,
-                "scope": spec.scope,
+                "scope": spec.where,
                 "seed": members.seed[member],
                 "sparsity_asked": members.sparsity[member],
                 "sparsity": achieved[member],

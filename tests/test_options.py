@@ -151,6 +151,27 @@ def _() -> None:
         assert not np.any(leaf[0] == leaf[2])
 
 
+@option("networks")
+def _() -> None:
+    hidden, out = 4 * 6, 6
+    removed = {"actor": (1, 0), "critic": (0, 1), "both": (1, 1)}
+    for networks, (of_policy, of_value) in removed.items():
+        spec = replace(SPEC, networks=networks)
+        agent = jax.tree.map(lambda leaf: leaf[1], started(spec).learners[0].agent)
+        pruned = agent.pruned()
+        for network, share in ((pruned.policy, of_policy), (pruned.value, of_value)):
+            zero = [int((kernel == 0).sum()) for kernel in kernels(network).values()]
+            assert zero == [share * hidden // 2, share * out // 2]
+        assert (
+            masks.achieved(agent) == masks.masked_out(agent) == 0.5 * (of_policy + of_value) / (1 + of_value)
+        )
+        x = jnp.arange(4.0)
+        assert agent.state_value(x) == pruned.state_value(x)
+        assert spec.where == ("layer" if networks == "actor" else f"layer, {networks}")
+    both = started(replace(SPEC, networks="both")).learners[0].agent
+    assert not np.array_equal(both.mask["layer_0"], both.value_mask["layer_0"])
+
+
 @option("sparsities")
 def _() -> None:
     everyone = members(replace(SPEC, sparsities=(0.75, 0.0, 0.5)))

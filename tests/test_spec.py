@@ -191,6 +191,20 @@ def test_a_near_miss_is_met_with_a_suggestion():
     assert "did you mean 'gradual'?" in problem(schedule="gradul")
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"networks": "crtic"}, "did you mean 'critic'?"),
+        ({"networks": "both", "score": "fisher"}, "score: 'fisher' is about a policy"),
+        ({"networks": "critic", "schedule": "posthoc"}, "schedule: 'posthoc' prunes policies only"),
+        ({"networks": "both", "schedule": "lottery"}, "use oneshot, gradual, micro, static"),
+    ],
+    ids=str,
+)
+def test_what_a_critic_cannot_be_pruned_by_is_refused(fields, said):
+    assert said in problem(**fields)
+
+
 def test_a_static_schedule_refuses_scores_that_are_not_random():
     assert "score" in problem(schedule="static", score="magnitude").split(":")[0]
 

@@ -171,7 +171,7 @@ def test_posthoc_members_are_masks_of_one_dense_policy() -> None:
     "change",
     [
         {"env": "probe/categorical", "schedule": "static"},
-        {"schedule": "micro", "scope": "global"},
+        {"schedule": "micro", "scope": "global", "networks": "both"},
         {"schedule": "oneshot", "score": "random", "norm": "l2", "space": "raw", "eps": (0.05, 0.1)},
     ],
     ids=str,

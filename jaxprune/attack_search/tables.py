@@ -90,7 +90,7 @@ def of_a_run(results: pl.DataFrame, population: Population) -> tuple[pl.DataFram
         "physics": population.env.physics,
         "schedule": trained.schedule,
         "score": trained.ranking,
-        "scope": trained.scope,
+        "scope": trained.where,
     }
     fresh = results.filter(pl.col("episode_set") == "fresh").join(pl.DataFrame(who), on="member")
     fresh = fresh.with_columns(**{name: pl.lit(value) for name, value in recipe.items()})

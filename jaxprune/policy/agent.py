@@ -19,6 +19,7 @@ class Agent(struct.PyTreeNode):
     value: network from normalised observation to one number.
     mask: 0 for every weight of the policy that is pruned, 1 for the others; None where none is. Whatever an
         agent does, it does with its mask on.
+    value_mask: the same of the value network.
     """
 
     policy: Params
@@ -26,6 +27,7 @@ class Agent(struct.PyTreeNode):
     value: Params
     normalizer: Normalizer
     mask: Kernels | None = None
+    value_mask: Kernels | None = None
     activation: str = struct.field(pytree_node=False, default="tanh")
 
     @property
@@ -34,14 +36,17 @@ class Agent(struct.PyTreeNode):
         return self.log_std is None
 
     def pruned(self) -> "Agent":
-        """The same agent with its mask multiplied into the weights and put away, for use in loops."""
-        if self.mask is None:
-            return self
-        return self.replace(policy=networks.masked(self.policy, self.mask), mask=None)
+        """The same agent with its masks multiplied into the weights and put away, for use in loops."""
+        agent = self
+        if self.mask is not None:
+            agent = agent.replace(policy=networks.masked(self.policy, self.mask), mask=None)
+        if self.value_mask is not None:
+            agent = agent.replace(value=networks.masked(self.value, self.value_mask), value_mask=None)
+        return agent
 
     def unmasked(self) -> "Agent":
-        """The agent with its mask taken off: what its weights do without pruning."""
-        return self.replace(mask=None)
+        """The agent with its masks taken off: what its weights do without pruning."""
+        return self.replace(mask=None, value_mask=None)
 
     def normalise(self, observation: Float[Array, " obs"]) -> Float[Array, " obs"]:
         """Raw observation to the normalised one the networks read."""
@@ -58,7 +63,7 @@ class Agent(struct.PyTreeNode):
 
     def state_value(self, x: Float[Array, " obs"]) -> Float[Array, ""]:
         """The value network's estimate at a normalised observation."""
-        return networks.apply(self.value, x, self.activation)[0]
+        return networks.apply(self.pruned().value, x, self.activation)[0]
 
 
 def init(

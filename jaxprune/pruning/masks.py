@@ -136,5 +136,20 @@ def sparsity(mask: Kernels) -> Float[Array, ""]:
 
 
 def achieved(agent: Agent) -> Float[Array, ""]:
-    """The sparsity an agent has: the share of its policy's prunable weights that is exactly zero."""
-    return sparsity(kernels(agent.pruned().policy))
+    """The sparsity an agent has: the share of its policy's prunable weights that is exactly zero.
+
+    Where its value network is pruned as well, or instead, the share of the weights of both.
+    """
+    pruned = agent.pruned()
+    value = None if agent.value_mask is None else kernels(pruned.value)
+    return sparsity(_together(kernels(pruned.policy), value))
+
+
+def masked_out(agent: Agent) -> Float[Array, ""]:
+    """The share of zeros in the masks of an agent: of its policy's weights, or of both networks' likewise."""
+    return sparsity(_together(of(agent), agent.value_mask))
+
+
+def _together(policy: Kernels, value: Kernels | None) -> Kernels:
+    """The kernels of one or two networks as one tree."""
+    return policy if value is None else policy | {f"value_{name}": kernel for name, kernel in value.items()}

@@ -58,6 +58,11 @@ class Schedule:
     fresh: bool = False
 
     @property
+    def plain(self) -> bool:
+        """Whether it only ever removes weights, or lets them return, during the training."""
+        return self.during_training and self.grows is None and not self.rewinds
+
+    @property
     def from_the_start(self) -> bool:
         """Whether there is a mask before the first step."""
         return self.sparsity is _from_the_start

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxprune.envs.api import Environment
-from jaxprune.policy import Agent, Kernels, Normalizer, kernels, normalizer
+from jaxprune.policy import Agent, Normalizer, kernels, normalizer
 from jaxprune.policy import agent as agents
 from jaxprune.pruning import masks
 from jaxprune.pruning.scores import Evidence
@@ -44,10 +44,8 @@ def init(
     world = experience.world(env, recipe.chosen, hyper)
     agent_key, workers_key, score_key, key = jax.random.split(key, 4)
     agent = _drawn(env, recipe, agent_key)
-    ranking = recipe.score.of(kernels(agent.policy), score_key)
-    mask = recipe.schedule.mask(masks.dense(agent.policy), ranking, sparsity, 0.0, recipe.scope)
-    return Learner(
-        agent=agent.replace(mask=mask),
+    learner = Learner(
+        agent=agent,
         sparsity=sparsity,
         hyper=hyper,
         optimiser_state=ppo.still(hyper, agent),
@@ -59,10 +57,16 @@ def init(
         diverged=jnp.zeros((), bool),
         budgets={c.name: jnp.zeros(()) for c in recipe.chosen if c.schedule == SELF_PACED},
         critics=_critics(env, recipe, jax.random.fold_in(agent_key, CRITIC_TAG)),
-        ranking=jax.tree.map(jnp.zeros_like, mask) if recipe.score.remembers else {},
+        ranking=jax.tree.map(jnp.zeros_like, kernels(agent.policy)) if recipe.score.remembers else {},
         kept=_kept(env, recipe, agent, agent_key),
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
+    ranking = recipe.score.of(kernels(agent.policy), score_key)
+    mask, of_values = (
+        pruning.prune(recipe, learner, ranking, 0.0),
+        pruning.value_mask(recipe, agent, learner, 0.0),
+    )
+    return learner.replace(agent=agent.replace(mask=mask, value_mask=of_values))
 
 
 def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
@@ -145,7 +149,7 @@ def iterate(
     )
     frozen = learner.replace(diverged=jnp.ones((), bool))
     after = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, frozen)
-    return after, _counted(progress, sound, masks.of(frozen.agent))
+    return after, _counted(progress, sound, frozen.agent)
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -154,10 +158,10 @@ def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
 
 
-def _counted(progress: Progress, sound: Bool[Array, ""], mask: Kernels) -> Progress:
+def _counted(progress: Progress, sound: Bool[Array, ""], frozen: Agent) -> Progress:
     """The progress of an iteration that counts, or that of a frozen member."""
     nothing = jax.tree.map(jnp.zeros_like, progress).replace(
-        sparsity=masks.sparsity(mask),
+        sparsity=masks.masked_out(frozen),
         diverged=jnp.ones((), bool),
         update=jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), progress.update),
     )
@@ -221,7 +225,7 @@ def _iterate(
         budgets=_paced(recipe, learner, pruned.agent, batch, update_key),
         adversary=_opponents_turn(world, recipe, learner, pruned.agent, iteration, iterations),
     )
-    return after, _progress(trajectory, masks.of(pruned.agent), diagnostics)
+    return after, _progress(trajectory, pruned.agent, diagnostics)
 
 
 def _step_size(
@@ -332,14 +336,14 @@ def scale_reward(
     return returns, discounted, scaled
 
 
-def _progress(trajectory: Trajectory, mask: Kernels, diagnostics: Diagnostics) -> Progress:
+def _progress(trajectory: Trajectory, agent: Agent, diagnostics: Diagnostics) -> Progress:
     finished = trajectory.finished
     return Progress(
         episodes=finished.sum(),
         return_sum=jnp.where(finished, trajectory.episode_return, 0.0).sum(),
         length_sum=jnp.where(finished, trajectory.episode_length, 0).sum(),
         failed=trajectory.failed.sum(),
-        sparsity=masks.sparsity(mask),
+        sparsity=masks.masked_out(agent),
         diverged=jnp.zeros((), bool),
         update=diagnostics,
     )

@@ -13,18 +13,22 @@ from jaxprune.training.arms import Chosen
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.rollout import Workers
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG = (
-    np.uint32(2**31 + i) for i in range(4, 11)
+OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG, OF_VALUES_TAG = (
+    np.uint32(2**31 + i) for i in range(4, 12)
 )
 """Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow, agents
-that are drawn anew and scores that are learned apart, see `streams`."""
+that are drawn anew, scores that are learned and those of the value network apart, see `streams`."""
+
+
+ACTOR, CRITIC, BOTH = NETWORKS = ("actor", "critic", "both")
+"""The networks that can be pruned: that of the policy, that of its values, or both."""
 
 
 class Recipe(struct.PyTreeNode):
     """What shapes the program of one iteration; the same for every member. All fields are static.
 
     filter: whether an observation filter is learned; False for observations that come normalised.
-    chosen: the regularisers.
+    chosen: the regularisers. networks: which are pruned, of `NETWORKS`.
     """
 
     environments: int = struct.field(pytree_node=False, default=16)
@@ -38,6 +42,7 @@ class Recipe(struct.PyTreeNode):
     schedule: Schedule = struct.field(pytree_node=False, default=SCHEDULES["posthoc"])
     score: Score = struct.field(pytree_node=False, default=SCORES["magnitude"])
     scope: str = struct.field(pytree_node=False, default="layer")
+    networks: str = struct.field(pytree_node=False, default=ACTOR)
 
     @property
     def ranks(self) -> Score:

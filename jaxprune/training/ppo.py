@@ -215,6 +215,8 @@ def update(
         if agent.mask is not None:
             # Adam's momentum must not move a weight that is masked now.
             step = step.replace(policy=masked(step.policy, agent.mask))
+        if agent.value_mask is not None:
+            step = step.replace(value=masked(step.value, agent.value_mask))
         step = step.replace(value=jax.tree.map(lambda change: hyper.value_rate * change, step.value))
         return (jax.tree.map(jnp.add, moved, step), state), diagnostics
 

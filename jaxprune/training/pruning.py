@@ -16,7 +16,15 @@ from jaxprune.training import hydra, lottery, ppo
 from jaxprune.training.batch import Batch
 from jaxprune.training.evidence import evidence
 from jaxprune.training.hydra import KAPPA, Aim
-from jaxprune.training.member import GROWTH_TAG, LEARNED_TAG, Learner, Recipe
+from jaxprune.training.member import (
+    ACTOR,
+    CRITIC,
+    GROWTH_TAG,
+    LEARNED_TAG,
+    OF_VALUES_TAG,
+    Learner,
+    Recipe,
+)
 
 
 class Pruned(NamedTuple):
@@ -47,7 +55,10 @@ def pruned(
         of_weights = {**of_weights, **_learned_when_asked(env, recipe, learner, agent, batch, progress, key)}
     if recipe.schedule.grows is None:
         ranking = rank(recipe, learner, agent, of_weights)
-        agent = agent.replace(mask=prune(recipe, learner, ranking, progress[1]))
+        agent = agent.replace(
+            mask=prune(recipe, learner, ranking, progress[1]),
+            value_mask=value_mask(recipe, agent, learner, progress[1]),
+        )
     else:
         ranking = learner.ranking
         mask = exchange(recipe, agent, progress[1], of_weights, jax.random.fold_in(key, GROWTH_TAG))
@@ -112,8 +123,21 @@ def rank(recipe: Recipe, learner: Learner, agent: Agent, seen: Evidence) -> Kern
 
 
 def prune(recipe: Recipe, learner: Learner, ranking: Kernels, progress: Float[Array, ""] | float) -> Kernels:
-    """The mask the schedule asks for once `progress` of the training is done."""
-    return recipe.schedule.mask(masks.of(learner.agent), ranking, learner.sparsity, progress, recipe.scope)
+    """The mask of the policy that the schedule asks for once `progress` of the training is done."""
+    target = 0.0 if recipe.networks == CRITIC else learner.sparsity
+    return recipe.schedule.mask(masks.of(learner.agent), ranking, target, progress, recipe.scope)
+
+
+def value_mask(
+    recipe: Recipe, agent: Agent, learner: Learner, progress: Float[Array, ""] | float
+) -> Kernels | None:
+    """That of the value network, by scores of its own; None where only the policy is pruned."""
+    if recipe.networks == ACTOR:
+        return None
+    key = jax.random.fold_in(learner.score_key, OF_VALUES_TAG)
+    before = masks.dense(agent.value) if learner.agent.value_mask is None else learner.agent.value_mask
+    ranking = recipe.score.of(kernels(agent.value), key)
+    return recipe.schedule.mask(before, ranking, learner.sparsity, progress, recipe.scope)
 
 
 def exchange(

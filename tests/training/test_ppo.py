@@ -239,6 +239,28 @@ def test_biases_log_std_and_the_value_network_move_whatever_is_masked(after_mome
     assert all(np.any(after.value[name]["kernel"] != before.value[name]["kernel"]) for name in before.value)
 
 
+def test_masked_weights_of_the_value_network_stay_and_do_nothing(problem):
+    agent, batch = problem
+    dense, state, _ = updated(agent.unmasked(), batch)
+    mask = {
+        name: (jnp.arange(k.size) % 3 > 0).reshape(k.shape) * 1.0 for name, k in kernels(dense.value).items()
+    }
+    before = dense.replace(value_mask=mask)
+    after, _, _ = updated(before, batch, state=state)
+    for name, m in mask.items():
+        moved = np.asarray(after.value[name]["kernel"] != before.value[name]["kernel"])
+        np.testing.assert_array_equal(moved, np.asarray(m) == 1)
+    huge = {
+        name: {
+            "kernel": jnp.where(m == 1, before.value[name]["kernel"], 1e3),
+            "bias": before.value[name]["bias"],
+        }
+        for name, m in mask.items()
+    }
+    of_huge, _, _ = updated(before.replace(value=huge), batch, state=state)
+    jax.tree.map(np.testing.assert_array_equal, of_huge.pruned(), after.pruned())
+
+
 def test_the_observation_filter_is_not_learned(after_momentum):
     before, after = after_momentum
     np.testing.assert_array_equal(after.normalizer.mean, before.normalizer.mean)
