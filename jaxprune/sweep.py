@@ -226,8 +226,7 @@ def recipe(spec: SweepSpec, chosen: tuple[Chosen, ...] = ()) -> Recipe:
 def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
     learners = tuple(_started(job, group) for group in job.groups)
-    progress = jax.eval_shape(lambda: _iterate(job, learners, jnp.zeros((), jnp.int32))[1])
-    history = jax.tree.map(lambda leaf: jnp.zeros((job.spec.iterations, *leaf.shape), leaf.dtype), progress)
+    history = learners_of.no_progress(job.spec.iterations, job.trained.size)
     return Training(learners, history, jnp.zeros((), jnp.int32))
 
 

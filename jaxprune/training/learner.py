@@ -1,5 +1,6 @@
 """One member in training: what it carries, and one iteration of act, learn, prune."""
 
+from dataclasses import fields
 from typing import Any, cast
 
 import jax
@@ -96,6 +97,20 @@ class Progress(struct.PyTreeNode):
     sparsity: Float[Array, "*batch"]
     diverged: Bool[Array, "*batch"]
     update: Diagnostics
+
+
+def no_progress(iterations: int, members: int) -> Progress:
+    """Room for what these iterations will bring, zeros [iteration, member]."""
+    number, whole, truth = (jnp.zeros((iterations, members), kind) for kind in (jnp.float32, jnp.int32, bool))
+    return Progress(
+        episodes=whole,
+        return_sum=number,
+        length_sum=whole,
+        failed=whole,
+        sparsity=number,
+        diverged=truth,
+        update=Diagnostics(*[number] * len(fields(Diagnostics))),
+    )
 
 
 def init(
