@@ -43,8 +43,10 @@ def load(folder: Path, like: Tree) -> Tree:
     return jax.tree.map(_as_if_made_here, restored)
 
 
-def _as_if_made_here(leaf: Array) -> Array:
+def _as_if_made_here(leaf: Array | np.ndarray) -> Array | np.ndarray:
     """Bound to no device, or every program that it goes into would be compiled once more."""
+    if isinstance(leaf, np.ndarray):
+        return leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = _as_if_made_here(jax.random.key_data(leaf))
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))

@@ -101,15 +101,18 @@ class Progress(struct.PyTreeNode):
 
 def no_progress(iterations: int, members: int) -> Progress:
     """Room for what these iterations will bring, zeros [iteration, member]."""
-    number, whole, truth = (jnp.zeros((iterations, members), kind) for kind in (jnp.float32, jnp.int32, bool))
+
+    def room(kind: type = jnp.float32) -> Array:
+        return jnp.zeros((iterations, members), kind)
+
     return Progress(
-        episodes=whole,
-        return_sum=number,
-        length_sum=whole,
-        failed=whole,
-        sparsity=number,
-        diverged=truth,
-        update=Diagnostics(*[number] * len(fields(Diagnostics))),
+        episodes=room(jnp.int32),
+        return_sum=room(),
+        length_sum=room(jnp.int32),
+        failed=room(jnp.int32),
+        sparsity=room(),
+        diverged=room(bool),
+        update=Diagnostics(*(room() for _ in fields(Diagnostics))),
     )
 
 
