@@ -4,7 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import Array
 
 from jaxprune.errors import SpecError
 
@@ -35,7 +39,18 @@ def load(folder: Path, like: Tree) -> Tree:
     if step is None:
         raise SpecError(f"checkpoint: {folder} holds no finished checkpoint")
     with _manager(folder) as manager:
-        return manager.restore(step, args=ocp.args.StandardRestore(like))
+        restored = manager.restore(step, args=ocp.args.StandardRestore(like))
+    return jax.tree.map(_as_if_made_here, restored)
+
+
+def _as_if_made_here(leaf: Array | np.ndarray) -> Array | np.ndarray:
+    """Bound to no device, or every program that it goes into would be compiled once more."""
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = jnp.array(np.asarray(jax.random.key_data(leaf)))
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    return jnp.array(np.asarray(leaf))
 
 
 def load_or_make(folder: Path | None, like: Callable[[], Tree], make: Callable[[], Tree]) -> Tree:

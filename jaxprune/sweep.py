@@ -36,7 +36,7 @@ from jaxprune.spec import SweepSpec
 from jaxprune.training import experience, pruning
 from jaxprune.training import learner as learners_of
 from jaxprune.training.arms import Chosen, read_arm
-from jaxprune.training.member import Learner, Progress, Recipe
+from jaxprune.training.member import Learner, Progress, Recipe, no_progress
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.settings import PPOSettings
 
@@ -287,8 +287,7 @@ def recipe(spec: SweepSpec, chosen: tuple[Chosen, ...] = ()) -> Recipe:
 def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
     learners = tuple(_started(job, group) for group in job.groups)
-    progress = jax.eval_shape(lambda: _iterate(job, learners, jnp.zeros((), jnp.int32))[1])
-    history = jax.tree.map(lambda leaf: jnp.zeros((job.spec.iterations, *leaf.shape), leaf.dtype), progress)
+    history = no_progress(job.spec.iterations, job.trained.size)
     return Training(learners, history, jnp.zeros((), jnp.int32))
 
 

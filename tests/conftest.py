@@ -26,7 +26,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Tests compile more than they compute. As users compile: XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10.") and "XLA_FLAGS" not in os.environ:  # later ones know one flag less
-    os.environ["XLA_FLAGS"] = "--xla_cpu_opt_preset=FAST_COMPILE --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = (
+        "--xla_cpu_opt_preset=FAST_COMPILE --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1"  # parts of a program compile side by side, and cost more
+    )
+# Where in the source an instruction comes from is looked up for each, and nobody reads it.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see experiments/__init__.py
 

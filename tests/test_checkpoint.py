@@ -56,6 +56,14 @@ def test_loaded_keys_go_on_with_the_same_random_stream(tmp_path, tree):
     np.testing.assert_array_equal(jax.random.normal(found, (4,)), jax.random.normal(tree["keys"][2], (4,)))
 
 
+def test_what_is_loaded_goes_into_the_programs_of_what_was_saved(tmp_path, tree):
+    checkpoint.save(tmp_path, 1, tree)
+    program = jax.jit(lambda tree: tree["agents"].policy)
+    once = program.lower(tree).as_text()
+    assert program.lower(checkpoint.load(tmp_path, tree)).as_text() == once
+    assert program.lower(jax.device_put(tree, jax.devices()[0])).as_text() != once
+
+
 def test_shapes_are_enough_to_load(tmp_path, tree):
     checkpoint.save(tmp_path, 1, tree)
     assert_same_bits(checkpoint.load(tmp_path, jax.eval_shape(lambda: tree)), tree)

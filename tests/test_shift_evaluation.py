@@ -20,6 +20,7 @@ from jaxprune.budget import Ball
 from jaxprune.envs import PARAMETERS, Shift
 from jaxprune.envs.mujoco.model import load
 from jaxprune.evaluation import Condition, for_all
+from jaxprune.policy import Agent
 from jaxprune.policy import agent as agents
 from jaxprune.population import prune
 from jaxprune.shift_evaluation import ShiftSpec
@@ -28,6 +29,7 @@ from tests.populations import population
 
 HORIZON = 20
 ENV = envs.make("hopper", "native", horizon=HORIZON)
+RESET = jax.jit(ENV.reset)
 SPEC = ShiftSpec(parameters="mass,gear", factors="0.5,1,2", draws=2, episodes=2, seed=3)
 
 
@@ -49,6 +51,13 @@ def evaluated(spec: ShiftSpec = SPEC) -> shift_evaluation.ShiftEvaluation:
     return shift_evaluation.run(spec, of_the_hopper())
 
 
+@jax.jit
+def action_of(agent: Agent, observation: jax.Array) -> jax.Array:
+    """What the pruned agent does, within [-1, 1]."""
+    victim = Victim(agent.pruned(), "normalised")
+    return jnp.clip(victim.distribution(victim.to_space(observation)).mode(), -1, 1)
+
+
 def by_hand(member: int, factors: dict[str, float], seed: int, episodes: int) -> list[float]:
     """Returns of the member, by MuJoCo's loop over a changed model and the hopper's reward written out."""
     body = load("hopper.xml")
@@ -60,15 +69,13 @@ def by_hand(member: int, factors: dict[str, float], seed: int, episodes: int) ->
     body.actuator_gear *= factors["gear"]
     mujoco.mj_setConst(body, mujoco.MjData(body))
     agent = jax.tree.map(lambda leaf: leaf[member], of_the_hopper().agents)
-    victim = Victim(agent.pruned(), "normalised")
     reset_key = jax.random.split(streams.key(seed, "shifted"), 3)[0]
     returns = []
     for key in jax.random.split(reset_key, episodes):
-        start, total = ENV.reset(key).physics, 0.0
+        start, total = RESET(key).physics, 0.0
         qpos, qvel = np.asarray(start.qpos), np.asarray(start.qvel)
         for _ in range(HORIZON):
-            observation = jnp.concatenate([qpos[1:], np.clip(qvel, -10, 10)])
-            action = np.clip(victim.distribution(victim.to_space(observation)).mode(), -1, 1)
+            action = np.asarray(action_of(agent, np.concatenate([qpos[1:], np.clip(qvel, -10, 10)])))
             data = mujoco.MjData(body)
             data.qpos[:], data.qvel[:], data.ctrl[:] = qpos, qvel, action
             mujoco.mj_step(body, data, nstep=4)

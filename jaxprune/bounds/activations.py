@@ -75,10 +75,11 @@ def _tanh_extremes(slope: Slope, lower: Ends, upper: Ends) -> tuple[Slope, Slope
 
 def _tanh_end_tangents(lower: Ends, upper: Ends) -> tuple[Ends, Ends]:
     """Slopes of the lines through either end that touch tanh on the other side of zero, if there are such."""
-    return _tanh_touching(jnp.minimum(lower, 0)), _tanh_touching(jnp.minimum(-upper, 0))
+    below, above = _tanh_touching(jnp.minimum(jnp.stack([lower, -upper]), 0))
+    return below, above
 
 
-def _tanh_touching(end: Ends) -> Ends:
+def _tanh_touching(end: Slope) -> Slope:
     """Slope at the point d > 0 whose tangent meets tanh at `end < 0`, by bisection between 0 and `-end / 2`.
 
     The cubic `z - z^3 / 3` has `d = -end / 2`; tanh bends more. A slope slightly off is sound as well.

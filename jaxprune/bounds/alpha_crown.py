@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxprune.bounds.activations import Activation, activation_named
-from jaxprune.bounds.ball import Radius, Region, ball
+from jaxprune.bounds.activations import activation_named
+from jaxprune.bounds.ball import Radius, ball
 from jaxprune.bounds.change import Change
 from jaxprune.bounds.crown import crown_hidden
-from jaxprune.bounds.joint import Size, worst_euclidean, worst_span
-from jaxprune.bounds.linear import Slopes, hidden_layers
+from jaxprune.bounds.interval import clean_inputs
+from jaxprune.bounds.joint import SIZES, worst_of_each
+from jaxprune.bounds.linear import Hidden, Slopes, hidden_layers
 from jaxprune.policy import Layers
 
 STEPS = 20
@@ -30,7 +31,7 @@ def alpha_crown_bound(
     activation: str = "tanh",
     steps: int = STEPS,
 ) -> Change:
-    """CROWN with slopes improved by Adam, one pair per neuron; never above `crown_bound`.
+    """CROWN with slopes improved by Adam, one pair per neuron and size; never above `crown_bound`.
 
     Every slope gives a sound bound, so the smallest of the `steps` bounds seen on the way is one. The first
     is that of CROWN.
@@ -39,31 +40,28 @@ def alpha_crown_bound(
         SpecError: an unknown norm or activation.
     """
     region, function = ball(x, eps, norm), activation_named(activation)
-    return Change(
-        *(optimised(size, layers, region, function, steps) for size in (worst_euclidean, worst_span))
-    )
-
-
-def optimised(
-    size: Size, layers: Layers, region: Region, activation: Activation, steps: int
-) -> Float[Array, ""]:
-    """Smallest bound on one size of the change that projected Adam on the slopes comes across."""
-    start = tuple(layer.slopes for layer in crown_hidden(layers, region, activation))
+    clean = clean_inputs(layers, x, function)
+    tightest = tuple(layer.slopes for layer in crown_hidden(layers, region, function))
+    start = jax.tree.map(lambda slope: jnp.stack([slope] * len(SIZES)), tightest)
     adam = optax.adam(optax.exponential_decay(LEARNING_RATE, 1, DECAY))
 
-    def bound(slopes: tuple[Slopes, ...]) -> Float[Array, ""]:
-        hidden = hidden_layers(layers, region, activation, lambda index, _: slopes[index])
-        return size(layers, hidden, region, activation).bound
+    def with_lines(slopes: tuple[Slopes, ...]) -> tuple[Hidden, ...]:
+        return hidden_layers(layers, region, function, lambda index, _: slopes[index])
+
+    def bounds(slopes: tuple[Slopes, ...]) -> tuple[Float[Array, ""], Float[Array, " size"]]:
+        hidden = jax.vmap(with_lines, axis_size=len(SIZES))(slopes)
+        found = worst_of_each(layers, clean, hidden, [region] * len(SIZES)).bound
+        return jnp.sum(found), found  # each has its own slopes, and so the sum has the gradient of either
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
         slopes, moments, best = carry
-        value, gradient = jax.value_and_grad(bound)(slopes)
+        gradient, found = jax.grad(bounds, has_aux=True)(slopes)
         updates, moments = adam.update(gradient, moments)
         slopes = jax.tree.map(
-            lambda slope, update: jnp.clip(slope + update, *activation.slopes), slopes, updates
+            lambda slope, update: jnp.clip(slope + update, *function.slopes), slopes, updates
         )
-        return (slopes, moments, jnp.fmin(best, value)), None
+        return (slopes, moments, jnp.fmin(best, found)), None
 
-    nothing = jnp.asarray(jnp.inf, region.x.dtype)
+    nothing = jnp.full(len(SIZES), jnp.inf, x.dtype)
     (_, _, best), _ = jax.lax.scan(step, (start, adam.init(start), nothing), None, steps)
-    return best
+    return Change(*best)

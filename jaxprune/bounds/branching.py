@@ -4,6 +4,7 @@ The bound is the largest one over the parts, which together cover the ball. Each
 largest bound and halves it along the feature that moves its linear bound most.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,10 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxprune.bounds.activations import activation_named
-from jaxprune.bounds.ball import Radius, Region, ball, radii, within
+from jaxprune.bounds.ball import Radius, ball, radii, within
 from jaxprune.bounds.change import Change
 from jaxprune.bounds.crown import crown_hidden
-from jaxprune.bounds.joint import Size, worst_euclidean, worst_span
+from jaxprune.bounds.interval import clean_inputs
+from jaxprune.bounds.joint import SIZES, worst_of_each
+from jaxprune.bounds.linear import Hidden
 from jaxprune.policy import Layers
 
 PARTS = 32
@@ -38,44 +41,58 @@ def branching_bound(
     activation: str = "tanh",
     parts: int = PARTS,
 ) -> Change:
-    """Bound from that many parts of the ball (2 `parts` - 1 CROWN bounds); never above `crown_bound`.
+    """Bound from that many parts of the ball (2 `parts` CROWN bounds); never above `crown_bound`.
+
+    Each of the two sizes has parts of its own, and one step of one loop splits one of either.
 
     Raises:
         SpecError: an unknown norm or activation.
     """
-    region = ball(x, eps, norm)
-    moves = radii(eps, x.size, norm, x.dtype)
-    return Change(
-        *(search(size, layers, region, moves, activation, parts) for size in (worst_euclidean, worst_span))
+    region, function = ball(x, eps, norm), activation_named(activation)
+    clean = clean_inputs(layers, x, function)
+
+    def lines(lower: Float[Array, " obs"], upper: Float[Array, " obs"]) -> tuple[Hidden, ...]:
+        return crown_hidden(layers, within(region, lower, upper), function)
+
+    def bounded(lower: Float[Array, "size obs"], upper: Float[Array, "size obs"]) -> Part:
+        regions = [*map(partial(within, region), lower, upper)]
+        worst = worst_of_each(layers, clean, jax.vmap(lines)(lower, upper), regions)
+        feature = jnp.argmax(jnp.abs(worst.sensitivity) * (upper - lower), axis=-1)
+        return Part(lower, upper, worst.bound, feature)
+
+    def split(found: Part, free: Int[Array, ""]) -> tuple[Part, None]:
+        places, whole = jax.vmap(worst_part)(found)
+        halves = jax.vmap(bounded)(*jax.vmap(halved, out_axes=1)(whole))
+        halves = halves._replace(bound=jnp.minimum(halves.bound, whole.bound))
+        of_size = jnp.arange(len(SIZES))
+
+        def put(values: Array, half: Array) -> Array:
+            return values.at[of_size, places].set(half[0]).at[of_size, free].set(half[1])
+
+        return jax.tree.map(put, found, halves), None
+
+    whole = unbounded(radii(eps, x.size, norm, x.dtype))
+    found = jax.tree.map(
+        lambda values: jnp.zeros((len(SIZES), parts, *values.shape), values.dtype).at[:, 0].set(values), whole
     )
+    found, _ = jax.lax.scan(split, found, jnp.arange(parts))
+    return Change(*jnp.max(found.bound, axis=1))
 
 
-def search(
-    size: Size, layers: Layers, region: Region, moves: Float[Array, " obs"], activation: str, count: int
-) -> Float[Array, ""]:
-    """Bound on one size of the change over a region whose offsets are within `moves`, in so many parts."""
-    function = activation_named(activation)
+def unbounded(moves: Float[Array, " obs"]) -> Part:
+    """All offsets within `moves`, not bounded yet. It has no feature to split by: both its halves are it."""
+    return Part(-moves, moves, jnp.asarray(jnp.inf, moves.dtype), jnp.asarray(moves.size, int))
 
-    def bounded(lower: Float[Array, " obs"], upper: Float[Array, " obs"]) -> Part:
-        part = within(region, lower, upper)
-        worst = size(layers, crown_hidden(layers, part, function), part, function)
-        return Part(lower, upper, worst.bound, jnp.argmax(jnp.abs(worst.sensitivity) * (upper - lower)))
 
-    def split(parts: Part, free: Int[Array, ""]) -> tuple[Part, None]:
-        worst = jnp.argmax(parts.bound)
-        lower, upper, bound, feature = jax.tree.map(lambda values: values[worst], parts)
-        middle = (lower[feature] + upper[feature]) / 2
-        halves = jax.vmap(bounded)(
-            jnp.stack([lower, lower.at[feature].set(middle)]),
-            jnp.stack([upper.at[feature].set(middle), upper]),
-        )
-        halves = halves._replace(bound=jnp.minimum(halves.bound, bound))
-        places = jnp.stack([worst, free])
-        return jax.tree.map(lambda all_, new: all_.at[places].set(new), parts, halves), None
+def worst_part(parts: Part) -> tuple[Int[Array, ""], Part]:
+    """The part with the largest bound, and its place among all of them."""
+    place = jnp.argmax(parts.bound)
+    return place, jax.tree.map(lambda values: values[place], parts)
 
-    root = bounded(-moves, moves)
-    parts = jax.tree.map(
-        lambda values: jnp.zeros((count, *values.shape), values.dtype).at[0].set(values), root
-    )
-    parts, _ = jax.lax.scan(split, parts, jnp.arange(1, count))
-    return jnp.max(parts.bound)
+
+def halved(part: Part) -> tuple[Float[Array, "half obs"], Float[Array, "half obs"]]:
+    """Lower and upper ends of the halves of a part, cut in the middle of its feature."""
+    lower, upper, _, feature = part
+    middle = (lower[feature] + upper[feature]) / 2
+    cut_lower, cut_upper = (end.at[feature].set(middle, mode="drop") for end in (lower, upper))
+    return jnp.stack([lower, cut_lower]), jnp.stack([cut_upper, upper])

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from jaxprune.bounds.activations import Activation, activation_named
 from jaxprune.bounds.ball import Radius, Region, ball
 from jaxprune.bounds.change import Change
+from jaxprune.bounds.interval import clean_inputs
 from jaxprune.bounds.joint import worst_euclidean, worst_span
 from jaxprune.bounds.linear import Hidden, hidden_layers, tightest_slopes
 from jaxprune.policy import Layers
@@ -28,11 +29,8 @@ def crown_bound(
         SpecError: an unknown norm or activation.
     """
     region, function = ball(x, eps, norm), activation_named(activation)
-    hidden = crown_hidden(layers, region, function)
-    return Change(
-        worst_euclidean(layers, hidden, region, function).bound,
-        worst_span(layers, hidden, region, function).bound,
-    )
+    given = layers, clean_inputs(layers, x, function), crown_hidden(layers, region, function), region
+    return Change(worst_euclidean(*given).bound, worst_span(*given).bound)
 
 
 def crown_hidden(layers: Layers, region: Region, activation: Activation) -> tuple[Hidden, ...]:

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from jaxprune.bounds.activations import activation_named
 from jaxprune.bounds.ball import Radius, ball
-from jaxprune.bounds.change import Box, magnitude
-from jaxprune.bounds.interval import clean_output, image, preactivations
+from jaxprune.bounds.change import Box
+from jaxprune.bounds.interval import Inputs, affine_image, clean_inputs
 from jaxprune.bounds.linear import Hidden, between_lines, preactivation, tightest_slopes
 from jaxprune.policy import Layers
 
@@ -32,10 +32,12 @@ def crown_ibp_box(
     """
     function, region = activation_named(activation), ball(x, eps, norm)
     hidden: tuple[Hidden, ...] = ()
-    largest = region.largest
-    for layer, box in zip(layers[:-1], preactivations(layers, region, function)[:-1], strict=True):
+    inputs: Inputs = region
+    for layer in layers[:-1]:
+        box = affine_image(layer, inputs)
         slopes = jax.lax.stop_gradient(tightest_slopes(function, box))
-        hidden = (*hidden, between_lines(layer, box, slopes, largest, function))
-        largest = magnitude(image(function, box))
-    attacked, clean = preactivation(layers[-1], hidden, region, function), clean_output(layers, x, function)
+        hidden = (*hidden, between_lines(layer, inputs, box, slopes, function))
+        inputs = hidden[-1].image
+    attacked = preactivation(layers, hidden, region)
+    clean = affine_image(layers[-1], clean_inputs(layers, x, function))
     return Box(attacked.lower - clean.upper, attacked.upper - clean.lower)

@@ -12,6 +12,9 @@ from jaxprune.bounds.change import Box, Change, change_from_box, magnitude
 from jaxprune.bounds.rounding import affine_slack, product
 from jaxprune.policy import Layer, Layers
 
+Inputs = Region | Box
+"""What may go into a layer: observations of a region, or what a box of pre-activations was made into."""
+
 
 def interval_bound(
     layers: Layers,
@@ -28,10 +31,10 @@ def interval_bound(
     Raises:
         SpecError: an unknown norm or activation.
     """
-    function, region = activation_named(activation), ball(x, eps, norm)
-    box = interval_box(layers, x, eps, norm=norm, activation=activation)
-    pairs = interval_box(pairwise(layers), x, eps, norm=norm, activation=activation)
-    noise = pair_noise(last_slack(layers, region, function), layers, x, function)
+    function = activation_named(activation)
+    attacked, clean = last_inputs(layers, ball(x, eps, norm), function), clean_inputs(layers, x, function)
+    box, pairs = (moved(last, attacked, clean) for last in (layers[-1], pairwise(layers[-1])))
+    noise = pair_noise(layers[-1], attacked, clean)
     return Change(change_from_box(box).euclidean, jnp.max(pairs.upper + noise))
 
 
@@ -48,30 +51,27 @@ def interval_box(
     It holds the difference of any two computed evaluations of the network, one in the ball and one at `x`.
     """
     function = activation_named(activation)
-    attacked = preactivations(layers, ball(x, eps, norm), function)[-1]
-    clean = clean_output(layers, x, function)
-    return Box(attacked.lower - clean.upper, attacked.upper - clean.lower)
+    attacked = last_inputs(layers, ball(x, eps, norm), function)
+    return moved(layers[-1], attacked, clean_inputs(layers, x, function))
 
 
-def clean_output(layers: Layers, x: Float[Array, " obs"], activation: Activation) -> Box:
-    """Box of what may be computed for the outputs at the observation itself: the ball of radius zero."""
-    return preactivations(layers, ball(x, 0.0, "linf"), activation)[-1]
+def moved(last: Layer, attacked: Inputs, clean: Inputs) -> Box:
+    """Box of the change of the outputs of the last layer between two sets of its inputs."""
+    there, here = affine_image(last, attacked), affine_image(last, clean)
+    return Box(there.lower - here.upper, there.upper - here.lower)
 
 
-def preactivations(layers: Layers, region: Region, activation: Activation) -> tuple[Box, ...]:
-    """Boxes of `W_l h_{l-1} + b_l` for every layer, the last one holding the outputs. The first is exact."""
-    boxes = [first_preactivation(layers[0], region)]
-    for layer in layers[1:]:
-        boxes.append(affine_image(layer, image(activation, boxes[-1])))
-    return tuple(boxes)
+def clean_inputs(layers: Layers, x: Float[Array, " obs"], activation: Activation) -> Inputs:
+    """What may be computed for the inputs of the last layer at the observation: the ball of radius zero."""
+    return last_inputs(layers, ball(x, 0.0, "linf"), activation)
 
 
-def first_preactivation(layer: Layer, region: Region) -> Box:
-    """Box of `W_1 s_hat + b_1`: each row moves by its support."""
-    weight, bias = layer
-    clean = product(weight, region.x) + bias
-    slack = affine_slack(weight, bias, region.largest)
-    return Box(clean - region.support(-weight) - slack, clean + region.support(weight) + slack)
+def last_inputs(layers: Layers, region: Region, activation: Activation) -> Inputs:
+    """What may go into the last layer over a region, by intervals."""
+    inputs: Inputs = region
+    for layer in layers[:-1]:
+        inputs = image(activation, affine_image(layer, inputs))
+    return inputs
 
 
 def image(activation: Activation, box: Box) -> Box:
@@ -79,35 +79,36 @@ def image(activation: Activation, box: Box) -> Box:
     return Box(*enclose(activation, jnp.zeros_like(box.lower), box.lower, box.upper))
 
 
-def affine_image(layer: Layer, box: Box) -> Box:
-    """Smallest box around `W h + b` for `h` in a box, in centre and radius form, widened by the rounding."""
+def affine_image(layer: Layer, inputs: Inputs) -> Box:
+    """Smallest box around `W h + b` for all `h` of the inputs, widened by the rounding."""
     weight, bias = layer
-    centre = product(weight, (box.lower + box.upper) / 2) + bias
-    radius = product(jnp.abs(weight), (box.upper - box.lower) / 2)
-    radius = radius + affine_slack(weight, bias, magnitude(box))
+    slack = affine_slack(weight, bias, largest(inputs))
+    if isinstance(inputs, Region):
+        clean = product(weight, inputs.x) + bias
+        up, down = jnp.split(inputs.support(jnp.concatenate([weight, -weight])), 2)
+        return Box(clean - down - slack, clean + up + slack)
+    centre = product(weight, (inputs.lower + inputs.upper) / 2) + bias
+    radius = product(jnp.abs(weight), (inputs.upper - inputs.lower) / 2) + slack
     return Box(centre - radius, centre + radius)
 
 
-def last_slack(layers: Layers, region: Region, activation: Activation) -> Float[Array, " out"]:
-    """Rounding of the last layer alone, over a region."""
-    *hidden, _ = preactivations(layers, region, activation)
-    return affine_slack(*layers[-1], magnitude(image(activation, hidden[-1])) if hidden else region.largest)
+def largest(inputs: Inputs) -> Float[Array, " in"]:
+    """Bound on the absolute value of each input."""
+    return inputs.largest if isinstance(inputs, Region) else magnitude(inputs)
 
 
-def pair_noise(
-    slack: Float[Array, " out"], layers: Layers, x: Float[Array, " obs"], activation: Activation
-) -> Float[Array, " pair"]:
-    """Rounding of `D_i - D_j` beyond that of `pairwise`, from the `slack` of the attacked outputs.
+def pair_noise(last: Layer, attacked: Inputs, clean: Inputs) -> Float[Array, " pair"]:
+    """Rounding of `D_i - D_j` beyond that of `pairwise`.
 
     Each output is rounded by itself, attacked and clean, however small `W_i - W_j` may be.
     """
-    clean = clean_output(layers, x, activation)
-    noise = slack + (clean.upper - clean.lower)
+    here = affine_image(last, clean)
+    noise = affine_slack(*last, largest(attacked)) + (here.upper - here.lower)
     return (noise[:, None] + noise[None, :]).reshape(-1)
 
 
-def pairwise(layers: Layers) -> Layers:
-    """The same network with all differences `z_i - z_j` as its outputs, at place `i * out + j`."""
-    weight, bias = layers[-1]
+def pairwise(last: Layer) -> Layer:
+    """The last layer of the network whose outputs are all differences `z_i - z_j`, at place `i * out + j`."""
+    weight, bias = last
     rows = (weight[:, None] - weight[None, :]).reshape(-1, weight.shape[1])
-    return (*layers[:-1], (rows, (bias[:, None] - bias[None, :]).reshape(-1)))
+    return rows, (bias[:, None] - bias[None, :]).reshape(-1)

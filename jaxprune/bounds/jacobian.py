@@ -1,5 +1,7 @@
 """Local Lipschitz bound: the Jacobian of the network over the ball, as a matrix of intervals."""
 
+from itertools import pairwise
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -7,7 +9,7 @@ from jaxprune.bounds.activations import activation_named
 from jaxprune.bounds.ball import Radius, ball, reach
 from jaxprune.bounds.change import Box, Change, change_from_sizes, magnitude
 from jaxprune.bounds.evaluation_error import propagated_error
-from jaxprune.bounds.interval import image, preactivations
+from jaxprune.bounds.interval import Inputs, affine_image, image, largest
 from jaxprune.bounds.rounding import activation_slack, product
 from jaxprune.policy import Layers
 
@@ -30,14 +32,14 @@ def jacobian_bound(
         SpecError: an unknown norm or activation.
     """
     function, region = activation_named(activation), ball(x, eps, norm)
-    boxes = preactivations(layers, region, function)
     rows = Box(layers[0][0], layers[0][0])
-    inputs = [region.largest]
-    for (weight, _), box in zip(layers[1:], boxes[:-1], strict=True):
+    inputs: list[Inputs] = [region]
+    for layer, (weight, _) in pairwise(layers):
+        box = affine_image(layer, inputs[-1])
         slopes = Box(*function.slope_range(*box))
         rows = times(weight, scaled(slopes, rows))
-        inputs.append(magnitude(image(function, box)))
-    error = propagated_error(layers, inputs, function)
+        inputs.append(image(function, box))
+    error = propagated_error(layers, [largest(of_layer) for of_layer in inputs], function)
     return change_from_sizes(reach(magnitude(rows), eps, norm) + 2 * error)
 
 

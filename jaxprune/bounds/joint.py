@@ -7,20 +7,20 @@ of a network, and one more row for the linear bounds. Chords are loose where an 
 the box is cut at zero first, and the bound is the largest over its pieces.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import product as all_choices
+from operator import itemgetter
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxprune.bounds.activations import Activation
 from jaxprune.bounds.ball import Region
 from jaxprune.bounds.change import Box, farthest_corner, magnitude
-from jaxprune.bounds.interval import clean_output, pair_noise, pairwise
-from jaxprune.bounds.linear import Hidden, preactivation, slack_of, upper_limits
-from jaxprune.bounds.rounding import exponent, outward, power, product
+from jaxprune.bounds.interval import Inputs, affine_image, largest, pair_noise, pairwise
+from jaxprune.bounds.linear import Hidden, inputs_after, preactivation, upper_limits
+from jaxprune.bounds.rounding import affine_slack, exponent, outward, power, product
 from jaxprune.policy import Layers
 
 MOST_CUTS = 6  # outputs cut at zero: 2^6 pieces
@@ -29,32 +29,29 @@ MOST_CUTS = 6  # outputs cut at zero: 2^6 pieces
 class Worst(NamedTuple):
     """Upper bound on a size of the change over a region, and the observation features it is due to.
 
-    bound: the bound itself. sensitivity: [obs], coefficients of the linear function behind it.
+    bound: the bound itself. sensitivity: [obs], coefficients of the linear function behind it. Or
+    both, stacked, one for each size.
     """
 
-    bound: Float[Array, ""]
-    sensitivity: Float[Array, " obs"]
+    bound: Float[Array, "*size"]
+    sensitivity: Float[Array, "*size obs"]
 
 
-Size = Callable[[Layers, tuple[Hidden, ...], Region, Activation], Worst]
-"""What bounds one size of the change, given the hidden layers."""
+def worst_euclidean(layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], region: Region) -> Worst:
+    """Bound on `||D||_2` over the region, never above the farthest corner of the box of `D`.
 
-
-def worst_euclidean(
-    layers: Layers, hidden: tuple[Hidden, ...], region: Region, activation: Activation
-) -> Worst:
-    """Bound on `||D||_2` over the region, never above the farthest corner of the box of `D`."""
+    clean: what goes into the last layer at the observation itself. hidden: the hidden layers over the region.
+    """
     weight, bias = layers[-1]
-    clean = clean_output(layers, region.x, activation)
-    box = preactivation(layers[-1], hidden, region, activation)
-    box = Box(box.lower - clean.upper, box.upper - clean.lower)
+    at_x, box = affine_image(layers[-1], clean), preactivation(layers, hidden, region)
+    box = Box(box.lower - at_x.upper, box.upper - at_x.lower)
     # In units of a power of two near its largest number, whose square stays in range.
     unit = power(exponent(jnp.max(magnitude(box))), bias.dtype)
     pieces = cut_at_zero(Box(box.lower / unit, box.upper / unit))
     chords = pieces.lower + pieces.upper
-    target = product(chords, weight), product(chords, bias - (clean.lower + clean.upper) / 2)
-    limits, coefficients = upper_limits(target, hidden, region)
-    slack = slack_of(layers[-1], hidden, region, activation) + (clean.upper - clean.lower)
+    target = product(chords, weight), product(chords, bias - (at_x.lower + at_x.upper) / 2)
+    limits, coefficients = upper_limits(target, layers, hidden, region)
+    slack = affine_slack(weight, bias, largest(inputs_after(hidden, region))) + (at_x.upper - at_x.lower)
     corners = jnp.sum(magnitude(pieces) ** 2, axis=1)
     rounding = outward(corners, bias.size) - corners
     limits = (limits + product(jnp.abs(chords), slack)) / unit
@@ -66,17 +63,33 @@ def worst_euclidean(
     return Worst(distance, coefficients[worst])
 
 
-def worst_span(layers: Layers, hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Worst:
-    """Bound on `max D - min D` over the region: the largest difference of two outputs."""
-    pairs = pairwise(layers)
-    clean = clean_output(pairs, region.x, activation)
-    limits, coefficients = upper_limits(pairs[-1], hidden, region)
-    limits = limits + slack_of(pairs[-1], hidden, region, activation)
-    box = preactivation(pairs[-1], hidden, region, activation)
-    slack = slack_of(layers[-1], hidden, region, activation)
-    gaps = jnp.minimum(limits, box.upper) - clean.lower + pair_noise(slack, layers, region.x, activation)
+def worst_span(layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], region: Region) -> Worst:
+    """Bound on `max D - min D` over the region: the largest difference of two outputs. Arguments likewise."""
+    pairs, attacked = pairwise(layers[-1]), inputs_after(hidden, region)
+    limits, coefficients = upper_limits(pairs, layers, hidden, region)
+    limits = limits + affine_slack(*pairs, largest(attacked))
+    upper = jnp.minimum(limits, affine_image(pairs, attacked).upper)
+    gaps = upper - affine_image(pairs, clean).lower + pair_noise(layers[-1], attacked, clean)
     worst = jnp.argmax(gaps)
     return Worst(gaps[worst], coefficients[worst])
+
+
+SIZES = (worst_euclidean, worst_span)
+"""In the order of a `Change`."""
+
+
+def worst_of_each(
+    layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], regions: Sequence[Region]
+) -> Worst:
+    """Bounds on both sizes, leaves [size], each over its own hidden layers, leaves [size], and region.
+
+    What looks for the best hidden layers, size by size, so compiles them once.
+    """
+    worst = [
+        size(layers, clean, jax.tree.map(itemgetter(index), hidden), region)
+        for index, (size, region) in enumerate(zip(SIZES, regions, strict=True))
+    ]
+    return jax.tree.map(lambda *values: jnp.stack(values), *worst)
 
 
 def cut_at_zero(box: Box) -> Box:

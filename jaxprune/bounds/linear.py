@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from jaxprune.bounds.activations import Activation, enclose
 from jaxprune.bounds.ball import Region
 from jaxprune.bounds.change import Box, intersect, magnitude
-from jaxprune.bounds.interval import affine_image, first_preactivation, image
+from jaxprune.bounds.interval import Inputs, affine_image, image, largest
 from jaxprune.bounds.rounding import activation_slack, affine_slack, product, smallest
 from jaxprune.policy import Layer, Layers
 
@@ -34,17 +34,17 @@ class Slopes(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """One hidden layer: weights, rounding and box of its pre-activations, lines around its activations.
+    """One hidden layer over a region: rounding of its pre-activations, lines around its activations.
 
     flushed: what coefficients that were flushed to zero in this layer may add to a limit.
+    image: box of its activations.
     """
 
-    layer: Layer
     slack: Float[Array, " neuron"]
     flushed: Float[Array, ""]
-    box: Box
     slopes: Slopes
     intercepts: Slopes
+    image: Box
 
 
 ChooseSlopes = Callable[[int, Box], Slopes]
@@ -55,57 +55,50 @@ def hidden_layers(
 ) -> tuple[Hidden, ...]:
     """All hidden layers over a region, first to last; `choose(index, box)` gives the slopes of the lines."""
     hidden: tuple[Hidden, ...] = ()
-    for index, layer in enumerate(layers[:-1]):
-        box = preactivation(layer, hidden, region, activation)
-        largest = input_size(hidden, region, activation)
-        hidden = (*hidden, between_lines(layer, box, choose(index, box), largest, activation))
+    for index in range(len(layers) - 1):
+        box = preactivation(layers, hidden, region)
+        inputs = inputs_after(hidden, region)
+        hidden = (*hidden, between_lines(layers[index], inputs, box, choose(index, box), activation))
     return hidden
 
 
-def between_lines(
-    layer: Layer, box: Box, slopes: Slopes, largest: Float[Array, " in"], activation: Activation
-) -> Hidden:
-    """A hidden layer of this box, its activations between lines of these slopes; `largest`: of its inputs."""
-    below, _ = enclose(activation, slopes.below, *box, terms=slopes.below.size)
-    _, above = enclose(activation, slopes.above, *box, terms=slopes.above.size)
-    sizes = jnp.sum(largest) + jnp.sum(magnitude(box)) + 8
+def between_lines(layer: Layer, inputs: Inputs, box: Box, slopes: Slopes, activation: Activation) -> Hidden:
+    """A hidden layer of these inputs and this box, its activations between lines of these slopes."""
+    below, above = enclose(activation, jnp.stack(slopes), *box, terms=box.lower.size)
+    sizes = jnp.sum(largest(inputs)) + jnp.sum(magnitude(box)) + 8
     flushed = sum(layer[0].shape) * smallest(sizes.dtype) * sizes
-    return Hidden(layer, affine_slack(*layer, largest), flushed, box, slopes, Slopes(below, above))
+    slack = affine_slack(*layer, largest(inputs))
+    return Hidden(slack, flushed, slopes, Slopes(below[0], above[1]), image(activation, box))
 
 
-def preactivation(layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Box:
-    """Box of `W h + b`, `h` what the last hidden layer emits: linear bounds, cut with interval bounds."""
+def preactivation(layers: Layers, hidden: tuple[Hidden, ...], region: Region) -> Box:
+    """Box of `W h + b` of the layer that stands on these hidden ones: linear bounds, cut with intervals."""
+    weight, bias = layer = layers[len(hidden)]
+    inputs = inputs_after(hidden, region)
+    by_intervals = affine_image(layer, inputs)
     if not hidden:
-        return first_preactivation(layer, region)
-    weight, bias = layer
+        return by_intervals
     both = jnp.concatenate([weight, -weight]), jnp.concatenate([bias, -bias])
-    slack = slack_of(layer, hidden, region, activation)
-    above, minus_below = jnp.split(upper_limits(both, hidden, region)[0], 2)
-    linear = Box(-minus_below - slack, above + slack)
-    return intersect(linear, affine_image(layer, image(activation, hidden[-1].box)))
+    slack = affine_slack(weight, bias, largest(inputs))
+    above, minus_below = jnp.split(upper_limits(both, layers, hidden, region)[0], 2)
+    return intersect(Box(-minus_below - slack, above + slack), by_intervals)
 
 
-def slack_of(
-    layer: Layer, hidden: tuple[Hidden, ...], region: Region, activation: Activation
-) -> Float[Array, " neuron"]:
-    """Rounding of the pre-activations of a layer that stands on these hidden ones."""
-    return affine_slack(*layer, input_size(hidden, region, activation))
-
-
-def input_size(hidden: tuple[Hidden, ...], region: Region, activation: Activation) -> Float[Array, " _"]:
-    """Bound on the absolute value of what goes into the layer that stands on these hidden ones."""
-    return magnitude(image(activation, hidden[-1].box)) if hidden else region.largest
+def inputs_after(hidden: tuple[Hidden, ...], region: Region) -> Inputs:
+    """What goes into the layer that stands on these hidden ones."""
+    return hidden[-1].image if hidden else region
 
 
 def upper_limits(
-    target: Layer, hidden: tuple[Hidden, ...], region: Region
+    target: Layer, layers: Layers, hidden: tuple[Hidden, ...], region: Region
 ) -> tuple[Float[Array, " row"], Float[Array, "row obs"]]:
     """Upper bound of each row of `W h + b` over the region, and the linear function of `s_hat` behind it.
 
-    The rounding of `W h + b` itself is the caller's: `slack_of` the layer.
+    `h` is what the last hidden layer emits. The rounding of `W h + b` itself is the caller's.
     """
     rows, limits = target
-    for (weight, bias), slack, flushed, _, slopes, intercepts in reversed(hidden):
+    of_hidden = zip(layers[: len(hidden)], hidden, strict=True)
+    for (weight, bias), (slack, flushed, slopes, intercepts, _) in reversed([*of_hidden]):
         positive, negative = jnp.maximum(rows, 0), jnp.minimum(rows, 0)
         limits = limits + product(positive, intercepts.above) + product(negative, intercepts.below)
         rows = positive * slopes.above + negative * slopes.below

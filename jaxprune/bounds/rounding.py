@@ -40,15 +40,26 @@ def smallest(dtype: jnp.dtype) -> float:
 
 
 def exponent(size: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal; the least for 0."""
+    """The e with `2^(e-1) <= size < 2^e`, cut so that `2^e` and `2^-e` are normal; the least for 0.
+
+    Read off the bits of a size that is not negative: `jnp.frexp` and `jnp.ldexp` are fifty operations each.
+    """
     info = jnp.finfo(size.dtype)
-    found = jnp.frexp(jax.lax.stop_gradient(size))[1]
-    return jnp.where(size == 0, info.minexp, jnp.clip(found, info.minexp, -info.minexp))
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(size), _bits_of(size.dtype))
+    found = (bits >> info.nmant) - (info.maxexp - 2)  # the bits hold e + maxexp - 2
+    return jnp.clip(found, info.minexp, -info.minexp).astype(jnp.int32)
 
 
 def power(exponent: Int[Array, "*shape"], dtype: jnp.dtype) -> Float[Array, "*shape"]:
-    """`2^exponent`, exact; a constant for the gradient."""
-    return jnp.ldexp(jnp.ones_like(exponent, dtype), exponent)
+    """`2^exponent`, exact, where that is normal; a constant for the gradient."""
+    info = jnp.finfo(dtype)
+    bits = (exponent + (info.maxexp - 1)).astype(_bits_of(dtype)) << info.nmant
+    return jax.lax.bitcast_convert_type(bits, dtype)
+
+
+def _bits_of(dtype: jnp.dtype) -> jnp.dtype:
+    """The integer type as wide as a float."""
+    return jnp.dtype(f"int{jnp.finfo(dtype).bits}")
 
 
 def near_one(values: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Int[Array, ""]]:

@@ -29,14 +29,21 @@ def spectral_norm(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     """
     gram, aside = near_one(matrix)
     gram = gram if matrix.shape[0] >= matrix.shape[1] else gram.T
-    log_scale = jnp.zeros((), matrix.dtype)
-    for step in range(GRAM_STEPS):
-        scale = jax.lax.stop_gradient(l2_norm(gram))  # the result does not depend on it
-        log_scale = log_scale + jnp.log(scale) / 2**step
-        gram = product((gram / scale).T, gram / scale)
-    log_scale = log_scale + jnp.log(l2_norm(gram)) / 2**GRAM_STEPS
+    shares = 0.5 ** jnp.arange(GRAM_STEPS + 1, dtype=matrix.dtype)
+    first, _ = _gram_step((gram, jnp.zeros((), matrix.dtype)), shares[0])  # the others are of square matrices
+    (gram, log_scale), _ = jax.lax.scan(_gram_step, first, shares[1:-1])
+    log_scale = log_scale + jnp.log(l2_norm(gram)) * shares[-1]
     norm = jnp.exp(log_scale) * (1 + jnp.abs(log_scale) * unit(matrix.dtype))
     return scaled_up(outward(norm, matrix.size), aside)
+
+
+def _gram_step(
+    carry: tuple[Float[Array, "rows columns"], Float[Array, ""]], share: Float[Array, ""]
+) -> tuple[tuple[Float[Array, "columns columns"], Float[Array, ""]], None]:
+    """(G, log of all scales so far) -> those of the next iterate."""
+    gram, log_scale = carry
+    scale = jax.lax.stop_gradient(l2_norm(gram))  # the result does not depend on it
+    return (product((gram / scale).T, gram / scale), log_scale + jnp.log(scale) * share), None
 
 
 def spectral_product(layers: Layers, eps: Radius, *, norm: str = "linf", activation: str = "tanh") -> Change:

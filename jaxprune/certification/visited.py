@@ -5,10 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jaxprune import streams
 from jaxprune.attacks import Mad, Victim
+from jaxprune.bounds import BOUNDS, Bound
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import TIGHTEST, Distances, discounted_mean, distances, total_variation
 from jaxprune.evaluation import Visits
@@ -55,17 +56,38 @@ def certify(population: Population, visits: Visits) -> Certified:
     visits: each member's own clean states, [member, time, episode, obs], under sampled actions if F and the
     value gaps, which are about the stochastic policy, are to hold.
     """
-    budget, discount = population.budget, population.discount
+    budget = population.budget
     dense = jnp.asarray(population.members.dense_twin())
     twins = jax.tree.map(lambda leaf: leaf[dense], population.agents)
     keys = jax.vmap(partial(streams.key, domain="certification"))(jnp.asarray(population.members.seed))
+    found = _certified(
+        (population.agents, twins, visits, keys),
+        budget.ball.eps,
+        norm=budget.norm,
+        space=budget.space,
+        discount=population.discount,
+        listed=tuple(BOUNDS.values()),
+    )
+    return jax.device_get(found)
 
-    def one(arguments: tuple[Agent, Agent, Visits, Array], eps: Array) -> Certified:
-        return certify_agent(*arguments, Ball(eps, budget.norm), budget.space, discount)
+
+@partial(jax.jit, static_argnames=("norm", "space", "discount", "listed"))
+def _certified(
+    everyone: tuple[Agent, Agent, Visits, Key[Array, " member"]],
+    eps: Array,
+    *,
+    norm: str,
+    space: str,
+    discount: float,
+    listed: tuple[Bound, ...],
+) -> Certified:
+    """One program for all budgets of a norm. listed: all bounds there are, for which it was compiled."""
+
+    def one(member: tuple[Agent, Agent, Visits, PRNGKeyArray]) -> Certified:
+        return certify_agent(*member, Ball(eps, norm), space, discount)
 
     # One member at a time: the boxes of all states of all members would not fit a small memory.
-    run = jax.jit(lambda arguments, eps: jax.lax.map(partial(one, eps=eps), arguments))
-    return jax.device_get(run((population.agents, twins, visits, keys), budget.ball.eps))
+    return jax.lax.map(one, everyone)
 
 
 def certify_agent(

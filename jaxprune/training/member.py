@@ -1,7 +1,9 @@
 """The records of a member in training: how it is trained, what it carries, and what an iteration brought."""
 
+from dataclasses import fields
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
@@ -101,3 +103,20 @@ class Progress(struct.PyTreeNode):
     sparsity: Float[Array, "*batch"]
     diverged: Bool[Array, "*batch"]
     update: Diagnostics
+
+
+def no_progress(iterations: int, members: int) -> Progress:
+    """Room for what these iterations will bring, zeros [iteration, member]."""
+
+    def room(kind: type = jnp.float32) -> Array:
+        return jnp.zeros((iterations, members), kind)
+
+    return Progress(
+        episodes=room(jnp.int32),
+        return_sum=room(),
+        length_sum=room(jnp.int32),
+        failed=room(jnp.int32),
+        sparsity=room(),
+        diverged=room(bool),
+        update=Diagnostics(*(room() for _ in fields(Diagnostics))),
+    )

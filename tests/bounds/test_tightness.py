@@ -32,7 +32,7 @@ SPECTRAL = jax.jit(partial(bounds.spectral_product, norm="l2"))
 @jax.jit
 def crown_box(layers, state, eps):
     tanh, region = activation_named("tanh"), ball(state, eps, "linf")
-    return preactivation(layers[-1], crown_hidden(layers, region, tanh), region, tanh)
+    return preactivation(layers, crown_hidden(layers, region, tanh), region)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """The smaller network computes what the pruned one does."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,12 @@ X = 3 * jax.random.normal(jax.random.key(9), (50, 4))
 
 def pruned(seed, sparsity, scope, activation="tanh"):
     """An agent with biases, of 4 features, 6 and 5 units and 2 actions."""
-    fresh = agent.init(jax.random.key(seed), 4, 2, hidden=(6, 5), activation=activation)
+    return _pruned(seed, sparsity, scope).replace(activation=activation)
+
+
+@partial(jax.jit, static_argnames="scope")
+def _pruned(seed, sparsity, scope):
+    fresh = agent.init(jax.random.key(seed), 4, 2, hidden=(6, 5))
     policy = jax.tree.map(
         lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), fresh.policy
     )
