@@ -23,7 +23,8 @@ from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco.mjx import body_of, mjx
-from jaxprune.sweep import job, segment, start
+from jaxprune.job import job
+from jaxprune.sweep import segment, start
 
 RESULTS = Path(__file__).parent / "results"
 TABLE, REPORT = RESULTS / "accelerator.csv", RESULTS / "accelerator.md"

@@ -16,7 +16,8 @@ import tyro
 
 from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
-from jaxprune.sweep import job, segment, start
+from jaxprune.job import job
+from jaxprune.sweep import segment, start
 
 RESULT = Path(__file__).parent / "results" / "arm_cost.md"
 ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr,randomised,kl"

@@ -93,8 +93,9 @@ def prepared():
     from benchmarks import attacked_evaluation, certify_speed
     from jaxprune import SweepSpec, bounds
     from jaxprune.envs import make
+    from jaxprune.job import job
     from jaxprune.policy import agent as agents
-    from jaxprune.sweep import job, segment, start
+    from jaxprune.sweep import segment, start
 
     spec = SweepSpec()
     asked = job(spec)

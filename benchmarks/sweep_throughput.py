@@ -28,8 +28,9 @@ from jaxprune import SweepSpec
 from jaxprune.envs import Environment, step_or_reset
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco import model
+from jaxprune.job import job
 from jaxprune.progress import Meter
-from jaxprune.sweep import job, segment, start, train
+from jaxprune.sweep import segment, start, train
 from jaxprune.training.rollout import rollout
 
 RESULT = Path(__file__).parent / "results" / "sweep_throughput.md"

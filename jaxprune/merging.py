@@ -22,11 +22,12 @@ import polars as pl
 from jaxprune import checkpoint, parse
 from jaxprune.analysis import decompose, needed_pairs, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.errors import SpecError
+from jaxprune.job import Job, job
 from jaxprune.population import Members, Population, Saved
 from jaxprune.run_folder import RunFolder
 from jaxprune.shift_evaluation import ShiftEvaluation
 from jaxprune.spec import SweepSpec
-from jaxprune.sweep import Job, Sweep, job
+from jaxprune.sweep import Sweep
 
 TABLES = ("results", "certificates", "curves", "episodes", "sampled")
 """The tables of a run whose rows are of one member each."""

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
+from jaxprune.job import Job
 from jaxprune.spec import SweepSpec, check_sparsities
-from jaxprune.sweep import Job, start
+from jaxprune.sweep import start
 
 MEASURED_PHYSICS = ("native", "none")
 """Physics whose program compiles in a moment, so that its speed can be measured before the run."""

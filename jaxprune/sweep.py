@@ -7,10 +7,10 @@ the seeds and sparsities. This file, `evaluation.play` and the searches own that
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +24,19 @@ from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.certification import Certified
-from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition, Tally, Visits
+from jaxprune.job import Group, Job, first_of_each, job, seed_and_arm
 from jaxprune.policy import Kernels
-from jaxprune.population import Members, Population, Saved, environment, members
+from jaxprune.population import Members, Population, Saved
 from jaxprune.progress import Meter, OnProgress, unheard
-from jaxprune.pruning import schedule, score
+from jaxprune.pruning import schedule
 from jaxprune.run_folder import RunFolder
-from jaxprune.shift_evaluation import ShiftEvaluation, ShiftSpec, total_steps
+from jaxprune.shift_evaluation import ShiftEvaluation
 from jaxprune.spec import SweepSpec
-from jaxprune.training import experience, pruning
 from jaxprune.training import learner as learners_of
-from jaxprune.training.arms import Chosen, read_arm
-from jaxprune.training.member import Learner, Progress, Recipe, no_progress
+from jaxprune.training import pruning
+from jaxprune.training.arms import read_arm
+from jaxprune.training.member import Learner, Progress, no_progress
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.settings import PPOSettings
 
@@ -44,9 +44,6 @@ Part = TypeVar("Part")
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 UPDATES_WHILE_TRAINING = 60
-
-STEPS_WORTH_A_PROGRAM = 500_000
-"""Environment steps that take longer than compiling the training of one member per seed does."""
 
 
 @dataclass(frozen=True)
@@ -70,130 +67,6 @@ class Sweep:
     sampled: pl.DataFrame
     folder: Path | None
     shifted: ShiftEvaluation | None = None
-
-
-class Job(NamedTuple):
-    """A spec, and what it comes to: worked out once and handed on.
-
-    everyone: all members. trained: those that are trained; where pruning comes after training, one dense one
-    per seed and arm. groups: the trained members whose arms have one program, and that program's recipe.
-    begin, end: the iterations that are theirs. trunk: the job of those that stand for all of their seed and
-    arm in the iterations before `begin`, if there are any.
-    """
-
-    spec: SweepSpec
-    env: Environment
-    everyone: Members
-    trained: Members
-    groups: tuple["Group", ...]
-    begin: int
-    end: int
-    trunk: "Job | None" = None
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of all trained members in one iteration."""
-        return self.trained.size * self.spec.environments * self.spec.unroll
-
-    @property
-    def training_steps(self) -> int:
-        """Environment steps of the whole training."""
-        before = 0 if self.trunk is None else self.trunk.training_steps
-        return before + (self.end - self.begin) * self.steps_per_iteration
-
-    @property
-    def evaluation_steps(self) -> int:
-        """The most environment steps that the evaluation can take, the visits not counted."""
-        spec = self.spec
-        budgets = 1 + len(spec.attacks) * len(spec.budgets)
-        return self.everyone.size * budgets * (spec.episodes + spec.selection_episodes) * self.env.horizon
-
-    @property
-    def visit_steps(self) -> int:
-        """The most environment steps that the episodes for the certificates can take."""
-        return self.everyone.size * self.spec.certify_episodes * self.env.horizon
-
-    @property
-    def shifts(self) -> ShiftSpec | None:
-        """The shifted dynamics to evaluate under, if any."""
-        return ShiftSpec(episodes=self.spec.shift_episodes) if self.spec.shift_episodes else None
-
-    @property
-    def shift_steps(self) -> int:
-        """The most environment steps that the episodes under shifted dynamics can take."""
-        return 0 if self.shifts is None else total_steps(self.shifts, self.env, self.everyone.size)
-
-    @property
-    def steps(self) -> int:
-        """The most environment steps of all."""
-        return self.training_steps + self.evaluation_steps + self.visit_steps + self.shift_steps
-
-
-class Group(NamedTuple):
-    """Members that are trained side by side. rows: their numbers among the trained ones."""
-
-    recipe: Recipe
-    rows: np.ndarray
-
-
-def job(spec: SweepSpec) -> Job:
-    """What a spec comes to. Raises SpecError if it cannot run here."""
-    everyone, env = members(spec), environment(spec)
-    if spec.shift_episodes:
-        env.check_shiftable()
-    trained = everyone
-    if not schedule(spec.schedule).during_training:
-        trained = members(replace(spec, sparsities=(0.0,)))
-    whole = Job(spec, env, everyone, trained, groups(spec, env, trained), 0, spec.iterations)
-    trunk = _trunk(whole)
-    return whole if trunk is None else whole._replace(trunk=trunk, begin=trunk.end)
-
-
-def _trunk(whole: Job) -> Job | None:
-    """The job of the iterations in which nothing is pruned yet; None where it would save little."""
-    spec, who = whole.spec, whole.trained
-    kept = np.sort(np.concatenate([_stand_ins(group, who) for group in whole.groups]))
-    # One iteration less than there might be: no rounding of the share of training done is relied upon.
-    end = max(0, int(schedule(spec.schedule).dense_until * spec.iterations) - 1)
-    if (who.size - kept.size) * spec.environments * spec.unroll * end < STEPS_WORTH_A_PROGRAM:
-        return None
-    trained = who.of(kept)
-    return Job(spec, whole.env, trained, trained, groups(spec, whole.env, trained), 0, end)
-
-
-def _stand_ins(group: Group, who: Members) -> np.ndarray:
-    """The rows of the first members of every seed and arm of a group.
-
-    They are two at least, for a batch of one is another program, which rounds otherwise.
-    """
-    first = list(_first(who.of(group.rows)).values())
-    return group.rows[first if len(first) > 1 else slice(2)]
-
-
-def _first(who: Members) -> dict[tuple[int, str], int]:
-    """The row of the first member of every seed and arm."""
-    rows: dict[tuple[int, str], int] = {}
-    for row, place in enumerate(_seed_and_arm(who)):
-        rows.setdefault(place, row)
-    return rows
-
-
-def _seed_and_arm(who: Members) -> list[tuple[int, str]]:
-    return list(zip(who.seed.tolist(), who.arm.tolist(), strict=True))
-
-
-def groups(spec: SweepSpec, env: Environment, trained: Members) -> tuple[Group, ...]:
-    """The trained members by the program that their arm needs, in the order of the arms.
-
-    Raises SpecError for an arm that is not for this environment.
-    """
-    head = "categorical" if env.action_space.discrete else "gaussian"
-    needed: dict[tuple[Chosen, ...], list[int]] = {}
-    for row, arm in enumerate(trained.arm.tolist()):
-        chosen, leaves = read_arm(arm, env.published_eps, head)
-        experience.world(env, chosen, Hyperparameters(regularizers=leaves))  # refuses what it cannot change
-        needed.setdefault(chosen, []).append(row)
-    return tuple(Group(recipe(spec, chosen), np.array(rows)) for chosen, rows in needed.items())
 
 
 class Training(struct.PyTreeNode):
@@ -267,23 +140,6 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
 # --- training -------------------------------------------------------------------------------------------
 
 
-def recipe(spec: SweepSpec, chosen: tuple[Chosen, ...] = ()) -> Recipe:
-    """The part of a spec that shapes the training program of an arm."""
-    return Recipe(
-        environments=spec.environments,
-        unroll=spec.unroll,
-        epochs=spec.epochs,
-        minibatches=spec.minibatches,
-        hidden=spec.hidden,
-        activation=spec.activation,
-        chosen=chosen,
-        schedule=schedule(spec.schedule),
-        score=score(spec.ranking),
-        scope=spec.scope,
-        networks=spec.networks,
-    )
-
-
 def start(job: Job) -> Training:
     """The population before its first step. Seeds, sparsities and hyper-parameters are traced leaves."""
     learners = tuple(_started(job, group) for group in job.groups)
@@ -348,8 +204,8 @@ def fork(job: Job, trunk: Job, trained: Training) -> Training:
     """The members of a job after its trunk has been trained: each as the one that stood for it."""
 
     def stood_for(who: Members, among: Members) -> np.ndarray:
-        first = _first(among)
-        return np.array([first[place] for place in _seed_and_arm(who)])
+        first = first_of_each(among)
+        return np.array([first[place] for place in seed_and_arm(who)])
 
     def of_group(group: Group, stood: Group, learners: Learner) -> Learner:
         who = job.trained.of(group.rows)

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 import jaxprune as jp
 from jaxprune import certification, tables
+from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.envs.probes import HORIZON
 from jaxprune.policy import ACTIVATIONS, Kernels, kernels
@@ -204,7 +205,7 @@ def pruned(spec: jp.SweepSpec, progress: float) -> Kernels:
     learner = member_of(started(SPEC).learners[0], 3)
     agent = learner.agent.replace(mask=masks.dense(learner.agent.policy))
     learner = learner.replace(agent=agent)
-    recipe = sweeps.recipe(spec)
+    recipe = jobs.recipe(spec)
     return pruning.prune(recipe, learner, pruning.rank(recipe, learner, learner.agent, {}), progress)
 
 

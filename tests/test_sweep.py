@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 import jaxprune as jp
 from jaxprune import envs, tables
+from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
 from jaxprune.population import environment
@@ -310,7 +311,7 @@ def test_one_member_trained_for_all_of_its_seed_changes_nothing_stopped_or_not(
     with as_users_compile():
         job, alone = trained(spec)
         assert job.trunk is None  # it is too small to be worth a program of its own
-        monkeypatch.setattr(sweeps, "STEPS_WORTH_A_PROGRAM", 0)
+        monkeypatch.setattr(jobs, "STEPS_WORTH_A_PROGRAM", 0)
         job = sweeps.job(spec)
         with pytest.raises(KeyboardInterrupt), Meter(stop) as meter:
             sweeps.train(job, folder, meter)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxprune as jp
+from jaxprune import job as jobs
 from jaxprune.envs import make
 from jaxprune.pruning import schedule, score
 from jaxprune.training import experience, ppo
@@ -104,7 +105,7 @@ def test_after_training_they_are_those_of_one_more_batch_of_the_dense_policy():
     different = False
     for member, (seed, sparsity) in enumerate(zip(job.everyone.seed, job.everyone.sparsity, strict=True)):
         learner = jax.tree.map(lambda leaf, seed=seed: leaf[seed], training.learners[0])
-        batch = batch_of(learner, learner.key, jp.sweep.recipe(spec), job.env)
+        batch = batch_of(learner, learner.key, jobs.recipe(spec), job.env)
         wanted = numpy_saliency(learner.agent, plain.gradients(learner.agent, batch, learner.hyper))
         mask = {name: leaf[member] for name, leaf in population.agents.mask.items()}
         if sparsity == 0:

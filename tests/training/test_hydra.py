@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxprune as jp
+from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.envs import make
 from jaxprune.policy import agent as agents
@@ -175,7 +176,7 @@ def test_after_training_it_is_learned_for_every_sparsity():
     removed = [(np.asarray(m) == 0).sum((1, 2)).tolist() for m in found.mask.values()]
     assert removed == [[0, 8, 12], [0, 2, 3]]
     learner = jax.tree.map(lambda leaf: leaf[0], training.learners[0])
-    recipe = sweeps.recipe(spec)
+    recipe = jobs.recipe(spec)
     for i, sparsity in enumerate((0.5, 0.75)):
         alone = learner.replace(sparsity=jnp.float32(sparsity))
         seen = learners.last_evidence(job.env, recipe, alone)
