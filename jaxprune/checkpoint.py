@@ -48,8 +48,8 @@ def _as_if_made_here(leaf: Array | np.ndarray) -> Array | np.ndarray:
     if isinstance(leaf, np.ndarray):
         return leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        words = _as_if_made_here(jax.random.key_data(leaf))
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+        words = np.asarray(jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(jnp.array(words), impl=jax.random.key_impl(leaf))
     return jnp.array(np.asarray(leaf))
 
 
