@@ -2,11 +2,13 @@
 
 import ctypes
 import gc
+import mmap
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
@@ -16,6 +18,9 @@ from xdist.scheduler import LoadFileScheduling
 # How long an example takes is no fact about it.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+MEMORY, MOST_MEMORY = Path("/proc/self/statm"), 1_400_000_000
+"""Where Linux says how many pages a process holds, and how many bytes a worker may hold between two tests."""
 
 OWNS_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
@@ -61,6 +66,19 @@ def pytest_collection_finish() -> None:
 def _programs_of_one_file() -> Iterator[None]:
     """Programs are dropped with the file that compiled them: all of them together fill gigabytes."""
     yield
+    drop_programs()
+
+
+@pytest.fixture(autouse=True)
+def _programs_within_memory() -> Iterator[None]:
+    """Some files alone compile more than a small machine holds twice."""
+    yield
+    if MEMORY.exists() and int(MEMORY.read_text().split()[1]) * mmap.PAGESIZE > MOST_MEMORY:
+        drop_programs()
+
+
+def drop_programs() -> None:
+    """Give back what compiled programs and their traces hold. What is needed again comes from the cache."""
     jax.clear_caches()
     gc.collect()
     if platform.libc_ver()[0] == "glibc":  # which keeps what is freed in small pieces

@@ -195,14 +195,15 @@ def test_gradients_for_pruning_after_training_are_of_the_drawn_bodies() -> None:
     job = sweeps.job(jp.SweepSpec(**vars(SPEC) | {"env": "inverted_pendulum", "arms": ("randomised",)}))
     recipe = job.groups[0].recipe.replace(score=score("saliency"))
 
-    def slopes(spread: float) -> np.ndarray:
+    @jax.jit
+    def slopes(spread: jax.Array) -> jax.Array:
         hyper = sweeps.hyperparameters(job, job.trained)
-        hyper = hyper.replace(regularizers={"randomised": {"spread": jnp.full(1, spread)}})
+        hyper = hyper.replace(regularizers={"randomised": {"spread": spread}})
         key = jax.random.key(0)[None]
         learner = jax.vmap(partial(learners.init, job.env, recipe))(key, jnp.zeros(1), hyper)
         return ravel_pytree(jax.vmap(partial(learners.last_evidence, job.env, recipe))(learner))[0]
 
-    found = [slopes(spread) for spread in (1.0, 1.4)]
+    found = [np.asarray(slopes(jnp.full(1, spread))) for spread in (1.0, 1.4)]
     assert np.isfinite(found).all() and np.abs(found[0] - found[1]).max() > 1e-6
 
 

@@ -26,7 +26,6 @@ from jaxprune.training import ppo, pruning
 from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.rollout import rollout
 from tests import lines
-from tests.compiled import as_users_compile
 from tests.populations import population
 
 SPEC = jp.SweepSpec(
@@ -498,14 +497,13 @@ def _() -> None:
     job = sweeps.job(replace(SPEC, arms="sa-sgld:kappa=300:eps=0.2"))
     leaves = jax.eval_shape(lambda: sweeps.start(job)).learners[0].hyper.regularizers["sa-sgld"]
     assert leaves["kappa"].shape == (4,)
-    with as_users_compile():
-        plain, still, moved = (
-            weights(jax.jit(partial(sweeps.segment, asked, 1))(sweeps.start(asked)))
-            for asked in (
-                sweeps.job(replace(SPEC, arms=arm))
-                for arm in ("ppo", *(f"sa-sgld:kappa={kappa}:eps=0.2:ramp=0" for kappa in (0, 300)))
-            )
-        )
+    arms = ("ppo", *(f"sa-sgld:kappa={kappa}:eps=0.2:ramp=0" for kappa in (0, 300)))
+    mixed = sweeps.job(replace(SPEC, arms=arms))
+    first, others = jax.jit(partial(sweeps.segment, mixed, 1))(sweeps.start(mixed)).learners
+    plain, still, moved = (
+        flat(ppo.trainable(member_of(group.agent, row)))
+        for group, row in ((first, MEMBER), (others, MEMBER), (others, 4 + MEMBER))
+    )
     np.testing.assert_array_equal(still, plain)
     assert np.abs(moved - plain).max() > 1e-3
 

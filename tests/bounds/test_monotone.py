@@ -48,8 +48,9 @@ def test_pruning_one_weight_raises_the_spectral_norm():
 
 def test_pruning_one_weight_raises_the_tight_bound():
     hidden = (jnp.ones((2, 1)), jnp.zeros(2))
-    dense = bounds.crown_bound((hidden, (jnp.array([[1.0, -1.0]]), jnp.zeros(1))), jnp.zeros(1), 0.5)
-    pruned = bounds.crown_bound((hidden, (jnp.array([[1.0, 0.0]]), jnp.zeros(1))), jnp.zeros(1), 0.5)
+    crown = jax.jit(bounds.crown_bound)
+    dense = crown((hidden, (jnp.array([[1.0, -1.0]]), jnp.zeros(1))), jnp.zeros(1), 0.5)
+    pruned = crown((hidden, (jnp.array([[1.0, 0.0]]), jnp.zeros(1))), jnp.zeros(1), 0.5)
     assert dense.euclidean < pruned.euclidean
 
 

@@ -1,5 +1,6 @@
 """What is certified of one agent: which bounds, in which units, at which states."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -78,7 +79,7 @@ def test_a_local_bound_is_the_mean_over_the_searched_states(gaussian):
     stride = STEPS // visited.SEARCHED_STATES
     states = where.observation[::stride][where.alive[::stride]]
     whole = bounds.in_std_units(layers(OWN.policy), jnp.exp(OWN.log_std))
-    bound = jax.vmap(lambda state: bounds.interval_bound(whole, state, EPS).euclidean)(states)
+    bound = jax.jit(jax.vmap(lambda state: bounds.interval_bound(whole, state, EPS).euclidean))(states)
     np.testing.assert_allclose(gaussian.distance["interval"], bound.mean(), rtol=1e-5)
 
 
@@ -119,7 +120,8 @@ def test_bounds_in_raw_units_hold_where_observations_are_rounded_coarsely(norm, 
     agent = agents.init(KEY, 4, 1, hidden=())
     agent = agent.replace(normalizer=Normalizer(jnp.full(4, 1000.0), jnp.full(4, 1e-6), jnp.ones(())))
     observation = 1000 + 1e-3 * jax.random.normal(KEY, (5, 1, 4))
-    far = distances(agent, jnp.ones(1), observation, jnp.float32(eps), norm=norm, space="raw")
+    bounded = jax.jit(partial(distances, norm=norm, space="raw"))
+    far = bounded(agent, jnp.ones(1), observation, jnp.float32(eps))
     corners = jnp.asarray(list(product((-4e-5, 4e-5), repeat=4)), jnp.float32)
     outputs = jax.vmap(jax.vmap(Victim(agent, "raw").output))
     shown, clean = outputs(observation + corners), outputs(observation)
