@@ -625,6 +625,7 @@ def error_of_the_verdicts(spec: jp.SweepSpec) -> float:
         for name in ("train", "finished", "evaluate", "certify", "decompose"):
             patch.setattr(sweeps, name, lambda *_: nothing)
         patch.setattr(sweeps, "visit", lambda *_: (None, None))
+        patch.setattr(sweeps, "shift", lambda *_: None)
         for name in ("results", "curves", "episodes", "returns"):
             patch.setattr(tables, name, lambda *_: None)
         patch.setattr(certification, "certificates", lambda *_: None)
