@@ -61,9 +61,11 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Do the shard if it is not there yet, and write the report of all."""
     device.keep_compiled()
-    name = "-".join(
-        (arguments.task, arguments.schedule, arguments.score, arguments.arm, arguments.seeds)
-    ).replace(":", "_")
+    name = (
+        "-".join((arguments.task, arguments.schedule, arguments.score, arguments.arm, arguments.seeds))
+        .replace(":", "_")
+        .replace("/", "-")
+    )
     if not (SHARDS / f"{name}-results.csv").is_file():
         for table, rows in shard(arguments, arguments.out / name).items():
             SHARDS.mkdir(exist_ok=True)
