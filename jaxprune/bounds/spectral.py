@@ -16,6 +16,9 @@ from jaxprune.policy import Layers
 
 GRAM_STEPS = 8
 
+SMALLEST_SCALE = 1e-12
+"""Of iterates: the first has an entry near 1, the others a norm of at least one over the root of the rank."""
+
 
 def spectral_norm(matrix: Float[Array, "rows columns"]) -> Float[Array, ""]:
     """Upper bound on the largest singular value by Gram iteration.
@@ -43,6 +46,8 @@ def _gram_step(
     """(G, log of all scales so far) -> those of the next iterate."""
     gram, log_scale = carry
     scale = jax.lax.stop_gradient(l2_norm(gram))  # the result does not depend on it
+    # Only zeros are smaller; the gradient would be full of 0 / 0.
+    scale = jnp.where(scale > SMALLEST_SCALE, scale, 1.0)
     return (product((gram / scale).T, gram / scale), log_scale + jnp.log(scale) * share), None
 
 

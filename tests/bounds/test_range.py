@@ -131,6 +131,12 @@ def test_euclidean_norm_and_its_gradient_at_any_scale(scale):
     np.testing.assert_allclose(jax.grad(l2_norm)(values[0]), [0.6, 0.8], rtol=1e-6)
 
 
+def test_the_compiled_spectral_norm_of_nothing_has_a_gradient_of_zero():
+    norm, gradient = jax.jit(jax.value_and_grad(bounds.spectral_norm))(jnp.zeros((4, 3)))
+    assert 0 < norm < 1e-37
+    np.testing.assert_array_equal(gradient, 0)
+
+
 def test_the_norm_of_nothing_is_just_above_zero_with_a_gradient_of_zero():
     nothing = jnp.zeros((2, 2))
     assert 0 < l2_norm(nothing) < 1e-37
