@@ -44,7 +44,7 @@ def main(arguments: Arguments) -> None:
     # What does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
     attack_search.check(spec, population)
-    trained, run = population.trained_by, arguments.victims.run
+    run = arguments.victims.run
     # What the run that trained the victims says of them, if they come from one.
     certificates = None if run is None else RunFolder(run).table("certificates")
     console = open_console()
@@ -73,8 +73,8 @@ def main(arguments: Arguments) -> None:
         folder.write_table("transfer", found.transfer)
         for table in transfer_tables(found.transfer):
             console.print(table)
-    if trained is not None and certificates is not None:
-        _report_run(folder, found.results, population, certificates, trained.error)
+    if certificates is not None:
+        _report_run(folder, found.results, population, certificates)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
 
 
@@ -83,16 +83,15 @@ def _report_run(
     results: pl.DataFrame,
     population: Population,
     certificates: pl.DataFrame,
-    error: float,
 ) -> None:
     """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
     kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
-    verdicts = sweet_spots(regret, alpha=error)
+    verdicts = sweet_spots(regret, alpha=population.error)
     folder.write_table("verdicts", verdicts)
     budget = regret.select("norm", "space", "eps").unique()
     certificates = certificates.join(budget, on=budget.columns, how="semi")
-    report(open_console(), folder.path, kinds, certificates, regret, verdicts, None, alpha=error)
+    report(open_console(), folder.path, kinds, certificates, regret, verdicts, None, alpha=population.error)
 
 
 def _new_folder(arguments: Arguments, population: Population) -> RunFolder:

@@ -13,7 +13,7 @@ from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, sweep
 from jaxprune.options import known
-from jaxprune.plan import check_memory, describe, estimate
+from jaxprune.plan import describe, estimate
 from jaxprune.presets import PRESETS, preset
 from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import RunFolder
@@ -39,7 +39,8 @@ class Arguments:
 def from_preset() -> Arguments:
     """The options of the preset that the command line names. Raises SpecError for an unknown one."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default="quick")
+    # Without a name it is tyro that says so.
+    parser.add_argument("--preset", nargs="?", default="quick", const="quick")
     name = parser.parse_known_args()[0].preset
     return Arguments(preset(name), name)
 
@@ -51,9 +52,8 @@ def main(arguments: Arguments) -> None:
     console = open_console()
     spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
     job = sweep.job(spec)
-    if not arguments.dry_run:
-        check_memory(job, device.memory())
-    console.print(plan(describe(job, estimate(job))))
+    expected = estimate(job, None if arguments.dry_run else device.memory())
+    console.print(plan(describe(job, expected)))
     if arguments.dry_run:
         return
     out = arguments.resume or arguments.out or _default_folder(spec)

@@ -33,32 +33,29 @@ class Estimate(NamedTuple):
     memory: int
 
 
-def estimate(job: Job) -> Estimate:
-    """Time and memory the sweep will take here, to within a factor of two."""
-    spec, env = job.spec, job.env
-    if env.physics not in MEASURED_PHYSICS:
-        return Estimate(None, memory(job))
-    speed = SHARE_OF_PHYSICS * _physics_speed(env, job.everyone.size * spec.environments)
-    return Estimate(COMPILE_SECONDS + job.steps / speed, memory(job))
+def estimate(job: Job, most: int | None = None) -> Estimate:
+    """Time and memory the sweep will take here, to within a factor of two.
 
-
-def memory(job: Job) -> int:
-    """Bytes the sweep will take, to within a factor of two."""
-    spec = job.spec
-    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
-    of_a_step = 4 * (2 * job.env.observation_size + 20)
-    trajectory = spec.unroll * spec.environments * job.everyone.size * of_a_step
-    return BASE_BYTES + 2 * carried + 4 * trajectory
-
-
-def check_memory(job: Job, found: int | None) -> None:
-    """Raise SpecError for a sweep that needs more memory than was found (bytes, None where unknown)."""
-    needed = memory(job)
-    if found is not None and needed > found:
+    Raises SpecError where that is more memory than `most` bytes.
+    """
+    memory = _memory(job)
+    if most is not None and memory > most:
         raise SpecError(
-            f"memory: about {needed / 2**30:,.0f} GiB are needed, {found / 2**30:,.0f} GiB are there; lower "
+            f"memory: about {memory / 2**30:,.0f} GiB are needed, {most / 2**30:,.0f} GiB are there; lower "
             "environments, unroll, hidden or the number of sparsities, or do the seeds in parts (--seeds 0:5)"
         )
+    if job.env.physics not in MEASURED_PHYSICS:
+        return Estimate(None, memory)
+    speed = SHARE_OF_PHYSICS * _physics_speed(job.env, job.everyone.size * job.spec.environments)
+    return Estimate(COMPILE_SECONDS + job.steps / speed, memory)
+
+
+def _memory(job: Job) -> int:
+    """Bytes of the program, of what training carries, and of the experience of an iteration."""
+    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
+    of_a_step = 4 * (2 * job.env.observation_size + 20)
+    trajectory = job.spec.unroll * job.spec.environments * job.everyone.size * of_a_step
+    return BASE_BYTES + 2 * carried + 4 * trajectory
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:

@@ -62,10 +62,8 @@ def init(
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
     ranking = recipe.score.of(kernels(agent.policy), score_key)
-    mask, of_values = (
-        pruning.prune(recipe, learner, ranking, 0.0),
-        pruning.value_mask(recipe, agent, learner, 0.0),
-    )
+    mask = pruning.prune(recipe, learner, ranking, 0.0)
+    of_values = pruning.value_mask(recipe, agent, learner, 0.0)
     return learner.replace(agent=agent.replace(mask=mask, value_mask=of_values))
 
 

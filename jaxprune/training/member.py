@@ -22,7 +22,8 @@ OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TA
 that are drawn anew, scores that are learned and those of the value network apart, see `streams`."""
 
 
-ACTOR, CRITIC, BOTH = NETWORKS = ("actor", "critic", "both")
+ACTOR, CRITIC = "actor", "critic"
+NETWORKS = (ACTOR, CRITIC, "both")
 """The networks that can be pruned: that of the policy, that of its values, or both."""
 
 
