@@ -159,12 +159,10 @@ class SweepSpec(PPOSettings):
                 f"schedule: {self.schedule!r} prunes policies only, and networks is {self.networks!r}; use "
                 f"{', '.join(each.name for each in SCHEDULES.values() if each.plain)}"
             )
-        if self.schedule == "static" and self.ranking != "random":
-            raise SpecError(f"score: schedule 'static' draws random masks, got {self.score!r}; use random")
-        if when.grows is not None and which.evidence:
+        if when.from_the_start and (which.learned or which.remembers):
             raise SpecError(
-                f"score: schedule {self.schedule!r} has its mask before the first batch, by which "
-                f"{self.score!r} goes; use random or magnitude"
+                f"score: schedule {self.schedule!r} has its mask before the training, by which "
+                f"{self.score!r} goes; use {', '.join(_before_training())}"
             )
         if when.grows is not None and self.scope == "unit":
             raise SpecError(
@@ -280,3 +278,8 @@ def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:
         if not 0 <= sparsity < 1:
             raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
     return sparsities
+
+
+def _before_training() -> list[str]:
+    """The scores that weights have before any training."""
+    return [each.name for each in SCORES.values() if not (each.learned or each.remembers)]

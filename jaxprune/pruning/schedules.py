@@ -67,6 +67,11 @@ class Schedule:
         """Whether there is a mask before the first step."""
         return self.sparsity is _from_the_start
 
+    @property
+    def stays(self) -> bool:
+        """Whether the mask of the start is that of the end."""
+        return self.from_the_start and self.grows is None
+
     def asks_for_more(self, before: Scalar, after: Scalar) -> Bool[Array, ""]:
         """Whether the sparsity asked for has risen between two points of training, whatever the target."""
         return jnp.asarray(self.sparsity(0.5, after)) > self.sparsity(0.5, before)
@@ -156,7 +161,7 @@ SCHEDULES = {
             f"an equal share of the remaining weights after every iteration, done at {END:.0%}",
             _equal_shares_of_the_rest,
         ),
-        Schedule("static", "a random mask from the start", _from_the_start),
+        Schedule("static", "a mask from the start, random unless a score is given", _from_the_start),
         Schedule(
             "set",
             f"a mask from the start; until {END:.0%} of training small weights go and others come, at random",

@@ -33,7 +33,8 @@ through the weight, under the mask. fisher: the mean of (d log pi(a|s) / d (mask
 and over the actions of the policy. curvature: H g, the Hessian of that loss by the masked kernels times its
 gradient. robust, faithful: what HYDRA learns from the states of the batch, so that the policy of the largest
 of them does as it does without a mask, with or without regard to attacks; zeros in iterations that remove
-nothing. Before the first batch, at the initialisation, all evidence is ones.
+nothing. At the initialisation evidence is of a batch of the untrained agent where a mask is needed then, else
+ones.
 """
 
 Evidence = Mapping[str, Kernels]

@@ -20,6 +20,7 @@ from jaxprune.training.member import (
     FRESH_TAG,
     OPPONENT_TAG,
     PACE_TAG,
+    UNTRAINED_TAG,
     VALUE_TAG,
     Learner,
     Progress,
@@ -61,7 +62,9 @@ def init(
         kept=_kept(env, recipe, agent, agent_key),
         adversary=_opponent(world, recipe, agent, jax.random.fold_in(agent_key, OPPONENT_TAG), hyper),
     )
-    ranking = recipe.score.of(kernels(agent.policy), score_key)
+    untrained = jax.random.fold_in(key, UNTRAINED_TAG)
+    seen = evidence_of_a_batch(env, recipe, learner, untrained) if recipe.schedule.from_the_start else None
+    ranking = recipe.score.of(kernels(agent.policy), score_key, seen)
     mask = pruning.prune(recipe, learner, ranking, 0.0)
     of_values = pruning.value_mask(recipe, agent, learner, 0.0)
     return learner.replace(agent=agent.replace(mask=mask, value_mask=of_values))
@@ -298,20 +301,25 @@ def _opponents_turn(
 
 
 def last_evidence(env: Environment, recipe: Recipe, learner: Learner) -> Evidence:
-    """What the score needs of one more batch, from which the learner learns nothing.
+    """What the score needs once the training is done, as `prune` takes it then."""
+    return evidence_of_a_batch(env, recipe, learner, learner.key)
 
-    Its environments go on from where they are. It is what `prune` takes once the training is done.
+
+def evidence_of_a_batch(env: Environment, recipe: Recipe, learner: Learner, key: PRNGKeyArray) -> Evidence:
+    """What the score needs of one batch more, from which the learner learns nothing.
+
+    Its environments go on from where they are, and none of them notices.
     """
     if not recipe.score.evidence:
         return {}
     policy, world = learner.agent.pruned(), experience.world(env, recipe.chosen, learner.hyper)
-    _, trajectory = rollout(world, policy, learner.workers, learner.key, recipe.unroll)
+    _, trajectory = rollout(world, policy, learner.workers, key, recipe.unroll)
     _, _, reward = scale_reward(learner, trajectory)
-    seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), learner.key)
+    seen = experience.transitions(policy, trajectory, reward, learner.hyper, (), key)
     batch = experience.batch(seen, trajectory, learner.hyper)
     of_weights = evidence(recipe.score.evidence, learner.agent, batch, learner.hyper)
     if recipe.score.learned:
-        return of_weights | pruning.learned(env, recipe, learner, learner.agent, batch, 1.0, learner.key)
+        return of_weights | pruning.learned(env, recipe, learner, learner.agent, batch, 1.0, key)
     return of_weights
 
 

@@ -15,11 +15,20 @@ from jaxprune.training.arms import Chosen
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
 from jaxprune.training.rollout import Workers
 
-OPPONENT_TAG, PACE_TAG, CRITIC_TAG, VALUE_TAG, GROWTH_TAG, FRESH_TAG, LEARNED_TAG, OF_VALUES_TAG = (
-    np.uint32(2**31 + i) for i in range(4, 12)
-)
+(
+    OPPONENT_TAG,
+    PACE_TAG,
+    CRITIC_TAG,
+    VALUE_TAG,
+    GROWTH_TAG,
+    FRESH_TAG,
+    LEARNED_TAG,
+    OF_VALUES_TAG,
+    UNTRAINED_TAG,
+) = (np.uint32(2**31 + i) for i in range(4, 13))
 """Set the streams of opponents, self-paced budgets, further critics, next values, weights that grow, agents
-that are drawn anew, scores that are learned and those of the value network apart, see `streams`."""
+that are drawn anew, scores that are learned, those of the value network and what an untrained agent sees
+apart, see `streams`."""
 
 
 ACTOR, CRITIC = "actor", "critic"

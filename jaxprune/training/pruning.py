@@ -50,6 +50,8 @@ def pruned(
 
     progress: the shares of the training that are done before and after this iteration.
     """
+    if recipe.schedule.stays:
+        return Pruned(agent, optimiser_state, learner.ranking, learner.kept)
     of_weights: Evidence = evidence(recipe.ranks.evidence, agent, batch, learner.hyper)
     if recipe.score.learned:
         of_weights = {**of_weights, **_learned_when_asked(env, recipe, learner, agent, batch, progress, key)}

@@ -1,5 +1,7 @@
 """A score may go by what a batch shows, as by gradients, while a policy is trained and after it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from jaxprune.envs import make
 from jaxprune.pruning import schedule, score
 from jaxprune.training import experience, ppo
 from jaxprune.training import learner as learners
+from jaxprune.training.member import UNTRAINED_TAG
 from jaxprune.training.rollout import rollout
 from tests.training import plain
 from tests.training.populations import TINY, hyperparameters
@@ -67,6 +70,34 @@ def test_in_training_the_lowest_scores_under_the_iterations_own_batch_are_remove
     for name, kernel in after.agent.policy.items():
         np.testing.assert_array_equal(by_size.agent.policy[name]["kernel"], kernel["kernel"])
     assert any(np.any(by_size.agent.mask[name] != mask) for name, mask in after.agent.mask.items())
+
+
+@pytest.mark.parametrize("when", ["static", "set"])
+def test_a_mask_from_the_start_goes_by_a_batch_of_the_untrained_policy(when):
+    recipe = RECIPE.replace(schedule=schedule(when))
+    started = partial(learners.init, ENV, recipe, jax.random.key(5))
+    dense, learner = (started(jnp.float32(share), hyperparameters()) for share in (0.0, 0.7))
+    assert all((m == 1).all() for m in dense.agent.mask.values())
+    batch = batch_of(dense, jax.random.fold_in(dense.key, UNTRAINED_TAG), recipe)
+    wanted = numpy_saliency(dense.agent, plain.gradients(dense.agent, batch, dense.hyper))
+    assert_lowest_removed(learner.agent.mask, wanted, 0.7)
+    # Nothing else is changed by it, the random streams least of all.
+    for a, b in zip(*map(jax.tree.leaves, (learner.agent.unmasked(), dense.agent.unmasked())), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("key", "workers", "returns", "discounted"):
+        for a, b in zip(*(jax.tree.leaves(getattr(each, name)) for each in (learner, dense)), strict=True):
+            assert (a == b).all()
+
+
+@pytest.mark.parametrize("by", ["saliency", "grasp", "fisher", "wanda", "magnitude"])
+def test_the_mask_of_a_static_schedule_stays_whatever_is_learned(by):
+    recipe = RECIPE.replace(schedule=schedule("static"), score=score(by))
+    learner = learners.init(ENV, recipe, jax.random.key(1), jnp.float32(0.5), hyperparameters())
+    after, _ = jax.jit(learners.iterate, static_argnums=(0, 1, 4))(ENV, recipe, learner, jnp.int32(0), 6)
+    for name, mask in after.agent.mask.items():
+        np.testing.assert_array_equal(mask, learner.agent.mask[name])
+        assert (mask == 0).sum() == round(0.5 * mask.size)
+        assert np.any(after.agent.policy[name]["kernel"] != learner.agent.policy[name]["kernel"])
 
 
 def test_no_other_score_pays_for_gradients(monkeypatch):
