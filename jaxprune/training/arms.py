@@ -44,7 +44,7 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
     0.3
 
     Raises SpecError for an unknown name, a value that is not finite or too small, a ramp longer than the
-    training, an arm without the eps that it needs or for another head.
+    training or over before it starts, an arm without the eps that it needs or for another head.
     """
     if given == PLAIN:
         return Arm((), {})
@@ -64,7 +64,7 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
         for text in settings:
             leaf, _, value = text.partition("=")
             words[leaf] = value
-        schedule = words.pop("schedule", "linear")
+        schedule = words.pop("schedule", regularizer.schedule)
         if schedule not in NAMES:
             raise unknown_name(f"arms: {name}: schedule", schedule, NAMES)
         leaves[name] = _numbers(regularizer, words, published_eps)
@@ -86,8 +86,11 @@ def _numbers(regularizer: Regularizer, words: dict[str, str], published: float |
                 f"arms: {name} needs an eps, and none is published for this task; give {name}:eps=0.1"
             )
         numbers["eps"] = published
-    if numbers.get("ramp", 0.0) > 1:
-        raise SpecError(f"arms: {name}:ramp {numbers['ramp']:g} is longer than the training, which is 1")
+    start, ramp = numbers.get("start", 0.0), numbers.get("ramp", 0.0)
+    if ramp > 1:
+        raise SpecError(f"arms: {name}:ramp {ramp:g} is longer than the training, which is 1")
+    if start > ramp:
+        raise SpecError(f"arms: {name}:start {start:g} comes after its ramp, which ends at {ramp:g}")
     return numbers
 
 

@@ -19,7 +19,7 @@ from jaxprune.training.regularizers import ernie as ernies
 from jaxprune.training.regularizers.ascent import STEPS, ascend
 from jaxprune.training.regularizers.radial import log_prob_range
 from jaxprune.training.regularizers.sa_sgld import shift
-from jaxprune.training.regularizers.schedule import SCHEDULES, paced
+from jaxprune.training.regularizers.schedule import SCHEDULES, paced, scheduled
 from tests.compiled import as_users_compile
 
 EPS, KEY = 0.3, jax.random.key(0)
@@ -255,6 +255,23 @@ def test_the_budgets_grow_as_their_names_say() -> None:
     np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-2)
 
 
+def test_a_budget_grows_between_its_start_and_its_ramp() -> None:
+    numbers = {"eps": 0.2, "start": 0.25, "ramp": 0.75}
+    done = jnp.asarray([0.0, 0.24, 0.25, 0.5, 0.75, 1.0])
+    grown = {name: [float(scheduled(name, numbers, p, 0.0)) for p in done] for name in SCHEDULES}
+    np.testing.assert_allclose(grown["fixed"], [0.0, 0.0, 0.2, 0.2, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(grown["linear"], [0.0, 0.0, 0.0, 0.1, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(grown["smooth"][3], 0.2 * SCHEDULES["smooth"](0.5), rtol=1e-6)
+    from_zero = scheduled("linear", numbers | {"start": 0.0}, 0.5, 0.0)
+    np.testing.assert_allclose(from_zero, 0.2 * 0.5 / 0.75, rtol=1e-6)
+
+
+def test_radial_begins_after_a_quarter_of_the_training_as_published() -> None:
+    (chosen,), leaves = read_arm("radial", 0.075)
+    assert (chosen.schedule, leaves["radial"]["start"], leaves["radial"]["ramp"]) == ("smooth", 0.25, 0.75)
+    assert read_arm("radial:schedule=linear:start=0", 0.075).chosen[0].schedule == "linear"
+
+
 def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_collapse() -> None:
     """For a term c eps^2 / 2: `2 pull target / (2 pull + c)`, above 0 however large c is."""
     target, pull = 0.1, 0.5
@@ -283,6 +300,7 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
         ("sa-sgld:kappa=-1", "arms: sa-sgld:kappa '-1' must be a finite number of at least 0"),
         ("sa-sgld:eps", "arms: sa-sgld:eps '' must be a finite number"),
         ("sa-sgld:eps=1:ramp=1.5", "ramp 1.5 is longer than the training"),
+        ("sa-sgld:eps=1:start=0.8", "start 0.8 comes after its ramp, which ends at 0.75"),
         ("sa-sgld:schedule=cubic", "schedule: unknown name 'cubic'"),
         ("sa-sgld", "sa-sgld needs an eps, and none is published"),
         ("sa-sgld:eps=1+sa-sgld:eps=1", "given twice"),

@@ -76,6 +76,7 @@ class Regularizer:
     growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
         pace themselves; None where the loss itself can be differentiated by eps.
     heads: the action distributions it is made for.
+    schedule: how its budget grows, where a user says nothing.
     """
 
     name: str
@@ -90,3 +91,4 @@ class Regularizer:
     world: World | None = None
     growth: Loss | None = None
     heads: tuple[str, ...] = ("gaussian", "categorical")
+    schedule: str = "linear"

@@ -61,7 +61,8 @@ def loss(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Ar
 RADIAL = Regularizer(
     "radial",
     "RADIAL's surrogate under the worst likelihood ratio of the ball",
-    {"kappa": 0.5, **BUDGET},
+    {"kappa": 0.5, **BUDGET, "start": 0.25},
     loss,
+    schedule="smooth",
 )
 """Oikarinen et al., NeurIPS 2021 (arXiv 2008.01976)."""

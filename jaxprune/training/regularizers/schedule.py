@@ -8,17 +8,18 @@ from jaxtyping import Array, Float
 
 Share = Float[Array, ""] | float
 
-BUDGET = {"eps": math.nan, "ramp": 0.75, "pace": 0.05, "pull": 0.5}
+BUDGET = {"eps": math.nan, "start": 0.0, "ramp": 0.75, "pace": 0.05, "pull": 0.5}
 """The numbers of a budget. eps: l_inf radius in normalised units, at the end; left out, the published one of
-the task. ramp: share of the training after which a growing budget is whole. pace, pull: see `paced`."""
+the task. start, ramp: the shares of the training until which a growing budget is 0, and after which it is
+whole. pace, pull: see `paced`."""
 
 MIDDLE = 0.25
 """Where the smooth schedule goes from its quartic to its straight part, as a share of the ramp."""
 
 
 def fixed(done: Share) -> Float[Array, ""]:
-    """The whole budget from the start."""
-    return jnp.ones_like(jnp.asarray(done, jnp.float32))
+    """The whole budget from the start of the ramp."""
+    return jnp.where(jnp.asarray(done) >= 0, 1.0, 0.0)
 
 
 def linear(done: Share) -> Float[Array, ""]:
@@ -53,8 +54,8 @@ def scheduled(schedule: str, numbers: Mapping[str, Share], progress: Share, carr
     """The budget when a share `progress` of the training is done; `carried`: the self-paced one."""
     if schedule == SELF_PACED:
         return carried
-    ramp = jnp.maximum(numbers["ramp"], 1e-6)
-    return numbers["eps"] * SCHEDULES[schedule](progress / ramp)
+    ramp = jnp.maximum(numbers["ramp"] - numbers["start"], 1e-6)
+    return numbers["eps"] * SCHEDULES[schedule]((progress - numbers["start"]) / ramp)
 
 
 def paced(
