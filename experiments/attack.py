@@ -15,6 +15,7 @@ from experiments.victims import Source
 from jaxprune import Population, SpecError, attack_search, device
 from jaxprune.analysis import STRONGEST, strongest_by_steps, sweet_spots
 from jaxprune.attack_search import AttackSearch, AttackSearchSpec
+from jaxprune.interrupt import exit_code
 from jaxprune.report import LiveProgress, effort_figure, open_console, plan, save, transfer_tables
 from jaxprune.report.numbers import low_to_high, number
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
@@ -56,10 +57,10 @@ def main(arguments: Arguments) -> None:
     try:
         with LiveProgress(console, steps) as live:
             found = attack_search.run(spec, population, live.show, folder.path / "attackers")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         resume = f"python -m experiments.attack --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
-        sys.exit(130)
+        sys.exit(exit_code(stopped))
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     console.print(_table(found))

@@ -14,6 +14,7 @@ import tyro
 
 from jaxprune.attacks import RenamedWarning
 from jaxprune.errors import SpecError
+from jaxprune.interrupt import exit_code
 
 Arguments = TypeVar("Arguments")
 
@@ -38,9 +39,9 @@ def run_command(
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("stopped; nothing half-done was kept", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exit_code(stopped))
 
 
 def _import(module: str) -> None:

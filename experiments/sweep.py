@@ -12,8 +12,9 @@ import tyro
 from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
 from jaxprune import Sweep, SweepSpec, device, sweep
+from jaxprune.interrupt import exit_code
 from jaxprune.options import known
-from jaxprune.plan import describe, estimate
+from jaxprune.plan import describe, estimate, fitted
 from jaxprune.presets import PRESETS, preset
 from jaxprune.report import LiveProgress, open_console, plan
 from jaxprune.run_folder import RunFolder
@@ -32,6 +33,9 @@ class Arguments:
     """Go on with the interrupted run in this folder; needs no other flag, and refuses those that differ."""
     dry_run: bool = False
     """Print the plan with the estimated time and memory, and stop."""
+    chunk: int | None = None
+    """How many members are trained and evaluated side by side at most, which changes no result. Default: as
+    many as the memory holds."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -51,7 +55,7 @@ def main(arguments: Arguments) -> None:
     device.keep_compiled()
     console = open_console()
     spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
-    job = sweep.job(spec)
+    job = fitted(sweep.job(spec).in_chunks(arguments.chunk), device.memory())
     expected = estimate(job, None if arguments.dry_run else device.memory())
     console.print(plan(describe(job, expected)))
     if arguments.dry_run:
@@ -59,10 +63,13 @@ def main(arguments: Arguments) -> None:
     out = arguments.resume or arguments.out or _default_folder(spec)
     try:
         with LiveProgress(console, job.steps) as live:
-            made = sweep.resume(out, live.show) if arguments.resume else sweep.run(spec, out, live.show)
-    except KeyboardInterrupt:
+            if arguments.resume:
+                made = sweep.resume(out, live.show, job.chunk)
+            else:
+                made = sweep.run(spec, out, live.show, job.chunk)
+    except KeyboardInterrupt as stopped:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
-        sys.exit(130)
+        sys.exit(exit_code(stopped))
     report_sweep(made, out)
 
 

@@ -1,5 +1,12 @@
-"""Pytrees of a sweep to and from disk, through orbax: whole steps only, so a crash loses no finished one."""
+"""Pytrees of a sweep to and from disk, through orbax: whole steps only, so a crash loses no finished one.
 
+Every step holds the digests of its files, so that one that was damaged later is told from a whole one.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,30 +21,49 @@ from jaxprune.errors import SpecError
 
 Tree = TypeVar("Tree")
 
+DIGESTS = "sha256.json"
+"""The file in the folder of a step that says what is in the others."""
+
+SPARE_BYTES = 2**20
+"""What the file system needs beside the arrays, at most."""
+
 
 def save(folder: Path, step: int, tree: object) -> None:
-    """Write `tree` as step `step`; only the newest two steps are kept. A step that exists is left alone."""
+    """Write `tree` as step `step`; only the newest two steps are kept. A whole one that exists is left alone.
+
+    Raises SpecError, and leaves the steps before as they are, where the disk has no room for it.
+    """
     with _manager(folder) as manager:
-        if step not in manager.all_steps():
-            manager.save(step, args=ocp.args.StandardSave(tree))
+        if step in manager.all_steps():
+            if _whole(folder / str(step)):
+                return
+            manager.delete(step)
+        _check_room(folder, tree)
+        manager.save(step, args=ocp.args.StandardSave(tree))
+    _sign(folder / str(step))
 
 
 def latest(folder: Path) -> int | None:
-    """The newest finished step in the folder, if there is one."""
+    """The newest step whose files are all as they were written, if there is one. Warns of newer ones."""
     if not folder.is_dir():
         return None
     with _manager(folder) as manager:
-        return manager.latest_step()
+        steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        if _whole(folder / str(step)):
+            return step
+        warnings.warn(f"checkpoint: {folder / str(step)} is damaged and not used", stacklevel=2)
+    return None
 
 
 def load(folder: Path, like: Tree) -> Tree:
-    """The newest finished step, in the structure, shapes and types of `like`.
+    """The newest whole step, in the structure, shapes and types of `like`.
 
     Raises SpecError where the folder holds none.
     """
     step = latest(folder)
     if step is None:
-        raise SpecError(f"checkpoint: {folder} holds no finished checkpoint")
+        raise SpecError(f"checkpoint: {folder} holds no whole checkpoint")
     with _manager(folder) as manager:
         restored = manager.restore(step, args=ocp.args.StandardRestore(like))
     return jax.tree.map(_as_if_made_here, restored)
@@ -70,3 +96,42 @@ def load_or_make(folder: Path | None, like: Callable[[], Tree], make: Callable[[
 def _manager(folder: Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=True)
     return ocp.CheckpointManager(folder.resolve(), options=options)
+
+
+def _check_room(folder: Path, tree: object) -> None:
+    """Raise SpecError where the disk cannot hold the tree as well."""
+    needed = SPARE_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise SpecError(
+            f"out: no room for a checkpoint in {folder}: {needed / 2**20:,.0f} MiB are needed, "
+            f"{free / 2**20:,.0f} are free; make room and go on with --resume, the checkpoint before is whole"
+        )
+
+
+def _sign(step: Path) -> None:
+    """Write down what is in the files of a step. In one piece, for it may be stopped here as well."""
+    part = step / f"{DIGESTS}.part"
+    part.write_text(json.dumps(_digests(step)))
+    part.replace(step / DIGESTS)
+
+
+def _whole(step: Path) -> bool:
+    """Whether the files are what they were. Of a step that was not signed, only that it was finished."""
+    signed = step / DIGESTS
+    if not signed.is_file():
+        return True
+    try:
+        return json.loads(signed.read_text()) == _digests(step)
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(step: Path) -> dict[str, str]:
+    """The SHA-256 of every file, by its place in the folder."""
+    found = {}
+    for path in sorted(step.rglob("*")):
+        if path.is_file() and not path.name.startswith(DIGESTS):
+            with path.open("rb") as file:
+                found[path.relative_to(step).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

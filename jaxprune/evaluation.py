@@ -116,6 +116,22 @@ def play(
     return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
 
 
+def one_after_the_other(played: list[tuple[Tally, Visits]]) -> tuple[Tally, Visits]:
+    """Members whose episodes were played in turns. Visits are as long as the longest of them."""
+    if len(played) == 1:
+        return played[0]
+    longest = max(visits.alive.shape[1] for _, visits in played)
+
+    def lengthened(leaf: np.ndarray) -> np.ndarray:
+        more = longest - leaf.shape[1]
+        return np.pad(leaf, [(0, 0), (0, more)] + [(0, 0)] * (leaf.ndim - 2))
+
+    tallies = [tally for tally, _ in played]
+    visits = [jax.tree.map(lengthened, visits) for _, visits in played]
+    joined = [jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) for parts in (tallies, visits)]
+    return joined[0], joined[1]
+
+
 Same = TypeVar("Same")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment of our choosing."""
+"""Ctrl-C, and the request to end that a scheduler sends, at a moment of our choosing."""
 
 import os
 import signal
@@ -9,21 +9,31 @@ from types import FrameType
 
 
 class Interrupt:
-    """Whether Ctrl-C was pressed since `deferred_interrupt` began."""
+    """Which signal came since `deferred_interrupt` began, if one did."""
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.heard: int | None = None
 
     def hear(self, signum: int, frame: FrameType | None) -> None:
-        """Remember the first press; leave at once on the second."""
-        if self.pressed:
+        """Remember the first; leave at once on the second."""
+        if self.heard is not None:
             os._exit(128 + signum)
-        self.pressed = True
+        self.heard = signum
+
+    def obey(self) -> None:
+        """Raise KeyboardInterrupt, with the signal's number, if one came."""
+        if self.heard is not None:
+            raise KeyboardInterrupt(self.heard)
+
+
+def exit_code(stopped: KeyboardInterrupt) -> int:
+    """Of a command that was stopped: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Within the context Ctrl-C is only remembered; the caller asks, cleans up and raises KeyboardInterrupt.
+    """Within the context SIGINT and SIGTERM are only remembered; the caller asks, cleans up and obeys.
 
     JAX runs the physics callback in the main thread, where an exception in mid-step would break the program.
     Outside the main thread Python delivers no signals, and nothing changes.
@@ -32,8 +42,9 @@ def deferred_interrupt() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    before = signal.signal(signal.SIGINT, interrupt.hear)
+    before = {number: signal.signal(number, interrupt.hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

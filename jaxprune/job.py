@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxprune.envs import Environment
+from jaxprune.errors import SpecError
 from jaxprune.population import Members, environment, members
 from jaxprune.pruning import schedule, score
 from jaxprune.shift_evaluation import ShiftSpec, total_steps
@@ -25,7 +26,8 @@ class Job(NamedTuple):
     everyone: all members. trained: those that are trained; where pruning comes after training, one dense one
     per seed and arm. groups: the trained members whose arms have one program, and that program's recipe.
     begin, end: the iterations that are theirs. trunk: the job of those that stand for all of their seed and
-    arm in the iterations before `begin`, if there are any.
+    arm in the iterations before `begin`, if there are any. chunk: how many members go side by side at most;
+    None for all of them. It changes no result.
     """
 
     spec: SweepSpec
@@ -36,6 +38,14 @@ class Job(NamedTuple):
     begin: int
     end: int
     trunk: "Job | None" = None
+    chunk: int | None = None
+
+    def in_chunks(self, chunk: int | None) -> "Job":
+        """The same with so many members side by side. Raises SpecError for less than two."""
+        if chunk is not None and chunk < 2:
+            raise SpecError(f"chunk: {chunk} must be at least 2; a batch of one member is rounded otherwise")
+        trunk = None if self.trunk is None else self.trunk._replace(chunk=chunk)
+        return self._replace(chunk=chunk, trunk=trunk)
 
     @property
     def steps_per_iteration(self) -> int:

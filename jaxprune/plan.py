@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxprune import chunks
 from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
@@ -33,29 +34,53 @@ class Estimate(NamedTuple):
     memory: int
 
 
+def fitted(job: Job, most: int | None) -> Job:
+    """The job with as many members side by side as `most` bytes hold, unless it says how many."""
+    if most is None or job.chunk is not None or memory(job) <= most:
+        return job
+    return job.in_chunks(max(2, (most - _always_there(job)) // _experience(job)))
+
+
 def estimate(job: Job, most: int | None = None) -> Estimate:
     """Time and memory the sweep will take here, to within a factor of two.
 
     Raises SpecError where that is more memory than `most` bytes.
     """
-    memory = _memory(job)
-    if most is not None and memory > most:
+    needed = memory(job)
+    if most is not None and needed > most:
         raise SpecError(
-            f"memory: about {memory / 2**30:,.0f} GiB are needed, {most / 2**30:,.0f} GiB are there; lower "
-            "environments, unroll, hidden or the number of sparsities, or do the seeds in parts (--seeds 0:5)"
+            f"memory: about {needed / 2**30:,.0f} GiB are needed, {most / 2**30:,.0f} GiB are there; lower "
+            "environments, unroll, hidden, chunk or the number of sparsities, or do the seeds in parts "
+            "(--seeds 0:5)"
         )
     if job.env.physics not in MEASURED_PHYSICS:
-        return Estimate(None, memory)
+        return Estimate(None, needed)
     speed = SHARE_OF_PHYSICS * _physics_speed(job.env, job.everyone.size * job.spec.environments)
-    return Estimate(COMPILE_SECONDS + job.steps / speed, memory)
+    return Estimate(COMPILE_SECONDS + job.steps / speed, needed)
 
 
-def _memory(job: Job) -> int:
-    """Bytes of the program, of what training carries, and of the experience of an iteration."""
-    carried = _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
-    of_a_step = 4 * (2 * job.env.observation_size + 20)
-    trajectory = job.spec.unroll * job.spec.environments * job.everyone.size * of_a_step
-    return BASE_BYTES + 2 * carried + 4 * trajectory
+def memory(job: Job) -> int:
+    """Bytes of the program, of what training carries, and of the experience of an iteration or the visits.
+
+    The states visited for the certificates, of all members, are there twice while they are handed on.
+    """
+    visits = 4 * job.visit_steps * job.env.observation_size
+    return _always_there(job) + max(_side_by_side(job) * _experience(job), 2 * visits)
+
+
+def _always_there(job: Job) -> int:
+    """Bytes of the program, and of what training carries, before an iteration and after it."""
+    return BASE_BYTES + 2 * _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
+
+
+def _side_by_side(job: Job) -> int:
+    """The members whose experience there is at once."""
+    return chunks.rows(job.everyone.size, job.chunk).shape[1]
+
+
+def _experience(job: Job) -> int:
+    """Bytes of what a member has seen in an iteration, and of what is worked out from it."""
+    return 4 * job.spec.unroll * job.spec.environments * 4 * (2 * job.env.observation_size + 20)
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:
@@ -82,8 +107,14 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
         "takes about": "not known before the first steps"
         if expected.seconds is None
         else f"{expected.seconds / 60:.1f} min",
-        "memory": f"about {expected.memory / 2**30:.1f} GiB",
+        "memory": f"about {expected.memory / 2**30:.1f} GiB{_turns(job)}",
     }
+
+
+def _turns(job: Job) -> str:
+    """How many members are side by side, where it is not all of them."""
+    together = _side_by_side(job)
+    return "" if together == job.everyone.size else f", {together} members at a time"
 
 
 def shifted(job: Job) -> dict[str, str]:

@@ -34,8 +34,8 @@ def unheard(update: Update) -> None:
 class Meter:
     """Counts the environment steps of a job, phase by phase, and tells `on_progress`.
 
-    While it is open Ctrl-C only takes effect where the job reports, between two compiled programs, so that
-    what is done can be saved: `KeyboardInterrupt` comes out of `begin` and `add`.
+    While it is open Ctrl-C and SIGTERM only take effect where the job reports, between two compiled programs,
+    so that what is done can be saved: `KeyboardInterrupt` comes out of `begin` and `add`.
     """
 
     def __init__(self, on_progress: OnProgress = unheard) -> None:
@@ -72,6 +72,5 @@ class Meter:
         self._send((self._done - began) / (now - then) if now > then else 0.0, note, rows)
 
     def _send(self, speed: float, note: str, rows: tuple[tuple[float, float, int], ...]) -> None:
-        if self._interrupt.pressed:
-            raise KeyboardInterrupt
+        self._interrupt.obey()
         self._tell(Update(self._phase, self._done, speed, note, rows))

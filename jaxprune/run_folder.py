@@ -230,5 +230,9 @@ def _commit() -> str | None:
 
 def _in_one_piece(path: Path, write: Any) -> None:
     part = path.with_name(path.name + ".part")
-    write(part)
+    try:
+        write(part)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SpecError(f"out: cannot write {path} ({error.strerror or error}); make room for it") from None
     part.replace(path)

@@ -19,7 +19,7 @@ import polars as pl
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxprune import attacks, certification, checkpoint, evaluation, shift_evaluation, streams, tables
+from jaxprune import attacks, certification, checkpoint, chunks, evaluation, shift_evaluation, streams, tables
 from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
@@ -81,31 +81,39 @@ class Training(struct.PyTreeNode):
     iteration: Int[Array, ""]
 
 
-def run(spec: SweepSpec, out: Path | str | None = None, on_progress: OnProgress = unheard) -> Sweep:
+def run(
+    spec: SweepSpec,
+    out: Path | str | None = None,
+    on_progress: OnProgress = unheard,
+    chunk: int | None = None,
+) -> Sweep:
     """Train, prune, attack and certify the population of `spec`.
 
     Args:
         spec: what to do.
         out: a new folder for spec, tables, checkpoints and population; None keeps everything in memory.
         on_progress: called now and then.
+        chunk: how many members are trained and evaluated side by side at most; None for all of them.
 
     Raises:
         SpecError: the spec cannot run here, or `out` exists or cannot be written.
     """
-    asked = job(spec)
+    asked = job(spec).in_chunks(chunk)
     folder = RunFolder.create(Path(out), spec, asked.env.physics) if out is not None else None
     return _run(asked, folder, on_progress)
 
 
-def resume(out: Path | str, on_progress: OnProgress = unheard) -> Sweep:
+def resume(out: Path | str, on_progress: OnProgress = unheard, chunk: int | None = None) -> Sweep:
     """Go on with an interrupted sweep from its newest checkpoint; the tables are as if it had not stopped.
+
+    chunk: see `run`; it need not be what it was.
 
     Raises:
         SpecError: there is no such run, or this program would not go on with it as it was begun.
     """
     folder = RunFolder.open(Path(out))
     folder.continuable()
-    return _run(job(folder.spec()), folder, on_progress)
+    return _run(job(folder.spec()).in_chunks(chunk), folder, on_progress)
 
 
 def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
@@ -273,13 +281,14 @@ def segment(job: Job, length: int, training: Training) -> Training:
 def _iterate(
     job: Job, learners: tuple[Learner, ...], iteration: Int[Array, ""]
 ) -> tuple[tuple[Learner, ...], Progress]:
-    """One iteration of all groups, each one batched program."""
+    """One iteration of all groups, each one batched program, or one that takes the members chunk by chunk."""
 
     def one(group: Group, member: Learner) -> tuple[Learner, Progress]:
         return learners_of.iterate(job.env, group.recipe, member, iteration, job.spec.iterations)
 
     after = [
-        jax.vmap(partial(one, group))(members) for group, members in zip(job.groups, learners, strict=True)
+        chunks.mapped(partial(one, group), members, len(group.rows), job.chunk)
+        for group, members in zip(job.groups, learners, strict=True)
     ]
     population = tuple(learner for learner, _ in after)
     if job.spec.shared_filter:
@@ -372,17 +381,23 @@ def _play(
     meter: Meter,
 ) -> tuple[Tally, Visits]:
     """The random streams come from the member's seed alone, so members of one seed meet the same starts."""
-    keys = jax.vmap(partial(streams.key, domain=domain))(jnp.asarray(job.everyone.seed))
-    everywhere = tuple(evaluation.for_all(condition, job.everyone.size) for condition in under)
-    return evaluation.play(
-        job.env,
-        Victim(population.agents, job.spec.space),
-        everywhere,
-        keys,
-        episodes,
-        record,
-        lambda tally, steps: meter.add(steps, rows=tables.clean_so_far(job.everyone, tally)),
-    )
+
+    def of_chunk(rows: np.ndarray) -> tuple[Tally, Visits]:
+        who = job.everyone.of(rows)
+        agents = jax.tree.map(lambda leaf: leaf[rows], population.agents)
+        return evaluation.play(
+            job.env,
+            Victim(agents, job.spec.space),
+            tuple(evaluation.for_all(condition, who.size) for condition in under),
+            jax.vmap(partial(streams.key, domain=domain))(jnp.asarray(who.seed)),
+            episodes,
+            record,
+            lambda tally, steps: meter.add(steps, rows=tables.clean_so_far(who, tally)),
+        )
+
+    places = chunks.rows(job.everyone.size, job.chunk)
+    played = evaluation.one_after_the_other([of_chunk(rows) for rows in places])
+    return jax.tree.map(lambda leaf: leaf[: job.everyone.size], played)
 
 
 def shift(job: Job, population: Population, meter: Meter) -> ShiftEvaluation | None:

@@ -1,6 +1,7 @@
 """A checkpoint comes back bit for bit, and only whole ones are seen."""
 
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,69 @@ def test_a_half_written_step_can_be_written_again(half_written):
     checkpoint.save(half_written, 2, counter(22))
     assert checkpoint.latest(half_written) == 2
     assert checkpoint.load(half_written, counter(0))["value"] == 22
+
+
+def files_of(step):
+    return sorted(path for path in step.rglob("*") if path.is_file() and path.name != checkpoint.DIGESTS)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, os.remove])
+def test_a_damaged_step_is_not_used_whichever_of_its_files_it_is(tmp_path, damage):
+    checkpoint.save(tmp_path / "run", 1, counter(1))
+    checkpoint.save(tmp_path / "run", 2, counter(2))
+    names = [
+        path.relative_to(tmp_path / "run") for path in files_of(tmp_path / "run/2") if path.stat().st_size
+    ]
+    assert len(names) >= 3
+    for number, name in enumerate(names):
+        copy = tmp_path / f"copy{number}"
+        shutil.copytree(tmp_path / "run", copy)
+        damage(copy / name)
+        with pytest.warns(UserWarning, match="copy.*2 is damaged and not used"):
+            assert checkpoint.load(copy, counter(0))["value"] == 1
+
+
+def test_a_damaged_step_is_written_anew(tmp_path):
+    checkpoint.save(tmp_path, 1, counter(1))
+    truncated(files_of(tmp_path / "1")[0])
+    checkpoint.save(tmp_path, 1, counter(11))
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 11
+
+
+def test_where_no_step_is_whole_nothing_is_loaded(tmp_path):
+    checkpoint.save(tmp_path, 1, counter(1))
+    truncated(files_of(tmp_path / "1")[0])
+    with pytest.warns(UserWarning, match="damaged"):
+        assert checkpoint.latest(tmp_path) is None
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(SpecError, match="no whole checkpoint"):
+        checkpoint.load(tmp_path, counter(0))
+
+
+def test_a_step_of_before_digests_were_kept_is_used(tmp_path):
+    checkpoint.save(tmp_path, 1, counter(1))
+    (tmp_path / "1" / checkpoint.DIGESTS).unlink()
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 1
+
+
+def test_a_full_disk_is_named_and_the_step_before_stays(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, counter(1))
+    full = shutil.disk_usage(tmp_path)._replace(free=3 * 2**19)
+    big = {"value": jnp.zeros(2**18, jnp.float32)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(SpecError, match="2 MiB are needed, 2 are free; make room and go on with --resume"):
+        checkpoint.save(tmp_path, 2, big)
+    checkpoint.save(tmp_path, 3, counter(3))  # which is small enough
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 3
 
 
 def test_what_is_kept_is_made_once_and_then_read(tmp_path, tree):

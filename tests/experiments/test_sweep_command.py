@@ -193,7 +193,10 @@ AS_IN_A_TERMINAL = (
 )
 
 
-def test_ctrl_c_saves_the_segment_in_flight_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_scheduler_saves_the_segment_in_flight_and_says_how_to_go_on(
+    stop: signal.Signals, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     arguments = [*SMALL, "--env", "hopper", "--steps", str(512 * 200), "--out", str(out)]
     run = subprocess.Popen(
@@ -204,9 +207,9 @@ def test_ctrl_c_saves_the_segment_in_flight_and_says_how_to_go_on(tmp_path: Path
     )
     while not run.stdout.readline().startswith("training"):
         pass
-    run.send_signal(signal.SIGINT)
+    run.send_signal(stop)
     printed, complaints = run.communicate(timeout=300)
-    assert run.returncode == 130
+    assert run.returncode == 128 + stop
     assert complaints == ""
     assert printed.splitlines()[-1] == f"stopped; go on with: python -m experiments.sweep --resume {out}"
     assert checkpoint.latest(out / "checkpoints") >= 3

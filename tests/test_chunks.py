@@ -1,0 +1,83 @@
+"""Members in chunks come out as all of them at once, bit for bit, and need the memory of a chunk."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxprune as jp
+from jaxprune import SpecError, chunks, plan
+from jaxprune import sweep as sweeps
+from jaxprune.progress import Meter
+from tests.compiled import as_users_compile
+
+SPEC = jp.SweepSpec(
+    env="probe/linear",
+    seeds=5,
+    sparsities="0,0.5",
+    schedule="micro",
+    steps=96,
+    environments=2,
+    unroll=16,
+    minibatches=2,
+    epochs=2,
+    hidden=(4,),
+    episodes=2,
+    selection_episodes=1,
+    certify_episodes=2,
+)
+
+
+@given(size=st.integers(1, 40), chunk=st.integers(1, 50) | st.none())
+def test_every_row_is_in_a_chunk_and_no_chunk_is_too_long(size, chunk):
+    places = chunks.rows(size, chunk)
+    assert places.ravel()[:size].tolist() == list(range(size))
+    assert set(places.ravel()[size:]) <= {size - 1}
+    assert places.shape[1] <= (chunk or size)
+    assert places.size - size < len(places)
+
+
+def test_a_function_is_mapped_over_all_rows_in_their_order():
+    tree = {"x": jnp.arange(7.0), "y": jnp.arange(14.0).reshape(7, 2)}
+    for chunk in (None, 2, 3, 6, 7, 9):
+        made = chunks.mapped(lambda row: (row["x"] ** 2, row["y"].sum()), tree, 7, chunk)
+        np.testing.assert_array_equal(made[0], np.arange(7.0) ** 2)
+        np.testing.assert_array_equal(made[1], np.arange(14.0).reshape(7, 2).sum(1))
+
+
+def played(chunk):
+    """What all members have become, and their episodes."""
+    job = sweeps.job(SPEC).in_chunks(chunk)
+    with Meter() as meter:
+        training = sweeps.train(job, None, meter)
+        population = sweeps.finished(job, training)
+        tally, visits = sweeps.visit(job, population, meter)
+        seen = np.where(visits.alive[..., None], visits.observation, 0)
+        return population.agents, training.history, sweeps.evaluate(job, population, meter), tally, seen
+
+
+def test_in_chunks_members_learn_and_act_as_all_at_once():
+    with as_users_compile():
+        whole, parts = played(None), played(4)  # three chunks of four for ten members
+    for a, b in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_less_memory_means_fewer_members_side_by_side():
+    job = sweeps.job(jp.SweepSpec(env="humanoid", seeds=64, sparsities="0:0.9:0.06", certify_episodes=2))
+    needed = plan.memory(job)
+    assert job.everyone.size == 1024
+    fitted = plan.fitted(job, needed // 2)
+    assert 2 <= fitted.chunk < 1024
+    assert plan.memory(fitted) <= needed // 2
+    assert plan.fitted(job, needed) is job
+    assert plan.fitted(job.in_chunks(7), needed).chunk == 7
+    # Where not even two of them fit it is for `estimate` to say so.
+    assert plan.fitted(job, 1000).chunk == 2
+
+
+def test_a_chunk_of_one_is_refused():
+    with pytest.raises(SpecError, match="chunk: 1 must be at least 2"):
+        sweeps.job(SPEC).in_chunks(1)

@@ -1,0 +1,76 @@
+"""A sweep that is killed again and again, while it writes too, ends with the tables of one that was not."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+KILLS, LONGEST, WRITING = 20, 2.5, 0.5
+"""How often; seconds at most after its programs are compiled or read, and after its first checkpoint."""
+
+# As the command, but with short segments and a checkpoint after each, so that many moments are of writing.
+ALWAYS_SAVING = (
+    "import runpy, experiments; from jaxprune import sweep; sweep.SECONDS_BETWEEN_CHECKPOINTS = 0.0;"
+    "sweep.UPDATES_WHILE_TRAINING = 256;"
+    "runpy.run_module('experiments.sweep', run_name='__main__', alter_sys=True)"
+)
+SPEC = [
+    *("--env", "probe/linear", "--seeds", "2", "--sparsities", "0,0.5", "--steps", "65536"),
+    *(
+        "--environments",
+        "4",
+        "--unroll",
+        "32",
+        "--hidden",
+        "8",
+        "--episodes",
+        "4",
+        "--selection-episodes",
+        "2",
+    ),
+]
+
+
+def begun(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", ALWAYS_SAVING, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def steps_in(folder: Path) -> set[str]:
+    """The checkpoints that are done, and the parts of one that is not."""
+    return {path.name for path in folder.glob("*")}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_sweep_ends_with_the_same_tables(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with begun(*SPEC, "--out", str(whole)) as run:
+        run.communicate()
+    draw, halves, command = random.Random(0), 0, (*SPEC, "--out", str(killed))
+    for number in range(KILLS):
+        before = steps_in(killed / "checkpoints")
+        with begun(*command) as run:
+            said = [run.stdout.readline()]
+            while not said[-1].startswith("training"):
+                assert said[-1], f"it ended before it was killed often enough:\n{''.join(said)}"
+                said.append(run.stdout.readline())
+            if number % 2:
+                while run.poll() is None and steps_in(killed / "checkpoints") <= before:
+                    time.sleep(0.001)
+            time.sleep(draw.uniform(0.0, WRITING if number % 2 else LONGEST))
+            assert run.poll() is None, "it ended before it was killed often enough"
+            run.kill()
+        halves += not all(name.isdigit() for name in steps_in(killed / "checkpoints"))
+        command = ("--resume", str(killed))
+    with begun(*command) as run:
+        printed, _ = run.communicate()
+    assert run.returncode == 0, printed
+    assert halves > 0, "no kill met a write"
+    tables = list(whole.glob("*.parquet"))
+    assert len(tables) == 7
+    for path in tables:
+        assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name
