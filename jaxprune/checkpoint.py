@@ -105,7 +105,7 @@ def _check_room(folder: Path, tree: object) -> None:
     if free < needed:
         raise SpecError(
             f"out: no room for a checkpoint in {folder}: {needed / 2**20:,.0f} MiB are needed, "
-            f"{free / 2**20:,.0f} are free; make room and go on with --resume, the checkpoint before is whole"
+            f"{free / 2**20:,.0f} are free; make room and go on with --resume, what is there is whole"
         )
 
 

@@ -1,10 +1,15 @@
-"""Members a few at a time, by one program: what an iteration or an episode needs, only these need at once."""
+"""Members over the devices, and a few at a time on each, by one program.
+
+What an iteration or an episode needs, only those need that are side by side. No member knows of another, so
+nothing is sent between the devices.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 Tree = TypeVar("Tree")
 Made = TypeVar("Made")
@@ -20,8 +25,35 @@ def rows(size: int, chunk: int | None) -> np.ndarray:
     return np.minimum(np.arange(count * length), size - 1).reshape(count, length)
 
 
+def devices_for(size: int) -> int:
+    """How many devices share so many members: two each at least, for one alone would be rounded otherwise."""
+    return max(1, min(jax.device_count(), size // 2))
+
+
 def mapped(function: Callable[[Tree], Made], tree: Tree, size: int, chunk: int | None) -> Made:
-    """`jax.vmap(function)` over the rows of a tree with leaves [size, ...], chunk by chunk."""
+    """`jax.vmap(function)` over the rows of a tree with leaves [size, ...].
+
+    Every device has its share of the rows, and takes them chunk by chunk. Shares are as equal as they can be.
+    """
+    count = devices_for(size)
+    if count == 1:
+        return _in_turns(function, tree, size, chunk)
+    places = rows(size, -(-size // count))
+    share, over = places.shape[1], PartitionSpec("member")
+    mesh = Mesh(np.array(jax.devices()[: len(places)]), ("member",))
+    each = jax.shard_map(
+        lambda part: _in_turns(function, part, share, chunk),
+        mesh=mesh,
+        in_specs=over,
+        out_specs=over,
+        check_vma=False,
+    )
+    made = each(jax.tree.map(lambda leaf: leaf[places.ravel()], tree))
+    return jax.tree.map(lambda leaf: leaf[:size], made)
+
+
+def _in_turns(function: Callable[[Tree], Made], tree: Tree, size: int, chunk: int | None) -> Made:
+    """The same on one device."""
     places = rows(size, chunk)
     if len(places) == 1:
         return jax.vmap(function)(tree)

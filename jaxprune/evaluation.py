@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from jaxprune import chunks
 from jaxprune.attacks import Memory, Rule, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment, EnvState, Shift, Transition, check_shift
@@ -149,14 +150,18 @@ def started(
     episodes: int,
 ) -> Evaluation:
     """The episodes of `play` before their first step, leaves [member]."""
-    return jax.vmap(partial(begin, env, episodes=episodes))(victims, conditions, keys)
+    everyone = (victims, conditions, keys)
+    return chunks.mapped(lambda one: begin(env, *one, episodes=episodes), everyone, len(keys), None)
 
 
 @partial(jax.jit, static_argnames=("env", "record"), donate_argnames="now")
 def _advanced(
     env: Environment, victims: Victim, conditions: tuple[Condition, ...], now: Evaluation, record: int
 ) -> tuple[Evaluation, Visits]:
-    return jax.vmap(partial(advance, env, steps=STEPS_AT_ONCE, record=record))(victims, conditions, now)
+    def one(member: tuple[Victim, tuple[Condition, ...], Evaluation]) -> tuple[Evaluation, Visits]:
+        return advance(env, *member, steps=STEPS_AT_ONCE, record=record)
+
+    return chunks.mapped(one, (victims, conditions, now), len(now.key), None)
 
 
 def begin(
