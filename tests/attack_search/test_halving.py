@@ -21,6 +21,7 @@ from jaxprune.envs import make
 from jaxprune.evaluation import STEPS_AT_ONCE, Condition
 from jaxprune.population import Members
 from jaxprune.training import sarsa, search
+from jaxprune.training.search import Search
 from tests import lines
 from tests.populations import population
 
@@ -127,21 +128,34 @@ def test_both_halves_of_a_rungs_episodes_make_its_mean(found):
 
 def test_no_two_uses_of_episodes_share_their_streams(spec, everyone, monkeypatch):
     """Which keys are measured with: of each rung, the selection, and the episodes that are reported."""
-    keys = {}
-    measure = Trials.measure
+    keys, measure, from_others = {}, Trials.measure, Search.from_others
+
+    def numbers(key):
+        return tuple(jax.random.key_data(key).tolist())
 
     def noted(self, name, victims, attackers, key, episodes):
-        keys[name] = tuple(jax.random.key_data(key).tolist())
+        keys[name] = numbers(key)
         return measure(self, name, victims, attackers, key, episodes)
 
+    def learned_with(self, others, setting, key):
+        keys["learning"] = numbers(key)
+        return from_others(self, others, setting, key)
+
     monkeypatch.setattr(Trials, "measure", noted)
-    attack_search.run(spec, everyone)
-    selection, fresh = keys.pop("sa-rl-returns"), keys.pop("fresh-returns")
-    others = ("none-returns", "random-returns", "sa-rl-warm-returns")
-    assert {keys.pop(name) for name in others} == {selection}
-    assert keys.pop("transfer-returns") == fresh
-    assert sorted(keys) == ["sa-rl-rung-1-returns", "sa-rl-rung-2-returns"]
-    assert len({selection, fresh, *keys.values()}) == 4
+    monkeypatch.setattr(Search, "from_others", learned_with)
+    attack_search.run(replace(spec, seed=5), everyone)
+    rungs = [numbers(jax.random.fold_in(streams.key(5, "rungs"), rung)) for rung in (1, 2)]
+    selection, fresh, warm = (
+        numbers(streams.key(5, domain)) for domain in ("selection", "measurement", "warm starts")
+    )
+    assert len({selection, fresh, warm, *rungs}) == 5
+    assert keys == {
+        **dict.fromkeys(("none-returns", "random-returns", "sa-rl-returns", "sa-rl-warm-returns"), selection),
+        "sa-rl-rung-1-returns": rungs[0],
+        "sa-rl-rung-2-returns": rungs[1],
+        "learning": warm,
+        **dict.fromkeys(("fresh-returns", "transfer-returns"), fresh),
+    }
 
 
 def test_nothing_is_chosen_by_what_is_reported(spec, found, everyone, monkeypatch):

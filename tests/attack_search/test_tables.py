@@ -8,7 +8,7 @@ import pytest
 
 from jaxprune.analysis import STRONGEST, Student
 from jaxprune.attack_search import AttackSearchSpec, of_a_run
-from jaxprune.attack_search.tables import results_table
+from jaxprune.attack_search.tables import results_table, transfer_table
 from jaxprune.budget import Budget
 from jaxprune.envs import make
 from jaxprune.evaluation import Tally
@@ -21,9 +21,12 @@ NAMES = ["none", "random", "critic", "mad"]
 
 
 def tally(total):
-    """Episodes of these returns, `[member, attacker or attack, episode]`."""
+    """Episodes of these returns, `[member, attacker or attack, episode]`, each with counts of its own."""
     zero = np.zeros(total.shape, np.int32)
-    return Tally(zero == 1, total, zero, zero == 0, zero == 1, zero, total, total)
+    length, failed, outside = (
+        np.random.default_rng(i).permutation(total.size).reshape(total.shape) for i in range(3)
+    )
+    return Tally(zero == 1, total, length, zero == 0, failed, outside, total, total)
 
 
 @pytest.fixture(name="tables", scope="module")
@@ -81,3 +84,46 @@ def test_intervals_over_episodes_are_students(tables):
     assert (row["return_mean"], row["return_low"], row["return_high"]) == pytest.approx(
         Student().mean(episodes)
     )
+
+
+def test_every_count_is_of_the_episodes_of_its_row(tables):
+    fresh = tables[0].filter(episode_set="fresh", member=2)
+    shape = (4, len(NAMES), 8)
+    length, failed, outside = (
+        np.random.default_rng(i).permutation(np.prod(shape)).reshape(shape)[2] for i in range(3)
+    )
+    for place, name in enumerate(NAMES):
+        row = fresh.row(by_predicate=pl.col("attack") == name, named=True)
+        assert (row["length_mean"], row["failed"], row["outside_ball"]) == (
+            length[place].mean(),
+            failed[place].sum(),
+            outside[place].sum(),
+        )
+
+
+def test_a_transfer_is_the_row_of_its_pair_and_the_column_of_its_attack():
+    """Two seeds at two sparsities; the own attacker's numbers are those of the results."""
+    rng = np.random.default_rng(3)
+    fresh, moved = (tally(rng.normal(0, 5, (4, count, 8))) for count in (4, 2))
+    one = agent.init(jax.random.key(0), 4, 1, hidden=(2,))
+    mask = {name: jnp.stack([jnp.ones_like(leaf["kernel"])] * 4) for name, leaf in one.policy.items()}
+    mask["layer_0"] = mask["layer_0"].at[1::2].set(0.0)
+    agents = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one).replace(mask=mask)
+    everyone = population(agents, ENV, trained_by=SweepSpec(env="probe/linear", seeds=2, sparsities="0,0.5"))
+    spec = AttackSearchSpec(attacks="sarsa,random,sa-rl", eps=(0.3,), transfer=True)
+    table = transfer_table(spec, everyone, ["none", "sarsa", "random", "sa-rl"], fresh, moved)
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 3), (3, 2), (3, 3)]
+    assert table.select("from_member", "to_member", "attack").rows() == [
+        (*pair, name) for pair in pairs for name in ("sarsa", "sa-rl")
+    ]
+    for row in table.iter_rows(named=True):
+        origin, target = row["from_member"], row["to_member"]
+        column = ("sarsa", "sa-rl").index(row["attack"])
+        source, place = (moved, ([(0, 1), (1, 0), (2, 3), (3, 2)].index((origin, target)), column)) if (
+            origin != target
+        ) else (fresh, (origin, 1 + 2 * column))  # fmt: skip
+        student = Student().mean(source.total[place])
+        assert (row["return_mean"], row["return_low"], row["return_high"]) == student
+        assert row["outside_ball"] == source.outside[place].sum() and row["episodes"] == 8
+        assert (row["from_sparsity"] > 0, row["to_sparsity"] > 0) == (origin % 2 == 1, target % 2 == 1)
+        assert row["seed"] == origin // 2 and row["arm"] == "ppo"
