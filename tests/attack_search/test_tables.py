@@ -1,5 +1,7 @@
 """What an attack search did to a run, as the tables of a sweep, from handmade tallies."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import polars as pl
 import pytest
 
 from jaxprune.analysis import STRONGEST, Student
-from jaxprune.attack_search import AttackSearchSpec, of_a_run
+from jaxprune.attack_search import EFFORTS, AttackSearchSpec, of_a_run
 from jaxprune.attack_search.tables import results_table, transfer_table
 from jaxprune.budget import Budget
 from jaxprune.envs import make
@@ -127,3 +129,26 @@ def test_a_transfer_is_the_row_of_its_pair_and_the_column_of_its_attack():
         assert row["outside_ball"] == source.outside[place].sum() and row["episodes"] == 8
         assert (row["from_sparsity"] > 0, row["to_sparsity"] > 0) == (origin % 2 == 1, target % 2 == 1)
         assert row["seed"] == origin // 2 and row["arm"] == "ppo"
+
+
+def test_the_smaller_efforts_are_parts_of_the_published_searches():
+    """Those of SA-RL (arXiv 2101.08452) and of robust sarsa (arXiv 2003.08938), written out once more."""
+    adversaries = product(
+        (0, 1), (0.2, 0.4), (0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3), (3e-4, 1e-3, 3e-3), (3e-5, 1e-4, 3e-4)
+    )
+    critics = product((0.02, 0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.3, 1.0, 3.0, 10.0))
+
+    def written(settings):
+        return {tuple(f"{number:.4g}" for number in setting) for setting in settings}
+
+    def tried(name):
+        of, critic = EFFORTS[name].adversaries, EFFORTS[name].critics
+        value_rate = of.learning_rate * of.value_rate
+        leaves = (of.anneal, of.clip, of.entropy_weight, of.learning_rate, value_rate)
+        return tuple(written(zip(*each, strict=True)) for each in (leaves, (critic.eps, critic.weight)))
+
+    whole = written(adversaries), written(critics)
+    assert tried("published") == whole
+    for name, counts in (("small", (12, 4)), ("quick", (2, 2))):
+        assert tuple(map(len, tried(name))) == counts
+        assert all(part < every for part, every in zip(tried(name), whole, strict=True))
