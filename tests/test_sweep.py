@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from jaxprune import envs, tables
+from jaxprune import checkpoint, envs, tables
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
@@ -139,8 +139,13 @@ def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
 def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
     tmp_path, small: jp.Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def noted(path: Path, step: int, tree: object) -> None:
+        saved.append(step)
+        save(path, step, tree)
+
     monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    seen = []
+    save, seen, saved = checkpoint.save, [], []
+    monkeypatch.setattr(checkpoint, "save", noted)
 
     def stop(update: Update) -> None:
         seen.append(update)
@@ -149,9 +154,12 @@ def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
 
     with pytest.raises(KeyboardInterrupt):
         jp.sweep.run(SMALL, tmp_path / "run", stop)
+    assert saved == [1, 2, 3]  # the last because of the stop
+    monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 1e6)
     resumed = []
     result = jp.sweep.resume(tmp_path / "run", resumed.append)
     assert resumed[1].steps_done == seen[-1].steps_done * 4 // 3  # goes on with the fourth iteration
+    assert saved[3:] == [8, 8]  # the end of the training, and its population
     for name in TABLES:
         assert_frame_equal(getattr(result, name), getattr(small, name), check_exact=True)
 
