@@ -17,6 +17,7 @@ from jaxprune import checkpoint, envs, tables
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
+from jaxprune.envs.probes import HORIZON
 from jaxprune.population import environment
 from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
@@ -113,6 +114,17 @@ def test_a_member_equals_its_solo_run(small: jp.Sweep) -> None:
             member, solo = together[name].filter(row)[column], alone[name][column]
             # Batched and single matrix products may round differently, and training carries that on.
             np.testing.assert_allclose(member, solo, rtol=1e-3, atol=1e-4)
+
+
+def test_the_steps_that_are_planned_by_hand() -> None:
+    """Three seeds at two sparsities: eight iterations of 8 x 64 steps; 1 + 2 x 2 cells of 4 + 3 episodes."""
+    plan = sweeps.job(replace(SMALL, seeds=3, eps=(0.1, 0.2)))
+    steps = (plan.training_steps, plan.evaluation_steps, plan.visit_steps, plan.shift_steps)
+    assert steps == (6 * 8 * 512, 6 * 5 * 7 * HORIZON, 6 * 2 * HORIZON, 0)
+    assert plan.steps == sum(steps)
+    shifted = sweeps.job(replace(SMALL, env="hopper", shift_episodes=3))
+    assert shifted.shift_steps == 2 * (1 + 5 * 6 + 64) * 3 * 1000  # members, points, episodes, horizon
+    assert shifted.steps == 2 * (8 * 512 + (3 * 7 + 2) * 1000) + shifted.shift_steps
 
 
 def test_one_trace_of_the_program_serves_the_whole_training(monkeypatch: pytest.MonkeyPatch) -> None:
