@@ -18,9 +18,9 @@ from experiments import sweep as sweep_command
 from experiments.command import run_command
 from jaxprune import checkpoint
 from jaxprune import sweep as sweeps
-from jaxprune.analysis import sweet_spots
+from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.merging import TABLES, Plan, merge
-from jaxprune.population import Saved
+from jaxprune.population import Members, Saved
 from jaxprune.run_folder import RunFolder
 
 SPEC = jp.SweepSpec(
@@ -45,7 +45,10 @@ SPEC = jp.SweepSpec(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> jp.Sweep:
-    return jp.sweep.run(SPEC, tmp_path_factory.mktemp("whole") / "run")
+    """Some of its members are marked as diverged, in no pattern that another order would repeat."""
+    found = jp.sweep.run(SPEC, tmp_path_factory.mktemp("whole") / "run")
+    marked = np.random.default_rng(0).random(found.population.members.size) < 0.3
+    return replace(found, population=replace(found.population, diverged=marked))
 
 
 def part_of(whole: jp.Sweep, seeds: str, path: Path, **changes: Any) -> Path:
@@ -77,6 +80,8 @@ def test_parts_make_the_whole_whatever_their_order(whole: jp.Sweep, tmp_path: Pa
     kept = jp.Population.load(tmp_path / "merged")
     jax.tree.map(np.testing.assert_array_equal, kept.agents, whole.population.agents)
     assert kept.members.columns() == whole.population.members.columns()
+    np.testing.assert_array_equal(kept.diverged, whole.population.diverged)
+    np.testing.assert_array_equal(merged.population.diverged, whole.population.diverged)
     about = json.loads((tmp_path / "merged" / "spec.json").read_text())["merged"]
     assert [run["folder"] for run in about["runs"]] == [str(part) for part in parts]
 
@@ -171,3 +176,63 @@ def test_a_later_look_has_the_rest_of_the_error(whole: jp.Sweep, tmp_path: Path)
     about = json.loads((tmp_path / "second" / "spec.json").read_text())["merged"]
     assert (about["seeds"], about["looks"]) == (20, [12, 20])
     assert not (tmp_path / "other").exists()
+
+
+def test_shifted_dynamics_are_put_together_and_judged_anew_with_the_error_of_the_run(
+    whole: jp.Sweep, tmp_path: Path
+) -> None:
+    """Handmade returns; four pairs decide at an error of 0.5, and not at the default one."""
+    spec = replace(SPEC, env="hopper", schedule="gradual", shift_episodes=1, verdict_error=0.5, seeds=4)
+    everyone = sweeps.job(spec).everyone
+    number = {tuple(who.values())[1:]: who["member"] for who in everyone.columns()}
+    renumber = {
+        who["member"]: number[tuple(who.values())[1:]]
+        for who in whole.population.members.columns()
+        if who["seed"] < 4
+    }
+    tables = {
+        name: getattr(whole, name)
+        .filter(pl.col("member").is_in(list(renumber)))
+        .with_columns(pl.col("member").replace_strict(renumber))
+        .sort("member", maintain_order=True)
+        for name in TABLES
+        if name != "curves"
+    } | {"shifts": shifts_of(everyone)}
+    parts = []
+    for seeds in ("2:4", "0:2"):
+        part = replace(spec, seeds=seeds)
+        folder = RunFolder.create(tmp_path / seeds.replace(":", "-"), part, "native")
+        (learners,) = jax.eval_shape(lambda part=part: sweeps.start(sweeps.job(part))).learners
+        agents = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), learners.agent)
+        checkpoint.save(folder.population, 2, Saved(agents, np.zeros(8, bool)))
+        rows = np.flatnonzero(np.isin(everyone.seed, part.seed_numbers)).tolist()
+        new = {old: place for place, old in enumerate(rows)}
+        for name, table in tables.items():
+            kept = table.filter(pl.col("member").is_in(rows))
+            folder.write_table(name, kept.with_columns(pl.col("member").replace_strict(new)))
+        folder.write_table("curves", whole.curves.clear())
+        parts.append(folder.path)
+    shifted = merge(parts, tmp_path / "merged").shifted
+    assert shifted is not None
+    assert_frame_equal(shifted.shifts, tables["shifts"])
+    assert_frame_equal(shifted.summary, summarise_shifts(tables["shifts"]))
+    assert_frame_equal(shifted.verdicts, shift_verdicts(shifted.summary, 0.5))
+    assert shifted.verdicts["p"].null_count() == 0
+    written = pl.read_parquet(tmp_path / "merged" / "shift_verdicts.parquet")
+    assert_frame_equal(written, shifted.verdicts)
+
+
+def shifts_of(everyone: Members) -> pl.DataFrame:
+    """Two points of every member."""
+    rows = [
+        who
+        | {"task": "hopper", "physics": "native", "sparsity": who["sparsity_asked"], "point": point}
+        | {"parameter": ("nominal", "mass")[point], "factor": 1.0 + point}
+        | dict.fromkeys(("mass", "friction", "gravity", "damping", "gear"), 1.0)
+        | {"episodes": 1, "return_mean": float(7 * who["member"] % 11 + point), "length_mean": 9.0}
+        | dict.fromkeys(("return_std", "return_min", "return_median"), 0.0)
+        | {"failed": 0, "policy": "mode", "charge": "clipped", "diverged": False}
+        for who in everyone.columns()
+        for point in (0, 1)
+    ]
+    return pl.DataFrame(rows, schema=SHIFTS)

@@ -19,11 +19,11 @@ from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import PARAMETERS, Shift
 from jaxprune.envs.mujoco.model import load
-from jaxprune.evaluation import Condition, for_all
+from jaxprune.evaluation import Condition, Tally, for_all
 from jaxprune.policy import Agent
 from jaxprune.policy import agent as agents
 from jaxprune.population import prune
-from jaxprune.shift_evaluation import ShiftSpec
+from jaxprune.shift_evaluation import ShiftSpec, shifts_table
 from tests import lines
 from tests.populations import population
 
@@ -172,6 +172,35 @@ def test_a_diverged_member_is_played_and_marked():
     found = shift_evaluation.run(SPEC, of_the_hopper(lost))
     assert found.summary["diverged"].to_list() == lost.tolist()
     assert found.shifts.drop("diverged").equals(evaluated().shifts.drop("diverged"))
+
+
+def test_verdicts_have_the_error_of_the_run():
+    """Two pairs decide at an error of 0.5, and not at the default one."""
+    everyone = of_the_hopper()
+    assert everyone.trained_by is not None
+    lenient = replace(everyone, trained_by=replace(everyone.trained_by, verdict_error=0.5))
+    found = shift_evaluation.run(SPEC, lenient).verdicts
+    assert found.height == 2 and found["p"].null_count() == 0
+    assert evaluated().verdicts["p"].null_count() == 2
+
+
+def test_every_number_of_a_row_is_of_its_member_and_point():
+    """From a handmade tally, in which no two numbers are the same."""
+    shape = (4, SPEC.count, SPEC.episodes)
+    total, length, failed, outside = (
+        np.random.default_rng(i).permutation(np.prod(shape)).reshape(shape) for i in range(4)
+    )
+    no = total < 0
+    low, high = np.float32(total) - 1000, np.float32(total) + 1000
+    tally = Tally(no, np.float32(total), length, ~no, failed, outside, low, high)
+    lost = np.array([False, False, True, False])
+    for row in shifts_table(SPEC, of_the_hopper(lost), tally).iter_rows(named=True):
+        place = row["member"], row["point"]
+        assert row["return_mean"] == total[place].mean() and row["return_std"] == total[place].std()
+        assert row["return_min"] == total[place].min() and row["return_median"] == np.median(total[place])
+        assert row["length_mean"] == length[place].mean() and row["failed"] == failed[place].sum()
+        assert row["diverged"] == (row["member"] == 2)
+        assert (row["task"], row["physics"], row["charge"]) == ("hopper", "native", "clipped")
 
 
 def test_a_probe_is_refused():

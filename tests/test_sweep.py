@@ -13,10 +13,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from jaxprune import envs, tables
+from jaxprune import checkpoint, envs, tables
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
+from jaxprune.envs.probes import HORIZON
 from jaxprune.population import environment
 from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
@@ -115,6 +116,17 @@ def test_a_member_equals_its_solo_run(small: jp.Sweep) -> None:
             np.testing.assert_allclose(member, solo, rtol=1e-3, atol=1e-4)
 
 
+def test_the_steps_that_are_planned_by_hand() -> None:
+    """Three seeds at two sparsities: eight iterations of 8 x 64 steps; 1 + 2 x 2 cells of 4 + 3 episodes."""
+    plan = sweeps.job(replace(SMALL, seeds=3, eps=(0.1, 0.2)))
+    steps = (plan.training_steps, plan.evaluation_steps, plan.visit_steps, plan.shift_steps)
+    assert steps == (6 * 8 * 512, 6 * 5 * 7 * HORIZON, 6 * 2 * HORIZON, 0)
+    assert plan.steps == sum(steps)
+    shifted = sweeps.job(replace(SMALL, env="hopper", shift_episodes=3))
+    assert shifted.shift_steps == 2 * (1 + 5 * 6 + 64) * 3 * 1000  # members, points, episodes, horizon
+    assert shifted.steps == 2 * (8 * 512 + (3 * 7 + 2) * 1000) + shifted.shift_steps
+
+
 def test_one_trace_of_the_program_serves_the_whole_training(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = []
     segment = sweeps.segment
@@ -139,8 +151,13 @@ def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
 def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
     tmp_path, small: jp.Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def noted(path: Path, step: int, tree: object) -> None:
+        saved.append(step)
+        save(path, step, tree)
+
     monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    seen = []
+    save, seen, saved = checkpoint.save, [], []
+    monkeypatch.setattr(checkpoint, "save", noted)
 
     def stop(update: Update) -> None:
         seen.append(update)
@@ -149,9 +166,12 @@ def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
 
     with pytest.raises(KeyboardInterrupt):
         jp.sweep.run(SMALL, tmp_path / "run", stop)
+    assert saved == [1, 2, 3]  # the last because of the stop
+    monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 1e6)
     resumed = []
     result = jp.sweep.resume(tmp_path / "run", resumed.append)
     assert resumed[1].steps_done == seen[-1].steps_done * 4 // 3  # goes on with the fourth iteration
+    assert saved[3:] == [8, 8]  # the end of the training, and its population
     for name in TABLES:
         assert_frame_equal(getattr(result, name), getattr(small, name), check_exact=True)
 

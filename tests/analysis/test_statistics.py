@@ -45,7 +45,7 @@ def test_unpaired_values_are_refused():
         Student().paired_difference([1, 2, 3], [1, 2])
 
 
-@pytest.mark.parametrize("confidence", [95.0, 0.0])
+@pytest.mark.parametrize("confidence", [95.0, 1.0, 0.0])
 def test_a_confidence_out_of_range_is_refused(confidence):
     with pytest.raises(ValueError, match=f"confidence={confidence}"):
         Student(confidence)

@@ -13,14 +13,20 @@ from polars.testing import assert_frame_equal
 from jaxprune import SpecError, SweepSpec, attack_search, evaluation, streams
 from jaxprune.attack_search import EFFORTS, AttackSearchSpec, Effort
 from jaxprune.attack_search.effort import RECIPE
+from jaxprune.attack_search.looks import Candidates
+from jaxprune.attack_search.selection import select
 from jaxprune.attack_search.siblings import donors, pairs
 from jaxprune.attack_search.trials import Trials
 from jaxprune.attacks import ATTACKS, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import make
-from jaxprune.evaluation import STEPS_AT_ONCE, Condition
+from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Tally
 from jaxprune.population import Members
+from jaxprune.progress import Meter
 from jaxprune.training import sarsa, search
+from jaxprune.training.halving import Survivors
+from jaxprune.training.ppo import Trainable
+from jaxprune.training.search import Search
 from tests import lines
 from tests.populations import population
 
@@ -127,21 +133,34 @@ def test_both_halves_of_a_rungs_episodes_make_its_mean(found):
 
 def test_no_two_uses_of_episodes_share_their_streams(spec, everyone, monkeypatch):
     """Which keys are measured with: of each rung, the selection, and the episodes that are reported."""
-    keys = {}
-    measure = Trials.measure
+    keys, measure, from_others = {}, Trials.measure, Search.from_others
+
+    def numbers(key):
+        return tuple(jax.random.key_data(key).tolist())
 
     def noted(self, name, victims, attackers, key, episodes):
-        keys[name] = tuple(jax.random.key_data(key).tolist())
+        keys[name] = numbers(key)
         return measure(self, name, victims, attackers, key, episodes)
 
+    def learned_with(self, others, setting, key):
+        keys["learning"] = numbers(key)
+        return from_others(self, others, setting, key)
+
     monkeypatch.setattr(Trials, "measure", noted)
-    attack_search.run(spec, everyone)
-    selection, fresh = keys.pop("sa-rl-returns"), keys.pop("fresh-returns")
-    others = ("none-returns", "random-returns", "sa-rl-warm-returns")
-    assert {keys.pop(name) for name in others} == {selection}
-    assert keys.pop("transfer-returns") == fresh
-    assert sorted(keys) == ["sa-rl-rung-1-returns", "sa-rl-rung-2-returns"]
-    assert len({selection, fresh, *keys.values()}) == 4
+    monkeypatch.setattr(Search, "from_others", learned_with)
+    attack_search.run(replace(spec, seed=5), everyone)
+    rungs = [numbers(jax.random.fold_in(streams.key(5, "rungs"), rung)) for rung in (1, 2)]
+    selection, fresh, warm = (
+        numbers(streams.key(5, domain)) for domain in ("selection", "measurement", "warm starts")
+    )
+    assert len({selection, fresh, warm, *rungs}) == 5
+    assert keys == {
+        **dict.fromkeys(("none-returns", "random-returns", "sa-rl-returns", "sa-rl-warm-returns"), selection),
+        "sa-rl-rung-1-returns": rungs[0],
+        "sa-rl-rung-2-returns": rungs[1],
+        "learning": warm,
+        **dict.fromkeys(("fresh-returns", "transfer-returns"), fresh),
+    }
 
 
 def test_nothing_is_chosen_by_what_is_reported(spec, found, everyone, monkeypatch):
@@ -249,6 +268,35 @@ def test_a_warm_start_that_learns_nothing_is_its_donors_adversary(spec, everyone
         own = jax.tree.map(lambda leaf, at=(donor, best): leaf[at], rules)
         warm = of_adversaries(found.tried, member=member, attacker=4)["return_mean"].item()
         assert warm == pytest.approx(returns(everyone, member, own, "selection", 5).mean(), rel=1e-5)
+
+
+class Begun(Exception):  # noqa: N818  it is no error
+    """What a warm start would have begun with."""
+
+
+def test_a_warm_start_begins_as_the_strongest_of_its_donor(spec, everyone, monkeypatch):
+    """Of handmade survivors that no two members have in the same order."""
+    total = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [8.0, 7.0, 9.0]])
+    setting = np.array([[0, 2, 3], [1, 2, 3], [0, 1, 2], [0, 1, 3]])
+    kernel = np.arange(12.0).reshape(4, 3)
+
+    def measured(_self, _name, _victims, _attackers, count, _key, episodes):
+        zero = np.zeros((4, count, episodes))
+        flags = zero == 0
+        return Tally(flags, zero + total[..., None], zero, flags, flags, zero, zero, zero)
+
+    def begun(_self, networks, setting, _key):
+        raise Begun(networks.policy["kernel"].tolist(), setting.tolist())
+
+    monkeypatch.setattr(Trials, "measure_each", measured)
+    monkeypatch.setattr(Search, "from_others", begun)
+    survivors = Survivors(Trainable({"kernel": kernel}, kernel, {"kernel": kernel}), setting)
+    candidates = Candidates(ATTACKS["sa-rl"].rule(), setting, 256, (), survivors)
+    with Meter() as meter, pytest.raises(Begun) as found:
+        trials = Trials(ENV, Ball(jnp.float32(0.2)), 72, meter, None)
+        select(spec, trials, Victim(everyone.agents), everyone.members, "sa-rl", candidates)
+    # the donors 1, 0, 3, 2 and the places 0, 1, 1, 2 of their strongest
+    assert found.value.args == ([3.0, 1.0, 10.0, 8.0], [1, 2, 1, 2])
 
 
 def test_what_is_chosen_for_one_member_is_measured_on_its_siblings(spec, everyone):

@@ -242,3 +242,13 @@ def test_the_achieved_sparsity_is_the_share_of_zero_weights(scope):
     achieved = masks.achieved(agent)
     np.testing.assert_allclose(achieved, np.mean(concatenated(mask) == 0), rtol=1e-6)
     np.testing.assert_allclose(masks.sparsity(mask), achieved, rtol=1e-6)
+
+
+def test_of_two_pruned_networks_the_sparsity_is_that_of_their_weights_together():
+    mask, value_mask = lowest_removed(random_scores(0), 0.25), lowest_removed(random_scores(1), 0.75)
+    agent = Agent(params(0), None, params(1), normalizer.init((3,)), mask, value_mask)
+    zero = np.concatenate([concatenated(mask), concatenated(value_mask)]) == 0
+    for share in (masks.achieved(agent), masks.masked_out(agent)):
+        np.testing.assert_allclose(share, zero.mean(), rtol=1e-6)
+    only_values = agent.replace(mask=None)
+    np.testing.assert_allclose(masks.masked_out(only_values), zero[SIZE:].sum() / (2 * SIZE), rtol=1e-6)

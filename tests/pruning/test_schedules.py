@@ -216,6 +216,13 @@ def test_micro_removes_the_smallest_of_the_survivors():
     np.testing.assert_array_equal(found["layer_0"], [[0.0, 1.0, 0.0, 1.0]])
 
 
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if schedule(name).during_training])
+def test_it_is_dense_until_it_says_so_and_no_longer(name):
+    until = schedule(name).dense_until
+    assert asked(name, 0.8, until + 1e-3) > 0
+    assert until == 0 or asked(name, 0.8, until - 1e-3) == 0
+
+
 def test_only_posthoc_trains_dense():
     assert [name for name in SCHEDULES if not schedule(name).during_training] == ["posthoc"]
 

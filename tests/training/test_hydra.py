@@ -1,5 +1,8 @@
 """Scores that are learned for one sparsity, from states and without a simulator."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import jaxprune as jp
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
+from jaxprune.budget import UNPUBLISHED_EPS
 from jaxprune.envs import make
 from jaxprune.policy import agent as agents
 from jaxprune.policy import kernels, masked
@@ -155,6 +159,23 @@ def test_in_training_it_is_learned_once_and_the_mask_stays():
         for name, mask in members.agent.mask.items():
             if done:
                 np.testing.assert_array_equal(mask, seen[1].agent.mask[name])
+
+
+def test_in_a_training_it_is_learned_in_the_published_ball_of_the_task(monkeypatch):
+    asked = []
+
+    def noted(agent, x, at, kappa):
+        asked.append((at.eps, at.scope, kappa))
+        return kernels(agent.policy)
+
+    def first():
+        return learners.init(ENV, ONESHOT, KEY, jnp.float32(0.5), hyperparameters())
+
+    monkeypatch.setattr(hydra, "learned", noted)
+    for published, recipe in ((0.075, ONESHOT), (None, ONESHOT.replace(score=score("hydra-clean")))):
+        env = replace(ENV, published_eps=published)
+        jax.eval_shape(partial(learners.last_evidence, env, recipe), jax.eval_shape(first))
+    assert asked == [(0.075, "layer", 1.0), (UNPUBLISHED_EPS, "layer", 0.0)]
 
 
 def test_after_training_it_is_learned_for_every_sparsity():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxprune.envs import make
-from jaxprune.policy import Agent
+from jaxprune.policy import Agent, kernels
 from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule, score
 from jaxprune.training import experience, ppo
@@ -78,6 +78,23 @@ def test_the_sparsity_follows_the_schedule_and_ends_exactly(population):
         asked = [schedule("micro").sparsity(float(target), (i + 1) / ITERATIONS) for i in range(ITERATIONS)]
         wanted = [sum(round(float(share) * size) for size in sizes) / sum(sizes) for share in asked]
         np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_a_value_network_loses_the_smallest_of_the_weights_it_has_just_learned():
+    """After the first of five iterations, at the sparsity that the schedule asks for then."""
+    recipe = TINY.replace(networks="both")
+    hyper = hyperparameters(learning_rate=0.05)
+    before = learners.init(ENV, recipe, jax.random.key(0), jnp.float32(0.7), hyper)
+    iterate = jax.jit(learners.iterate, static_argnums=(0, 1, 4))
+    after = iterate(ENV, recipe, before, jnp.int32(0), ITERATIONS)[0].agent
+    share = float(schedule("micro").sparsity(0.7, 1 / ITERATIONS))
+    as_it_was = kernels(before.agent.value)
+    for name, kernel in kernels(after.value).items():
+        size, gone = np.abs(kernel), np.asarray(after.value_mask[name]) == 0
+        assert gone.sum() == round(share * size.size) > 0
+        assert size[gone].max() <= size[~gone].min()
+        earlier = np.abs(as_it_was[name])
+        assert earlier[gone].max() > earlier[~gone].min(), "the weights before say the same"
 
 
 def test_the_filter_has_seen_every_observation_once(population):
