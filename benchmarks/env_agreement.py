@@ -27,8 +27,8 @@ import mujoco
 import numpy as np
 
 from benchmarks.machine import machine_line
-from jaxprune.envs import Environment, Transition, make
-from jaxprune.envs.catalogue import MUJOCO
+from jaxprune.envs import Environment, Transition
+from jaxprune.envs.catalogue import MUJOCO, named
 from jaxprune.envs.episode import begin
 from jaxprune.envs.mujoco import mjx, model, native
 from jaxprune.envs.mujoco.engine import Engine, embody
@@ -161,9 +161,9 @@ def stepper(env: Environment, task: MujocoTask, engine: Engine) -> Callable[...,
 
 
 def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> Transition:
-    """The same steps in our environment."""
+    """The same steps in our environment, built anew: `make` would give the one it has made before."""
     engine = {"native": native, "mjx": mjx}[physics].engine(MUJOCO[task])
-    step = stepper(make(task, physics, charge=charge), MUJOCO[task], engine)
+    step = stepper(named(task).build(physics, HORIZON, charge), MUJOCO[task], engine)
     return jax.device_get(step(steps.qpos, steps.qvel, steps.action))
 
 
