@@ -11,38 +11,14 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np  # noqa: E402  after the setting above
 
-import jaxprune as jp  # noqa: E402
 from jaxprune import chunks  # noqa: E402
-from jaxprune import sweep as sweeps  # noqa: E402
-from jaxprune.progress import Meter  # noqa: E402
-
-SPEC = jp.SweepSpec(
-    env=sys.argv[1],
-    seeds=5,
-    sparsities="0,0.5",
-    schedule="micro",
-    steps=96,
-    environments=2,
-    unroll=16,
-    minibatches=2,
-    epochs=2,
-    hidden=(4,),
-    episodes=2,
-    selection_episodes=1,
-    certify_episodes=2,
-)
+from tests.side_by_side import played, ten_members  # noqa: E402
 
 
 def numbers(count, chunk):
-    """What ten members have become on so many devices, and their episodes."""
+    """How many devices have been used, and what there is of ten members afterwards."""
     chunks.devices_for = lambda size: min(count, size // 2)
-    job = sweeps.job(SPEC).in_chunks(chunk)
-    with Meter() as meter:
-        training = sweeps.train(job, None, meter)
-        population = sweeps.finished(job, training)
-        tally, visits = sweeps.visit(job, population, meter)
-        seen = np.where(visits.alive[..., None], visits.observation, 0)
-        made = (population.agents, training.history, sweeps.evaluate(job, population, meter), tally, seen)
+    training, made = played(ten_members(sys.argv[1]).in_chunks(chunk))
     used = {device for leaf in jax.tree.leaves(training.learners) for device in leaf.devices()}
     return len(used), [np.asarray(leaf) for leaf in jax.tree.leaves(made)]
 

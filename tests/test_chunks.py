@@ -10,24 +10,8 @@ from hypothesis import strategies as st
 import jaxprune as jp
 from jaxprune import SpecError, chunks, plan
 from jaxprune import sweep as sweeps
-from jaxprune.progress import Meter
 from tests.compiled import as_users_compile
-
-SPEC = jp.SweepSpec(
-    env="probe/linear",
-    seeds=5,
-    sparsities="0,0.5",
-    schedule="micro",
-    steps=96,
-    environments=2,
-    unroll=16,
-    minibatches=2,
-    epochs=2,
-    hidden=(4,),
-    episodes=2,
-    selection_episodes=1,
-    certify_episodes=2,
-)
+from tests.side_by_side import played, ten_members
 
 
 @given(size=st.integers(1, 40), chunk=st.integers(1, 50) | st.none())
@@ -47,20 +31,10 @@ def test_a_function_is_mapped_over_all_rows_in_their_order():
         np.testing.assert_array_equal(made[1], np.arange(14.0).reshape(7, 2).sum(1))
 
 
-def played(chunk):
-    """What all members have become, and their episodes."""
-    job = sweeps.job(SPEC).in_chunks(chunk)
-    with Meter() as meter:
-        training = sweeps.train(job, None, meter)
-        population = sweeps.finished(job, training)
-        tally, visits = sweeps.visit(job, population, meter)
-        seen = np.where(visits.alive[..., None], visits.observation, 0)
-        return population.agents, training.history, sweeps.evaluate(job, population, meter), tally, seen
-
-
 def test_in_chunks_members_learn_and_act_as_all_at_once():
     with as_users_compile():
-        whole, parts = played(None), played(4)  # three chunks of four for ten members
+        # Three chunks of four for ten members.
+        (_, whole), (_, parts) = (played(ten_members("probe/linear").in_chunks(n)) for n in (None, 4))
     for a, b in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -80,4 +54,4 @@ def test_less_memory_means_fewer_members_side_by_side():
 
 def test_a_chunk_of_one_is_refused():
     with pytest.raises(SpecError, match="chunk: 1 must be at least 2"):
-        sweeps.job(SPEC).in_chunks(1)
+        ten_members("probe/linear").in_chunks(1)
