@@ -17,13 +17,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import polars as pl
 import tyro
 
 from benchmarks.machine import machine_line
+from benchmarks.victims import from_files
 from jaxprune import AttackSearchSpec, Population, attack_search, device
 from jaxprune.analysis import STRONGEST, strongest_by_steps
 from jaxprune.progress import Update
@@ -77,7 +75,7 @@ class Outcome(NamedTuple):
 def main(arguments: Arguments) -> None:
     """Search twice for each number side by side, and write the table anew after each."""
     device.keep_compiled()
-    population = victims(arguments)
+    population = from_files(arguments.agents, arguments.env)
     parts = []
     for at_once in arguments.at_once:
         full = AttackSearchSpec(
@@ -92,20 +90,6 @@ def main(arguments: Arguments) -> None:
         parts.append(compared(arguments, population, *outcomes))
         RESULT.write_text(report(arguments, population, halved, parts))
     print(RESULT.read_text())
-
-
-def victims(arguments: Arguments) -> Population:
-    """The agents as members of one population, so that one program trains the adversaries of all."""
-    each = [Population.from_agent(path, arguments.env) for path in arguments.agents]
-    count = len(each)
-    everyone = replace(
-        each[0].members,
-        seed=np.arange(count),
-        sparsity=np.zeros(count),
-        arm=np.array(["from a file"] * count),
-    )
-    agents = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(one.agents for one in each))
-    return replace(each[0], members=everyone, agents=agents, diverged=np.zeros(count, bool))
 
 
 def searched(arguments: Arguments, population: Population, spec: AttackSearchSpec) -> Outcome:
