@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jaxprune.bounds.rounding import l2_norm, outward, product
+from jaxprune.bounds.rounding import applied, l2_norm, outward, product
 from jaxprune.budget import NORMS
 from jaxprune.errors import SpecError, unknown_name
 
@@ -79,7 +79,7 @@ def reach(rows: Float[Array, "out obs"], eps: Radius, norm: str) -> Float[Array,
     """Largest `row . d` over the ball, [out]: the dual norm, `|row| . eps` (linf) or `eps ||row||_2`."""
     per_feature = radii(eps, rows.shape[1], norm, rows.dtype)
     if norm == "linf":
-        largest = product(jnp.abs(rows), per_feature)
+        largest = applied(jnp.abs(rows), per_feature)
     else:
         largest = l2_norm(rows, axis=1) * per_feature[0]
     return outward(largest, rows.shape[1])

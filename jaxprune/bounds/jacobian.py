@@ -32,27 +32,31 @@ def jacobian_bound(
         SpecError: an unknown norm or activation.
     """
     function, region = activation_named(activation), ball(x, eps, norm)
-    rows = Box(layers[0][0], layers[0][0])
+    columns = Box(layers[0][0].T, layers[0][0].T)
     inputs: list[Inputs] = [region]
     for layer, (weight, _) in pairwise(layers):
         box = affine_image(layer, inputs[-1])
         slopes = Box(*function.slope_range(*box))
-        rows = times(weight, scaled(slopes, rows))
+        columns = times(weight, scaled(slopes, columns))
         inputs.append(image(function, box))
     error = propagated_error(layers, [largest(of_layer) for of_layer in inputs], function)
-    return change_from_sizes(reach(magnitude(rows), eps, norm) + 2 * error)
+    return change_from_sizes(reach(magnitude(columns).T, eps, norm) + 2 * error)
 
 
-def scaled(slopes: Box, rows: Box) -> Box:
-    """Row k of a matrix of intervals times the interval of slope k, rounded outwards."""
-    ends = jnp.stack([end[:, None] * row for end in slopes for row in rows])
+def scaled(slopes: Box, columns: Box) -> Box:
+    """Neuron k of a matrix of intervals [obs, neuron] times the interval of slope k, rounded outwards."""
+    ends = jnp.stack([end * column for end in slopes for column in columns])
     slack = activation_slack(jnp.max(jnp.abs(ends), axis=0), 0)
     return Box(jnp.min(ends, axis=0) - slack, jnp.max(ends, axis=0) + slack)
 
 
-def times(weight: Float[Array, "out in"], rows: Box) -> Box:
-    """A matrix times a matrix of intervals, in centre and radius form, rounded outwards."""
-    centre = product(weight, (rows.lower + rows.upper) / 2)
-    radius = product(jnp.abs(weight), (rows.upper - rows.lower) / 2)
-    slack = activation_slack(product(jnp.abs(weight), magnitude(rows)), weight.shape[1])
+def times(weight: Float[Array, "out in"], columns: Box) -> Box:
+    """A matrix times a matrix of intervals, in centre and radius form, rounded outwards: [obs, out].
+
+    Neurons come last on both sides: the other way round, a batch of states would be transposed twice.
+    """
+    size = jnp.abs(weight.T)
+    centre = product((columns.lower + columns.upper) / 2, weight.T)
+    radius = product((columns.upper - columns.lower) / 2, size)
+    slack = activation_slack(product(magnitude(columns), size), weight.shape[1])
     return Box(centre - radius - slack, centre + radius + slack)

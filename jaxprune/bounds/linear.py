@@ -20,7 +20,7 @@ from jaxprune.bounds.activations import Activation, enclose
 from jaxprune.bounds.ball import Region
 from jaxprune.bounds.change import Box, intersect, magnitude
 from jaxprune.bounds.interval import Inputs, affine_image, image, largest
-from jaxprune.bounds.rounding import activation_slack, affine_slack, product, smallest
+from jaxprune.bounds.rounding import activation_slack, affine_slack, applied, product, smallest
 from jaxprune.policy import Layer, Layers
 
 NARROW = 1e-3  # below this width a chord is lost in rounding and the tangent serves
@@ -78,10 +78,9 @@ def preactivation(layers: Layers, hidden: tuple[Hidden, ...], region: Region) ->
     by_intervals = affine_image(layer, inputs)
     if not hidden:
         return by_intervals
-    both = jnp.concatenate([weight, -weight]), jnp.concatenate([bias, -bias])
     slack = affine_slack(weight, bias, largest(inputs))
-    above, minus_below = jnp.split(upper_limits(both, layers, hidden, region)[0], 2)
-    return intersect(Box(-minus_below - slack, above + slack), by_intervals)
+    below, above = both_limits(layer, layers, hidden, region)
+    return intersect(Box(below - slack, above + slack), by_intervals)
 
 
 def inputs_after(hidden: tuple[Hidden, ...], region: Region) -> Inputs:
@@ -104,8 +103,46 @@ def upper_limits(
         rows = positive * slopes.above + negative * slopes.below
         limits = limits + product(rows, bias) + product(jnp.abs(rows), slack) + flushed
         rows = product(rows, weight)
-    rounding = activation_slack(product(jnp.abs(rows), region.largest), region.x.size)
-    return limits + product(rows, region.x) + region.support(rows) + rounding, rows
+    rounding = activation_slack(applied(jnp.abs(rows), region.largest), region.x.size)
+    return limits + applied(rows, region.x) + region.support(rows) + rounding, rows
+
+
+def both_limits(
+    layer: Layer, layers: Layers, hidden: tuple[Hidden, ...], region: Region
+) -> tuple[Float[Array, " row"], Float[Array, " row"]]:
+    """Lower and upper bounds of `W h + b` over the region: `upper_limits` of the layer and of its negative.
+
+    A coefficient w takes the line above where it is positive, else the one below: with the middle and half
+    the difference of the two lines, `w middle + |w| half`. So the step through the last hidden layer is a
+    product with `W` and one with `|W|`, which are the same at all states: no [row, neuron] array per state.
+    """
+    (weight, bias), (before, offset) = layer, layers[len(hidden) - 1]
+    if 2 * weight.shape[0] < before.shape[1]:
+        both = jnp.concatenate([-weight, weight]), jnp.concatenate([-bias, bias])
+        return _below_and_above(both, layers, hidden, region)
+    slack, flushed, slopes, intercepts, _ = hidden[-1]
+    size = jnp.abs(weight)
+    # Neurons last, as in `W h`: the other way round is a transpose of every array.
+    below, above = (
+        jnp.vstack([before.T * slope, offset * slope + cut])
+        for slope, cut in zip(slopes, intercepts, strict=True)
+    )
+    middle = product((above + below) / 2, weight.T)
+    half = product((above - below) / 2, size.T)
+    steepest = jnp.maximum(jnp.abs(slopes.below), jnp.abs(slopes.above))
+    noise = product(size, steepest * slack + flushed) + 2 * flushed
+    limits = [half[-1] + sign * (middle[-1] + bias) + noise for sign in (-1, 1)]
+    rows = [(half[:-1] + sign * middle[:-1]).T for sign in (-1, 1)]
+    both = jnp.concatenate(rows), jnp.concatenate(limits)
+    return _below_and_above(both, layers, hidden[:-1], region)
+
+
+def _below_and_above(
+    both: Layer, layers: Layers, hidden: tuple[Hidden, ...], region: Region
+) -> tuple[Float[Array, " row"], Float[Array, " row"]]:
+    """Lower and upper bounds from the rows of a layer's negative and, behind them, of the layer."""
+    minus_below, above = jnp.split(upper_limits(both, layers, hidden, region)[0], 2)
+    return -minus_below, above
 
 
 def tightest_slopes(activation: Activation, box: Box) -> Slopes:

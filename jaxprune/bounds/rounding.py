@@ -29,6 +29,15 @@ def product(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> Shaped[Array, "
     return jnp.matmul(a, b, precision=PRECISION)
 
 
+def applied(rows: Float[Array, "row in"], vector: Float[Array, " in"]) -> Float[Array, " row"]:
+    """`rows @ vector` where both differ from state to state, as a sum.
+
+    A batch of small products of matrices and vectors is a call each on a CPU, which costs more than they do;
+    sums are fused with what is around them.
+    """
+    return jnp.sum(rows * vector, axis=1)
+
+
 def unit(dtype: jnp.dtype) -> float:
     """Distance from 1 to the next number of `dtype`, twice its unit roundoff."""
     return float(jnp.finfo(dtype).eps)
