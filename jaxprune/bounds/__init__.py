@@ -46,6 +46,7 @@ from jaxprune.bounds.smoothing import (
     certified_return_probability,
     certified_vote,
     episodes_needed,
+    largest_budget,
     votes_needed,
 )
 from jaxprune.bounds.spectral import absolute_spectral_product, spectral_norm, spectral_product
@@ -106,6 +107,7 @@ __all__ = [
     "interval_box",
     "is_monotone",
     "jacobian_bound",
+    "largest_budget",
     "local_names",
     "mean_upper_limit",
     "path_bound",
