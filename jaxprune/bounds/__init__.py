@@ -9,6 +9,7 @@ It returns a `Change`; the caller vmaps. For a Gaussian policy pass `in_std_unit
 
 from jaxprune.bounds.activations import CERTIFIABLE, Activation, activation_named
 from jaxprune.bounds.alpha_crown import alpha_crown_bound
+from jaxprune.bounds.band import crossing_probability, local_level, survival_limits
 from jaxprune.bounds.branching import branching_bound
 from jaxprune.bounds.catalogue import (
     BOUNDS,
@@ -86,6 +87,7 @@ __all__ = [
     "certified_vote",
     "change_from_box",
     "check_finite",
+    "crossing_probability",
     "crown_bound",
     "crown_ibp_box",
     "discounted_value_gap",
@@ -108,11 +110,13 @@ __all__ = [
     "is_monotone",
     "jacobian_bound",
     "largest_budget",
+    "local_level",
     "local_names",
     "mean_upper_limit",
     "path_bound",
     "spectral_norm",
     "spectral_product",
+    "survival_limits",
     "tightest",
     "votes_needed",
 ]
