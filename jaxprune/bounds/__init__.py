@@ -9,6 +9,7 @@ It returns a `Change`; the caller vmaps. For a Gaussian policy pass `in_std_unit
 
 from jaxprune.bounds.activations import CERTIFIABLE, Activation, activation_named
 from jaxprune.bounds.alpha_crown import alpha_crown_bound
+from jaxprune.bounds.band import crossing_probability, local_level, survival_limits
 from jaxprune.bounds.branching import branching_bound
 from jaxprune.bounds.catalogue import (
     BOUNDS,
@@ -21,11 +22,25 @@ from jaxprune.bounds.catalogue import (
     local_names,
 )
 from jaxprune.bounds.change import Box, Change, change_from_box, intersect, tightest
+from jaxprune.bounds.composition import (
+    Chosen,
+    Episodes,
+    choose_budgets,
+    chosen_mean,
+    chosen_probability,
+    filter_curve,
+    filter_mean,
+    filter_probability,
+    in_blocks,
+    kl_gap,
+    prefix_mean,
+)
 from jaxprune.bounds.crown import crown_bound
 from jaxprune.bounds.crown_ibp import crown_ibp_box
 from jaxprune.bounds.divergence import (
     categorical_kl,
     categorical_kl_bound,
+    categorical_shift_bound,
     categorical_tv,
     categorical_tv_bound,
     gaussian_kl,
@@ -46,6 +61,7 @@ from jaxprune.bounds.smoothing import (
     certified_return_probability,
     certified_vote,
     episodes_needed,
+    largest_budget,
     votes_needed,
 )
 from jaxprune.bounds.spectral import absolute_spectral_product, spectral_norm, spectral_product
@@ -66,6 +82,8 @@ __all__ = [
     "Box",
     "CertifiedAction",
     "Change",
+    "Chosen",
+    "Episodes",
     "ValueGap",
     "absolute_spectral_product",
     "activation_named",
@@ -77,6 +95,7 @@ __all__ = [
     "branching_bound",
     "categorical_kl",
     "categorical_kl_bound",
+    "categorical_shift_bound",
     "categorical_tv",
     "categorical_tv_bound",
     "certified_action",
@@ -85,6 +104,10 @@ __all__ = [
     "certified_vote",
     "change_from_box",
     "check_finite",
+    "choose_budgets",
+    "chosen_mean",
+    "chosen_probability",
+    "crossing_probability",
     "crown_bound",
     "crown_ibp_box",
     "discounted_value_gap",
@@ -93,11 +116,15 @@ __all__ = [
     "episodes_needed",
     "evaluation_error",
     "expected_tv_limit",
+    "filter_curve",
+    "filter_mean",
+    "filter_probability",
     "forward",
     "frobenius_product",
     "gaussian_kl",
     "gaussian_tv",
     "horizon_value_gap",
+    "in_blocks",
     "in_std_units",
     "induced_inf_product",
     "induced_one_product",
@@ -106,11 +133,16 @@ __all__ = [
     "interval_box",
     "is_monotone",
     "jacobian_bound",
+    "kl_gap",
+    "largest_budget",
+    "local_level",
     "local_names",
     "mean_upper_limit",
     "path_bound",
+    "prefix_mean",
     "spectral_norm",
     "spectral_product",
+    "survival_limits",
     "tightest",
     "votes_needed",
 ]

@@ -45,3 +45,20 @@ def categorical_kl_bound(span: Float[Array, "*shape"]) -> Float[Array, "*shape"]
     `KL(p || q) = log E_p[exp(D)] - E_p[D]`, and Hoeffding's lemma bounds that for a `D` of this span.
     """
     return outward(span**2 / 8, 2)
+
+
+def categorical_shift_bound(span: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Bound on the Gaussian shift, in standard deviations, that tells as much as one of the logits.
+
+    Logits whose difference has this span make likelihood ratios in some [exp(-u), exp(span - u)]. Of such
+    pairs of policies those of two actions whose log-odds differ by `span` are the easiest to tell apart:
+    their ratio takes the two extreme values only. And such a pair is what a threshold makes of two Gaussians
+    that are `Phi^{-1}(q) - Phi^{-1}(p)` apart, which is at most `2 Phi^{-1}(1 / (1 + exp(-span / 2)))`, and
+    so at most `sqrt(pi / 8) span`: the value returned, attained in the limit of small spans.
+
+    A certificate for Gaussian shifts, which add up in squares, so holds for a softmax policy with this shift.
+
+    Reference: Dong, Durfee and Rogers, Optimal Differential Privacy Composition for Exponential Mechanisms,
+    ICML 2020 (bounded range); Dong, Roth and Su, Gaussian Differential Privacy, JRSS-B 2022.
+    """
+    return outward(jnp.sqrt(jnp.pi / 8).astype(span.dtype) * span, 3)

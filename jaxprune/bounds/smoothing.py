@@ -52,7 +52,7 @@ def certified_return_probability(
     if reached == 0:
         return 0.0
     share = betaincinv(reached, returns.size - reached + 1, 1 - confidence)
-    return float(_attacked(share, budget, sigma))
+    return float(attacked_probability(share, budget / sigma))
 
 
 def certified_mean_return(
@@ -88,9 +88,9 @@ def certified_mean_return(
             f"returns: got {returns.size} episodes, a band of this confidence needs over {needed}"
         )
     band = sqrt(log(1 / (1 - confidence)) / (2 * returns.size))
-    steps = np.diff(np.sort(np.maximum(returns, lowest)), prepend=lowest)
     at_least = 1 - np.arange(returns.size) / returns.size
-    return float(lowest + np.sum(steps * _attacked(np.maximum(at_least - band, 0), budget, sigma)))
+    limits = np.maximum(at_least - band, 0)
+    return attacked_mean(np.sort(returns), limits, lowest=lowest, shift=budget / sigma)
 
 
 def episodes_needed(probability: float, *, budget: float, sigma: float, confidence: float = 0.95) -> int:
@@ -108,6 +108,23 @@ def episodes_needed(probability: float, *, budget: float, sigma: float, confiden
     if clean == 1:
         raise SpecError(f"budget: {budget} is too large for sigma {sigma}: no number of episodes suffices")
     return ceil(log(1 - confidence) / log(clean))
+
+
+def largest_budget(probability: float, episodes: int, *, sigma: float, confidence: float = 0.95) -> float:
+    """The largest budget at which so many episodes, all reaching the threshold, certify `probability`.
+
+    What `episodes_needed` is the inverse of. A larger budget leaves less, whatever the episodes show.
+
+    Raises:
+        SpecError: a probability outside (0, 1), or too few episodes for it without an attack, naming how many
+            are needed; otherwise as `certified_return_probability`.
+    """
+    needed = episodes_needed(probability, budget=0.0, sigma=sigma, confidence=confidence)
+    if episodes < needed:
+        raise SpecError(
+            f"episodes: got {episodes}, a probability of {probability:g} needs at least {needed} of them"
+        )
+    return max(0.0, sigma * float(ndtri((1 - confidence) ** (1 / episodes)) - ndtri(probability)))
 
 
 def certified_action(
@@ -210,11 +227,35 @@ def _preferred(
     return CertifiedAction(best, float(radius), float(needed))
 
 
-def _attacked(
-    probability: Float[np.ndarray, "*shape"] | float, budget: float, sigma: float
-) -> Float[np.ndarray, "*shape"] | float:
-    """What a total l2 budget can make of the probability of an event under Gaussian noise, at worst."""
-    return ndtr(ndtri(probability) - budget / sigma)
+def attacked_mean(
+    returns: Float[np.ndarray, " value"],
+    at_least: Float[np.ndarray, " value"],
+    *,
+    lowest: float,
+    shift: float,
+) -> float:
+    """`E[max(return, lowest)]` under an attack, at worst: an integral over thresholds.
+
+    `lowest + int_lowest^inf Phi(Phi^{-1}(P[return >= t]) - shift) dt`.
+
+    Args:
+        returns: in ascending order.
+        at_least: `P[return >= t]` of each of them, or a lower limit; it holds down to the one before.
+        lowest: smaller returns count as this.
+        shift: as in `attacked_probability`.
+    """
+    steps = np.diff(np.maximum(returns, lowest), prepend=lowest)
+    return float(lowest + np.sum(steps * attacked_probability(at_least, shift)))
+
+
+def attacked_probability(
+    probability: Float[np.ndarray, "*shape"] | float, shift: Float[np.ndarray, "..."] | float
+) -> Float[np.ndarray, "..."] | float:
+    """What the probability of an event under Gaussian noise can become, at worst: `Phi(Phi^{-1}(p) - shift)`.
+
+    shift: the root of the total of the squared l2 shifts, in standard deviations of the noise.
+    """
+    return ndtr(ndtri(probability) - shift)
 
 
 def _check(samples: int, budget: float, sigma: float, confidence: float) -> None:

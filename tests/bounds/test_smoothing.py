@@ -10,6 +10,7 @@ from jaxprune.bounds import (
     certified_return_probability,
     certified_vote,
     episodes_needed,
+    largest_budget,
     votes_needed,
 )
 from jaxprune.errors import SpecError
@@ -84,6 +85,23 @@ def test_episodes_needed_is_the_least_number_that_suffices():
     kind = {"budget": BUDGET, "sigma": SIGMA}
     assert certified_return_probability(np.ones(needed), 1.0, **kind) >= 0.9
     assert certified_return_probability(np.ones(needed - 1), 1.0, **kind) < 0.9
+
+
+@pytest.mark.parametrize("episodes", [7, 60, 1000])
+def test_the_largest_budget_needs_just_so_many_episodes(episodes):
+    budget = largest_budget(0.6, episodes, sigma=SIGMA, confidence=0.95)
+    kind = {"sigma": SIGMA, "confidence": 0.95}
+    assert episodes_needed(0.6, budget=budget - 1e-9, **kind) == episodes
+    assert episodes_needed(0.6, budget=budget + 1e-9, **kind) == episodes + 1
+    certified = certified_return_probability(np.ones(episodes), 1.0, budget=budget, **kind)
+    np.testing.assert_allclose(certified, 0.6)
+
+
+def test_too_few_episodes_leave_no_budget_and_say_how_many_would():
+    needed = episodes_needed(0.9, budget=0.0, sigma=1.0)
+    assert largest_budget(0.9, needed, sigma=1.0) > 0
+    with pytest.raises(SpecError, match=f"episodes: got {needed - 1}, .* at least {needed} "):
+        largest_budget(0.9, needed - 1, sigma=1.0)
 
 
 def test_certified_action_radius_is_below_the_true_one():
