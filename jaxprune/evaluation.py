@@ -5,7 +5,7 @@ program, so that it can report and stop when the last episode has ended. All con
 states and random streams, so differences between them are paired.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -103,18 +103,37 @@ def play(
 
     Raises SpecError for shifts where there is no body to shift, and for those that leave no physics.
     """
+    tallies, parts, before = [], [], 0
+    for tally, visits in stretches(env, victims, conditions, keys, episodes, record):
+        tallies.append(tally)
+        parts.append(jax.device_get(visits))
+        steps = int(tally.length.sum())
+        heard(tally, steps - before)
+        before = steps
+    return tallies[-1], jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+
+
+def stretches(
+    env: Environment,
+    victims: Victim,
+    conditions: tuple[Condition, ...],
+    keys: Key[Array, " member"],
+    episodes: int,
+    record: int,
+) -> Iterator[tuple[Tally, Visits]]:
+    """`play`, `STEPS_AT_ONCE` steps at a time: the tallies so far, on the host, and this stretch's states.
+
+    What is needed of the states can be taken from them stretch by stretch, and none has to be kept.
+    """
     for condition in conditions:
         if condition.shifts is not None:
             env.check_shiftable()
             check_shift(condition.shifts)
     victims = victims.replace(agent=victims.agent.pruned())
     now = started(env, victims, conditions, keys, episodes)
-    visits = []
-    while (before := int(now.tally.length.sum())) >= 0 and now.tally.alive.any():
-        now, visited = jax.block_until_ready(_advanced(env, victims, conditions, now, record))
-        visits.append(jax.device_get(visited))
-        heard(now.tally, int(now.tally.length.sum()) - before)
-    return jax.device_get(now.tally), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *visits)
+    while now.tally.alive.any():
+        now, visits = jax.block_until_ready(_advanced(env, victims, conditions, now, record))
+        yield jax.device_get(now.tally), visits
 
 
 def one_after_the_other(played: list[tuple[Tally, Visits]]) -> tuple[Tally, Visits]:

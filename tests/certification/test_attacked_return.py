@@ -1,0 +1,162 @@
+"""Certified returns of a population: what is summed, what is certified, and that no attack gets below it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxprune import bounds
+from jaxprune.attacks import Mad, Nothing, Victim
+from jaxprune.budget import Ball, Budget
+from jaxprune.certification import attacked_return
+from jaxprune.certification.attacked_return import ReturnSpec, attacked_returns, block_ends, spent
+from jaxprune.envs import probes
+from jaxprune.errors import SpecError
+from jaxprune.evaluation import Condition, for_all, play
+from jaxprune.policy import agent as agents
+from jaxprune.policy import layers
+from tests.populations import population
+
+EPISODES, RADII = 24, (0.0, 0.05, 0.2)
+
+
+@pytest.fixture(scope="module")
+def members():
+    """Two policies of the linear probe that move a good deal with what they see."""
+    keys = jax.random.split(jax.random.key(3), 2)
+    made = [agents.init(key, 4, 1, hidden=(4, 4)) for key in keys]
+    strong = [agent.replace(policy=jax.tree.map(lambda leaf: 2.0 * leaf, agent.policy)) for agent in made]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *strong)
+    return population(stacked, probes.linear(horizon=130), Budget(0.2))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return jax.random.split(jax.random.key(1), 2)
+
+
+@pytest.fixture(scope="module")
+def made(members, keys):
+    spec = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3)
+    heard = []
+    found = spent(spec, members, keys, lambda _, steps: heard.append(steps))
+    assert sum(heard) == 2 * EPISODES * members.env.horizon
+    return spec, found
+
+
+def test_the_sums_are_those_of_the_bounds_at_every_state_visited(members, keys, made):
+    _, found = made
+    clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1)), "sampled"), 2)
+    tally, visits = play(
+        members.env, Victim(members.agents, "normalised"), (clean,), keys, EPISODES, record=EPISODES
+    )
+    np.testing.assert_allclose(found.rewards.sum(-1), tally.total[:, 0], rtol=1e-5)
+
+    def shift(agent, observation, eps):
+        network = bounds.in_std_units(layers(agent.policy), jnp.exp(agent.log_std))
+        return bounds.crown_bound(network, agent.normalise(observation), eps).euclidean
+
+    at_all = jax.jit(jax.vmap(jax.vmap(jax.vmap(shift, (None, 0, None)), (None, 0, None)), (0, 0, None)))
+    for radius, eps in enumerate(RADII[1:], start=1):
+        squares = np.asarray(at_all(members.agents, visits.observation, eps)) ** 2
+        by_hand = np.where(visits.alive, squares, 0).sum(axis=1)
+        np.testing.assert_allclose(found.squares[:, radius].sum(-1), by_hand, rtol=1e-4)
+        assert (found.squares[:, radius].sum(-1) <= by_hand * (1 + 1e-4)).all()
+
+
+def test_blocks_are_as_equal_as_stretches_allow_and_reach_the_horizon():
+    assert block_ends(1, 1000).tolist() == [20]
+    assert block_ends(4, 1000).tolist() == [5, 10, 15, 20]
+    assert block_ends(16, 1000).size == 16 and block_ends(16, 1000)[-1] == 20
+    assert block_ends(16, 120).tolist() == [1, 2, 3]
+
+
+def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
+    spec, found = made
+    table, curve = attacked_returns(spec, members, found, 0.9)
+    # Four statements of two members under three radii hold together.
+    each = 1 - 0.1 / (4 * 2 * 3)
+    assert spec.each(0.9, 2) == pytest.approx(each) and set(table["simultaneous"]) == {24}
+    half = EPISODES // 2
+    for row in table.iter_rows(named=True):
+        radius = RADII.index(row["eps"])
+        returns = found.rewards[row["member"]].sum(-1)
+        paid = found.squares[row["member"], radius].sum(-1)
+        chosen = bounds.choose_budgets(
+            bounds.Episodes(returns[:half, None], paid[:half, None]), lowest=np.zeros(1), confidence=each
+        )
+        assert row["budget"] == pytest.approx(chosen[0])
+        by_hand = bounds.filter_mean(
+            returns[half:], paid[half:], lowest=0.0, budget=chosen[0], confidence=each
+        )
+        assert row["certified_mean"] == pytest.approx(by_hand)
+        assert row["certified_mean"] < row["return_mean"] == pytest.approx(returns[half:].mean())
+        assert 0 <= row["certified_kl"] < row["return_mean"]
+        assert row["threshold"] == pytest.approx(returns[:half].mean() / 2)
+    of_first = curve.filter(member=0, eps=0.05).sort("threshold")
+    assert of_first.height == len(attacked_return.SHARES)
+    assert (of_first["certified_probability"] <= of_first["probability"]).all()
+    assert of_first["certified_probability"].is_sorted(descending=True)
+
+
+def test_blocks_pay_for_their_own_past_only(members, made):
+    spec, found = made
+    table, _ = attacked_returns(spec, members, found, 0.9)
+    horizon, half = members.env.horizon, EPISODES // 2
+    ends = block_ends(3, horizon)
+    for row in table.iter_rows(named=True):
+        squares = found.squares[row["member"], RADII.index(row["eps"])]
+        starts = np.append(0, ends[:-1])
+        episodes = bounds.Episodes(
+            np.add.reduceat(found.rewards[row["member"]], starts, axis=-1),
+            np.cumsum(squares, axis=-1)[:, ends - 1],
+        )
+        parts = [
+            bounds.Episodes(*(leaf[rows] for leaf in episodes)) for rows in (slice(half), slice(half, None))
+        ]
+        by_hand = bounds.chosen_mean(*parts, lowest=np.zeros(ends.size), confidence=spec.each(0.9, 2))
+        assert row["certified_blocks"] == pytest.approx(by_hand.bound) and row["blocks"] == ends.size
+
+
+def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys, made):
+    spec, found = made
+    table, _ = attacked_returns(spec, members, found, 0.9)
+    attacked = for_all(Condition(Mad(5), Ball(jnp.array(RADII)), "sampled"), 2)
+    tally, _ = play(members.env, Victim(members.agents, "normalised"), (attacked,), keys, 200)
+    means = np.asarray(tally.total).mean(-1)
+    assert (means[:, 2] < means[:, 0]).any()  # the attack is one
+    for row in table.iter_rows(named=True):
+        least = means[row["member"], RADII.index(row["eps"])]
+        assert max(row["certified_mean"], row["certified_blocks"], row["certified_kl"]) <= least
+
+
+def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):
+    _, found = made
+    wide = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3, return_std=2.0)
+    wider = spent(wide, members, keys, lambda *_: None)
+    assert (wider.rewards != found.rewards).any()
+    # Shifts are in standard deviations, and other states are visited.
+    assert (wider.squares[:, 1:].sum(-1).mean(-1) < found.squares[:, 1:].sum(-1).mean(-1) / 2).all()
+
+
+def test_a_member_that_diverged_has_no_limit(members, made):
+    spec, found = made
+    lost = population(members.agents, members.env, members.budget, diverged=np.array([False, True]))
+    table, curve = attacked_returns(spec, lost, found, 0.9)
+    assert table.filter(member=1)["certified_mean"].to_list() == [None] * len(RADII)
+    assert set(curve["member"]) == {0}
+
+
+def test_what_cannot_be_certified_is_refused(members):
+    with pytest.raises(SpecError, match=r"return_eps: got -0\.1, needs radii of at least 0"):
+        ReturnSpec(return_eps="0.1,-0.1")
+    with pytest.raises(SpecError, match=r"return_eps: 0\.1 is given 2 times"):
+        ReturnSpec(return_eps="0.1,0.1")
+    with pytest.raises(SpecError, match="return_std: got 0"):
+        ReturnSpec(return_std=0.0)
+    with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least"):
+        ReturnSpec(return_episodes=4).check(0.95, members)
+    ReturnSpec(return_episodes=0).check(0.95, members)
+    still = members.agents.replace(log_std=members.agents.log_std - 100)
+    with pytest.raises(SpecError, match="deterministic"):
+        ReturnSpec(return_episodes=100).check(0.95, population(still, members.env))
