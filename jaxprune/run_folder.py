@@ -16,6 +16,7 @@ import polars as pl
 
 from jaxprune import precision
 from jaxprune.errors import SpecError
+from jaxprune.files import in_one_piece
 from jaxprune.spec import SweepSpec
 
 PACKAGES = (
@@ -178,12 +179,12 @@ class RunFolder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file in one piece: it is complete or absent."""
-        _in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
+        in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
 
     def write_table(self, name: str, table: pl.DataFrame) -> None:
         """Write `name.parquet` and `name.csv`, each in one piece."""
-        _in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
-        _in_one_piece(self.path / f"{name}.csv", table.write_csv)
+        in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
+        in_one_piece(self.path / f"{name}.csv", table.write_csv)
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the run. Raises SpecError if it is not there, as in a run that was not finished."""
@@ -226,13 +227,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
-
-
-def _in_one_piece(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"out: cannot write {path} ({error.strerror or error}); make room for it") from None
-    part.replace(path)
