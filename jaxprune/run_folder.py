@@ -186,10 +186,14 @@ class RunFolder:
         in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
         in_one_piece(self.path / f"{name}.csv", table.write_csv)
 
+    def has_table(self, name: str) -> bool:
+        """Whether a table of the run has been written."""
+        return (self.path / f"{name}.parquet").is_file()
+
     def table(self, name: str) -> pl.DataFrame:
         """A table of the run. Raises SpecError if it is not there, as in a run that was not finished."""
         path = self.path / f"{name}.parquet"
-        if not path.is_file():
+        if not self.has_table(name):
             raise SpecError(f"run: {path} is missing; finish the run with --resume first")
         table = pl.read_parquet(path)
         # Earlier runs had one arm only, which not every table that says who a member is named.
