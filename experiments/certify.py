@@ -1,19 +1,26 @@
 """Certify agents, pruned and dense: `python -m experiments.certify --run FOLDER`, or with `--agent FILE`."""
 
-from dataclasses import dataclass
+import shutil
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import tyro
 from rich.console import Console
 
-from experiments.command import run_command
+from experiments.command import refuse_changes, run_command
 from experiments.victims import Source
 from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
+from jaxprune.certification import Certification
 from jaxprune.certification.policy import TIGHTEST
+from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
 from jaxprune.report import figures, open_console, plan, print_audit
-from jaxprune.run_folder import provenance
+from jaxprune.run_folder import FORMAT, RunFolder, provenance
+
+ABOUT, STAGES = "certify.json", "stages"
+"""In the folder of a certification: what was asked, and what is done of it as long as it is not finished."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Arguments:
     smoothing: tyro.conf.OmitArgPrefixes[SmoothingSpec]
     out: Path | None = None
     """New folder for tables and figure. Default: RUN/certificates-TIME, or runs/certificates-AGENT-TIME."""
+    resume: Path | None = None
+    """Go on with the interrupted certification in this folder; needs no other flag."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -33,41 +42,29 @@ def main(arguments: Arguments) -> None:
     """Print the plan, certify, print the verdicts and where the tables are."""
     device.select(arguments.device)
     device.keep_compiled()
-    spec = arguments.certification
+    resumed = arguments.resume
+    if resumed is not None:
+        arguments = _interrupted(arguments, resumed)
+    spec, smoothing = arguments.certification, arguments.smoothing
     population = _population(arguments)
-    arguments.smoothing.check(
+    smoothing.check(
         spec.confidence,
         members=population.members.size,
         votes_for=population.env.action_space.size if population.agents.discrete else None,
     )
+    if resumed is not None:
+        certification.check_resumable(resumed / STAGES, spec, smoothing, population)
     console = open_console()
-    folder = arguments.victims.new_folder(arguments.out, "certificates")
-    console.print(plan(_plan(spec, arguments.smoothing, population)))
+    folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
+    console.print(plan(_plan(spec, smoothing, population)))
     try:
-        found = certification.run(spec, arguments.smoothing, population, _Phases(console).tell)
-    except (SpecError, KeyboardInterrupt):
-        folder.path.rmdir()  # it is still empty
-        raise
-    folder.write_json(
-        "certify.json",
-        {
-            "certification": spec.to_dict(),
-            "smoothing": vars(arguments.smoothing),
-            "population": population.to_dict(),
-            "victims": arguments.victims.to_dict(),
-            **provenance(),
-        },
-    )
-    for name, table in found._asdict().items():
-        if table is not None:
-            folder.write_table(name, table)
-    where = f"{population.env.task} on {population.env.physics}"
-    # The tightest lies on one of the others.
-    drawn = found.members.filter(pl.col("bound") != TIGHTEST, ~pl.col("diverged"), ball="own")
-    if drawn.height:
-        title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
-        figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
-        figures.save(figure, folder.path / "bounds.png")
+        told = _Phases(console).tell
+        found = certification.run(spec, smoothing, population, told, folder.path / STAGES)
+        _write(folder, found, population)
+    except KeyboardInterrupt as stopped:
+        resume = f"python -m experiments.certify --resume {folder.path}"
+        console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
+        sys.exit(exit_code(stopped))
     print_audit(
         console,
         states=found.states,
@@ -81,6 +78,54 @@ def main(arguments: Arguments) -> None:
         post_hoc=population.pruned_post_hoc,
     )
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
+
+
+def _write(folder: RunFolder, found: Certification, population: Population) -> None:
+    """The tables and the figure. When all are there, nothing is left to go on from, and the stages go."""
+    for name, table in found._asdict().items():
+        if table is not None:
+            folder.write_table(name, table)
+    where = f"{population.env.task} on {population.env.physics}"
+    # The tightest lies on one of the others.
+    drawn = found.members.filter(pl.col("bound") != TIGHTEST, ~pl.col("diverged"), ball="own")
+    if drawn.height:
+        title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
+        figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
+        figures.save(figure, folder.path / "bounds.png")
+    shutil.rmtree(folder.path / STAGES)
+
+
+def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
+    """A folder that knows all that is needed to go on with this certification, the physics included."""
+    folder = arguments.victims.new_folder(arguments.out, "certificates")
+    asked = {
+        "certification": arguments.certification.to_dict(),
+        "smoothing": vars(arguments.smoothing),
+        "population": population.to_dict(),
+        "victims": replace(arguments.victims, physics=population.env.physics).to_dict(),
+    }
+    folder.write_json(ABOUT, {"format": FORMAT, **asked, **provenance()})
+    return folder
+
+
+def _interrupted(arguments: Arguments, path: Path) -> Arguments:
+    """What the certification in the folder `path` was asked to do.
+
+    Raises SpecError if the folder does not say, if there is nothing left to do, if this program would not go
+    on with it as it was begun, or if the command line asks for something else.
+    """
+    asked = RunFolder(path, ABOUT).continuable()
+    if (path / "states.parquet").is_file() and not (path / STAGES).is_dir():
+        raise SpecError(f"resume: {path} is finished; its tables are there")
+    try:
+        spec = CertificationSpec.from_dict(asked["certification"])
+        smoothing, victims = SmoothingSpec(**asked["smoothing"]), Source.from_dict(asked["victims"])
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"resume: {path / ABOUT} cannot be read ({error})") from None
+    refuse_changes(arguments.certification, spec, path)
+    refuse_changes(arguments.smoothing, smoothing, path)
+    refuse_changes(arguments.victims, victims, path)
+    return Arguments(victims, spec, smoothing, resume=path)
 
 
 class _Phases:

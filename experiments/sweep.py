@@ -2,7 +2,7 @@
 
 import sys
 from argparse import ArgumentParser
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,10 @@ import tyro
 
 from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
-from jaxprune import Sweep, SweepSpec, device, sweep
+from experiments.hosts import Hosts, check_resumable, shards, wait
+from jaxprune import SpecError, Sweep, SweepSpec, device, sweep
 from jaxprune.interrupt import exit_code
+from jaxprune.merging import finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
 from jaxprune.presets import PRESETS, preset
@@ -38,6 +40,7 @@ class Arguments:
     many as the memory holds."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
+    hosts: tyro.conf.OmitArgPrefixes[Hosts] = Hosts()  # noqa: RUF009  it is frozen
 
 
 def from_preset() -> Arguments:
@@ -51,6 +54,40 @@ def from_preset() -> Arguments:
 
 def main(arguments: Arguments) -> None:
     """Print the plan, run it with live progress, print the result and where the files are."""
+    if arguments.hosts.several and not arguments.dry_run:
+        _with_others(arguments)
+    else:
+        _alone(arguments)
+
+
+def _with_others(arguments: Arguments) -> None:
+    """Do this process's share; process 0 then waits for all shares and merges them."""
+    folder = arguments.resume or arguments.out
+    if folder is None:
+        raise SpecError("out: processes that share a sweep need one folder; give all of them the same --out")
+    # Before any array is made: it decides which devices this process sees.
+    share = arguments.hosts.meet(arguments.spec, {**arguments.spec.to_dict(), "out": str(folder)})
+    runs = shards(folder, share)
+    mine = runs[share.process]
+    if arguments.resume is None:
+        _alone(replace(arguments, spec=share.of(arguments.spec), out=mine))
+    else:
+        check_resumable(folder, share)
+        if not finished(mine):
+            _alone(replace(arguments, resume=mine))
+    if share.process > 0:
+        return
+    merged, console = folder / "merged", open_console()
+    try:
+        wait(runs, console)
+    except KeyboardInterrupt as stopped:
+        later = f"python -m experiments.merge {' '.join(map(str, runs))} --out {merged}"
+        console.print(f"\nstopped waiting; when all are finished: {later}", soft_wrap=True)
+        sys.exit(exit_code(stopped))
+    report_sweep(merge(runs, merged), merged)
+
+
+def _alone(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     console = open_console()

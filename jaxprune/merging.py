@@ -65,6 +65,15 @@ class Plan(NamedTuple):
         return self._replace(looks=(*self.looks, count)), share
 
 
+def finished(run: Path) -> bool:
+    """Whether the run is there with all tables that a merge reads."""
+    if not (run / "spec.json").is_file():
+        return False
+    folder = RunFolder(run)
+    needed = (*TABLES, "shifts") if folder.spec().shift_episodes else TABLES
+    return all(folder.has_table(name) for name in needed)
+
+
 def merge(runs: Sequence[Path], out: Path, planned_seeds: int | None = None) -> Sweep:
     """Write the run that had the seeds of all these finished runs into the new folder `out`.
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from jaxprune import precision
 from jaxprune.errors import SpecError
+from jaxprune.files import in_one_piece
 from jaxprune.spec import SweepSpec
 
 PACKAGES = (
@@ -178,17 +179,21 @@ class RunFolder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file in one piece: it is complete or absent."""
-        _in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
+        in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
 
     def write_table(self, name: str, table: pl.DataFrame) -> None:
         """Write `name.parquet` and `name.csv`, each in one piece."""
-        _in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
-        _in_one_piece(self.path / f"{name}.csv", table.write_csv)
+        in_one_piece(self.path / f"{name}.parquet", table.write_parquet)
+        in_one_piece(self.path / f"{name}.csv", table.write_csv)
+
+    def has_table(self, name: str) -> bool:
+        """Whether a table of the run has been written."""
+        return (self.path / f"{name}.parquet").is_file()
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the run. Raises SpecError if it is not there, as in a run that was not finished."""
         path = self.path / f"{name}.parquet"
-        if not path.is_file():
+        if not self.has_table(name):
             raise SpecError(f"run: {path} is missing; finish the run with --resume first")
         table = pl.read_parquet(path)
         # Earlier runs had one arm only, which not every table that says who a member is named.
@@ -226,13 +231,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
-
-
-def _in_one_piece(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"out: cannot write {path} ({error.strerror or error}); make room for it") from None
-    part.replace(path)

@@ -1,6 +1,6 @@
 """Certificates of a population, and the audit: whether pruning raised a bound, or what an attack finds."""
 
-from jaxprune.certification.procedure import Certification, run
+from jaxprune.certification.procedure import Certification, check_resumable, run
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.tables import certificates
@@ -13,5 +13,6 @@ __all__ = [
     "SmoothingSpec",
     "certificates",
     "certify",
+    "check_resumable",
     "run",
 ]

@@ -5,7 +5,8 @@ pruning has hurt there.
 """
 
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +14,19 @@ import numpy as np
 import polars as pl
 from jaxtyping import Array, Float, Key
 
-from jaxprune import streams
+from jaxprune import kept, streams
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
+from jaxprune.certification.stages import Stage, asked, check_same, claim, stages
 from jaxprune.certification.states import look_at_all, same_states, state_rows
 from jaxprune.certification.tables import certificates
 from jaxprune.certification.units import UNITS
 from jaxprune.certification.visited import certify
 from jaxprune.certification.voting import certify_votes
-from jaxprune.evaluation import Condition, Tally, for_all, play
+from jaxprune.evaluation import Condition, Tally, Visits, for_all, play
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.tables import returns
@@ -57,33 +59,38 @@ def run(
     smoothing: SmoothingSpec,
     population: Population,
     on_progress: OnProgress = unheard,
+    folder: Path | None = None,
 ) -> Certification:
     """Visit, bound, attack and compare.
 
+    Every stage that is done (the clean episodes with the states visited, each member's certificates, each
+    member's bounds and attack, the smoothed episodes, the votes) is kept in `folder`, and taken from there
+    where the same was stopped before its end: the tables are the same as without the stop. Once they are
+    written the folder may be removed.
+
     Raises:
-        SpecError: the budget does not fit the observations, or a member cannot be certified.
+        SpecError: the budget does not fit the observations, a member cannot be certified, or the folder
+            holds the stages of something else.
     """
     population = spec.applied_to(population)
     everyone, budget = population.members, population.budget
+    if folder is not None:
+        claim(folder, _decisive(spec, smoothing, population))
     root = streams.key(spec.seed, "audit")
     keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(everyone.seed))
     clean_keys, search_keys, *smooth_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(keys)
     with Meter(on_progress) as meter:
-        meter.begin("clean episodes of every member")
-        clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), spec.policy), everyone.size)
-        victims = Victim(population.agents, budget.space)
-        episodes = spec.episodes
-        tally, visits = play(
-            population.env, victims, (clean,), clean_keys, episodes, episodes, lambda _, n: meter.add(n)
-        )
-        meter.begin("certificates at all states visited")
-        certified = certify(population, visits)
+        stage = stages(folder, meter.begin)
+        tally, visits = _visited(spec, population, clean_keys, stage, meter)
+        certified = certify(population, visits, stage)
         rows = certificates(population, (budget,), (certified,), visits, tally, spec.confidence)
         observation = same_states(visits, everyone, spec.states, population.diverged)
-        states = state_rows(population, look_at_all(spec, population, observation, search_keys, meter.begin))
+        states = state_rows(population, look_at_all(spec, population, observation, search_keys, stage))
         smooth = votes = None
         if smoothing.smoothing_sigma is not None:
-            smooth, votes = _smoothed(spec, smoothing, population, tally, observation, smooth_keys, meter)
+            smooth, votes = _smoothed(
+                spec, smoothing, population, tally, observation, smooth_keys, stage, meter
+            )
     return Certification(
         states=states,
         members=at_the_same_states(states),
@@ -95,6 +102,42 @@ def run(
     )
 
 
+def check_resumable(
+    folder: Path, spec: CertificationSpec, smoothing: SmoothingSpec, population: Population
+) -> None:
+    """Raise SpecError, with the name of the field, where the folder holds the stages of something else."""
+    check_same(folder, _decisive(spec, smoothing, spec.applied_to(population)))
+
+
+def _decisive(spec: CertificationSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, Any]:
+    """All that decides what the stages hold."""
+    return asked(population, **spec.to_dict(), **vars(smoothing))
+
+
+def _visited(
+    spec: CertificationSpec,
+    population: Population,
+    keys: Key[Array, " member"],
+    stage: Stage,
+    meter: Meter,
+) -> tuple[Tally, Visits]:
+    """Clean episodes of every member, and the states visited in them, which stay on the host."""
+    env, budget, episodes = population.env, population.budget, spec.episodes
+    clean = for_all(
+        Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), spec.policy), population.members.size
+    )
+    victims = Victim(population.agents, budget.space)
+
+    def played() -> kept.Arrays:
+        tally, visits = play(
+            env, victims, (clean,), keys, episodes, episodes, lambda _, steps: meter.add(steps)
+        )
+        return {"tally": vars(tally), "visits": vars(visits)}
+
+    made = stage("clean", "clean episodes of every member", played)
+    return Tally(**made["tally"]), Visits(**made["visits"])
+
+
 def _smoothed(
     spec: CertificationSpec,
     smoothing: SmoothingSpec,
@@ -102,13 +145,13 @@ def _smoothed(
     clean: Tally,
     observation: Float[np.ndarray, "member state obs"],
     keys: list[Key[Array, " member"]],
+    stage: Stage,
     meter: Meter,
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """The limits on returns under Gaussian noise, and the votes of categorical policies."""
     everyone, budget, env = population.members, population.budget, population.env
     victims = Victim(population.agents.pruned(), budget.space)
     returns_keys, vote_keys = keys
-    meter.begin("smoothed episodes of every member")
     returns_table = certify_returns(
         smoothing,
         env,
@@ -119,11 +162,12 @@ def _smoothed(
         spec.confidence,
         episode_budget(budget.largest, budget.norm, env),
         lambda _, steps: meter.add(steps),
+        stage,
     )
     if not population.agents.discrete:
         return returns_table, None
-    meter.begin("votes of every member")
-    return returns_table, certify_votes(smoothing, victims, everyone, observation, vote_keys, spec.confidence)
+    votes = certify_votes(smoothing, victims, everyone, observation, vote_keys, spec.confidence, stage)
+    return returns_table, votes
 
 
 def of_policy(certificates: pl.DataFrame, policy: str) -> pl.DataFrame:

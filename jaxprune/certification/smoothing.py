@@ -15,6 +15,7 @@ import polars as pl
 from flax import struct
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from jaxprune import kept
 from jaxprune.attacks import Victim
 from jaxprune.attacks.api import Memory, Memoryless
 from jaxprune.bounds import (
@@ -24,6 +25,7 @@ from jaxprune.bounds import (
     episodes_needed,
 )
 from jaxprune.budget import Ball
+from jaxprune.certification.stages import Stage, unkept
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, Heard, for_all, play
@@ -116,6 +118,7 @@ def certify_returns(
     confidence: float,
     audited_budget: float,
     heard: Heard,
+    stage: Stage = unkept,
 ) -> pl.DataFrame:
     """One row per member: lower limits on its return when it is smoothed and attacked.
 
@@ -131,6 +134,7 @@ def certify_returns(
         confidence: with which all limits of all members hold together.
         audited_budget: `episode_budget` of the ball at every step that the other certificates are about.
         heard: told the progress of the episodes.
+        stage: told that they begin, and may keep their returns.
 
     Returns:
         `certified_mean_max_lowest` bounds `E[max(return, lowest)]` from below, whatever the episodes return;
@@ -141,12 +145,17 @@ def certify_returns(
     """
     everything = Condition(Noise(spec.sigma), Ball(jnp.full(1, jnp.inf), "l2"))
     everywhere = (for_all(everything, members.size),)
-    tally, _ = play(env, victims, everywhere, keys, spec.smoothing_episodes, heard=heard)
+
+    def played() -> kept.Arrays:
+        tally, _ = play(env, victims, everywhere, keys, spec.smoothing_episodes, heard=heard)
+        return {"returns": tally.total[:, 0]}
+
+    returns_of = stage("smoothed", "smoothed episodes of every member", played)["returns"]
     adversary = spec.adversary(confidence, members.size)
     lowest = lowest_return(env) if spec.smoothing_lowest is None else spec.smoothing_lowest
     rows = []
     for member, who in enumerate(members.columns()):
-        returns, threshold = np.asarray(tally.total[member, 0], np.float64), float(thresholds[member])
+        returns, threshold = np.asarray(returns_of[member], np.float64), float(thresholds[member])
         counted = np.maximum(returns, lowest)
         rows.append(
             {

@@ -94,6 +94,12 @@ class CertificationSpec:
         """All fields, as plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "CertificationSpec":
+        """The spec that `to_dict` wrote down, its tuples come back as lists."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
+
 
 def _read(bounds: str | tuple[str, ...]) -> tuple[str, ...]:
     """The bounds as `NAME` or `NAME:EFFORT`, efforts filled in.

@@ -8,7 +8,6 @@ therefore computed in two balls: `own`, eps in the member's normalised units, an
 dense twin. A raw budget is the same ball for all, and there is only `own` then.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
+from jaxprune import kept
 from jaxprune.analysis import STATES, validate
 from jaxprune.attacks import Mad, Victim
 from jaxprune.bounds import is_monotone
@@ -30,6 +30,7 @@ from jaxprune.certification.policy import (
     total_variation,
 )
 from jaxprune.certification.spec import CertificationSpec
+from jaxprune.certification.stages import Stage, unkept
 from jaxprune.certification.tables import or_infinite
 from jaxprune.certification.units import in_units
 from jaxprune.certification.visited import largest_distance
@@ -85,26 +86,32 @@ def look_at_all(
     population: Population,
     observation: Float[np.ndarray, "member state obs"],
     keys: Key[Array, " member"],
-    begin: Callable[[str], None] = lambda phase: None,
+    stage: Stage = unkept,
 ) -> dict[str, Looked]:
-    """All bounds and the attack by ball, one member after the other in one compiled program."""
+    """All bounds and the attack by ball, one member after the other in one compiled program.
+
+    stage: told of every member, and may keep what comes out.
+    """
     budget, everyone = population.budget, population.members
     quantity, agents = in_units(spec.units, population)
     agents = agents.pruned()
     twin, count = everyone.dense_twin().tolist(), len(observation)
     one = jax.jit(partial(look, spec, budget.norm, budget.space))
     reread = np.array([not _same_filter(agents, member, twin[member]) for member in range(count)])
-    seen: dict[str, list] = {OWN: [], DENSE: []}
-    for member in range(count):
-        begin(f"bounds and attack on member {member + 1} of {count}")
+
+    def of_member(member: int) -> kept.Arrays:
         agent = _member(agents, member)
         rest = (observation[member], budget.ball.eps, keys[member])
-        seen[OWN].append(jax.device_get(one(agent, *rest)))
-        if budget.space == "raw" or not reread[member]:
-            seen[DENSE].append(seen[OWN][-1])
-        else:
+        own = dense = jax.device_get(one(agent, *rest))
+        if reread[member] and budget.space != "raw":
             agent = in_filter(agent, _member(agents, twin[member]).normalizer)
-            seen[DENSE].append(jax.device_get(one(agent, *rest)))
+            dense = jax.device_get(one(agent, *rest))
+        return {ball: found._asdict() for ball, found in ((OWN, own), (DENSE, dense))}
+
+    seen = []
+    for member in range(count):
+        phase = f"bounds and attack on member {member + 1} of {count}"
+        seen.append(stage(f"bounds-{member}", phase, partial(of_member, member)))
     own_spread = np.ones(count, bool)
     if agents.log_std is not None and population.agents.log_std is not None:
         own_spread = np.all(np.equal(agents.log_std, population.agents.log_std), axis=1)
@@ -113,7 +120,7 @@ def look_at_all(
     return {
         ball: Looked(
             quantity,
-            *jax.tree.map(lambda *values: np.stack(values), *seen[ball]),
+            **jax.tree.map(lambda *values: np.stack(values), *(of_balls[ball] for of_balls in seen)),
             known=known[ball],
             own_spread=own_spread,
             arithmetic=arithmetic[ball],
@@ -132,6 +139,13 @@ def _same_filter(agents: Agent, member: int, other: int) -> bool:
     return all(np.array_equal(leaf[member], leaf[other]) for leaf in (mean, variance))
 
 
+class Seen(NamedTuple):
+    """Every bound at every state, the tightest among them, and the largest distance found there."""
+
+    bounds: dict[str, Float[Array, " state"]]
+    found: Float[Array, " state"]
+
+
 def look(
     spec: CertificationSpec,
     norm: str,
@@ -140,8 +154,8 @@ def look(
     observation: Float[Array, "state obs"],
     eps: Float[Array, ""],
     key: PRNGKeyArray,
-) -> tuple[dict[str, Float[Array, " state"]], Float[Array, " state"]]:
-    """Every bound at every state, and the largest distance found there, in the agent's own spread."""
+) -> Seen:
+    """Every bound and the attack at every state, in the agent's own spread."""
     std = None if agent.log_std is None else jnp.exp(agent.log_std)
     far = distances(agent, std, observation[:, None], eps, norm=norm, space=space, local=spec.local)
     bounds = {name: value[:, 0] for name, value in far.at_states().items()}
@@ -153,7 +167,7 @@ def look(
         starts=spec.starts,
     )
     found = jax.vmap(search)(observation, jax.random.split(key, len(observation)))
-    return bounds | {TIGHTEST: far.tightest()[:, 0]}, found
+    return Seen(bounds | {TIGHTEST: far.tightest()[:, 0]}, found)
 
 
 def state_rows(population: Population, looked: dict[str, Looked]) -> pl.DataFrame:

@@ -4,14 +4,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxprune import streams
+from jaxprune import kept, streams
 from jaxprune.attacks import Mad, Victim
 from jaxprune.bounds import BOUNDS, Bound
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import TIGHTEST, Distances, discounted_mean, distances, total_variation
+from jaxprune.certification.stages import Stage, unkept
 from jaxprune.evaluation import Visits
 from jaxprune.policy import Agent
 from jaxprune.population import Population
@@ -50,30 +52,43 @@ class Certified(struct.PyTreeNode):
     violated: dict[str, Int[Array, "*members"]]
 
 
-def certify(population: Population, visits: Visits) -> Certified:
+def certify(population: Population, visits: Visits, stage: Stage = unkept) -> Certified:
     """All certificates of every member, leaves [member], under the budget of the population.
 
     visits: each member's own clean states, [member, time, episode, obs], under sampled actions if F and the
-    value gaps, which are about the stochastic policy, are to hold.
+    value gaps, which are about the stochastic policy, are to hold. stage: told of every member, and may keep
+    what comes out.
     """
-    budget = population.budget
-    dense = jnp.asarray(population.members.dense_twin())
-    twins = jax.tree.map(lambda leaf: leaf[dense], population.agents)
-    keys = jax.vmap(partial(streams.key, domain="certification"))(jnp.asarray(population.members.seed))
-    found = _certified(
-        (population.agents, twins, visits, keys),
-        budget.ball.eps,
-        norm=budget.norm,
-        space=budget.space,
-        discount=population.discount,
-        listed=tuple(BOUNDS.values()),
-    )
-    return jax.device_get(found)
+    budget, everyone = population.budget, population.members
+    agents, twin = jax.device_get(population.agents), everyone.dense_twin()
+    keys = jax.vmap(partial(streams.key, domain="certification"))(jnp.asarray(everyone.seed))
+
+    def of_member(member: int) -> kept.Arrays:
+        agent, dense, seen = (
+            jax.tree.map(lambda leaf, row=row: leaf[row], tree)
+            for tree, row in ((agents, member), (agents, twin[member]), (visits, member))
+        )
+        found = _certified(
+            (agent, dense, seen, keys[member]),
+            budget.ball.eps,
+            norm=budget.norm,
+            space=budget.space,
+            discount=population.discount,
+            listed=tuple(BOUNDS.values()),
+        )
+        return vars(jax.device_get(found))
+
+    # One member at a time: the states and boxes of all of them would not fit a small memory.
+    each = []
+    for member in range(everyone.size):
+        phase = f"certificates of member {member + 1} of {everyone.size}"
+        each.append(Certified(**stage(f"certificates-{member}", phase, partial(of_member, member))))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
 
 @partial(jax.jit, static_argnames=("norm", "space", "discount", "listed"))
 def _certified(
-    everyone: tuple[Agent, Agent, Visits, Key[Array, " member"]],
+    member: tuple[Agent, Agent, Visits, PRNGKeyArray],
     eps: Array,
     *,
     norm: str,
@@ -81,13 +96,8 @@ def _certified(
     discount: float,
     listed: tuple[Bound, ...],
 ) -> Certified:
-    """One program for all budgets of a norm. listed: all bounds there are, for which it was compiled."""
-
-    def one(member: tuple[Agent, Agent, Visits, PRNGKeyArray]) -> Certified:
-        return certify_agent(*member, Ball(eps, norm), space, discount)
-
-    # One member at a time: the boxes of all states of all members would not fit a small memory.
-    return jax.lax.map(one, everyone)
+    """One program for all members and budgets of a norm. listed: all bounds there are, for which it is."""
+    return certify_agent(*member, Ball(eps, norm), space, discount)
 
 
 def certify_agent(

@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from jaxprune import kept
 from jaxprune.attacks import Victim
 from jaxprune.bounds import certified_vote
 from jaxprune.certification.smoothing import SmoothingSpec
+from jaxprune.certification.stages import Stage, unkept
 from jaxprune.population import Members
 
 
@@ -25,15 +27,21 @@ def certify_votes(
     observation: Float[np.ndarray, "member state obs"],
     keys: Key[Array, " member"],
     confidence: float,
+    stage: Stage = unkept,
 ) -> pl.DataFrame:
     """One row per member x state: the action with most votes, and how far no perturbation changes it.
 
     Each radius holds with the given confidence by itself, not all of them together. `dense_action` and
-    `dense_radius` are those of the dense twin at the same state.
+    `dense_radius` are those of the dense twin at the same state. stage: told of the votes, and may keep them.
 
     Raises SpecError for too few votes.
     """
-    votes = jax.device_get(_all_votes(spec.smoothing_sigma, spec.smoothing_votes, victims, observation, keys))
+
+    def cast() -> kept.Arrays:
+        votes = _all_votes(spec.smoothing_sigma, spec.smoothing_votes, victims, observation, keys)
+        return {"votes": jax.device_get(votes)}
+
+    votes = stage("votes", "votes of every member", cast)["votes"]
     kind = {"sigma": spec.smoothing_sigma, "confidence": confidence}
     rows = [
         {

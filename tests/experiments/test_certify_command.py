@@ -1,13 +1,18 @@
 """`python -m experiments.certify`: what it prints, what it leaves behind, and how it refuses."""
 
 import json
+import os
+import re
+import shutil
+import signal
 import sys
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from experiments.certify import Arguments, main
+from experiments.certify import Arguments, _Phases, main
 from experiments.command import run_command
 from jaxprune.bounds import BOUNDS
 from tests.experiments.agent_files import write_agent
@@ -146,6 +151,7 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
         (("--run", "x"), "give either --run FOLDER or --agent FILE"),
         (None, "give either --run FOLDER or --agent FILE"),
         (("--run", "nowhere"), "nowhere is no run folder"),
+        (("--resume", "nowhere"), "nowhere/certify.json cannot be read"),
     ],
     ids=str,
 )
@@ -197,3 +203,74 @@ def test_an_existing_folder_is_left_alone(agent, tmp_path, monkeypatch, capsys):
     assert leaving.value.code == 2
     assert "exists" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def press_ctrl_c_at(phase):
+    """What tells the phases, and sends the signal when this one begins."""
+    heard = _Phases.tell
+
+    def tell(self, update):
+        heard(self, update)
+        if update.phase == phase:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return tell
+
+
+def stop_half_way_through(number):
+    """What writes a table to a file, and is stopped within the table of this number."""
+    written, write = [], pl.DataFrame.write_parquet
+
+    def write_or_stop(self, path):
+        write(self, path)
+        written.append(path)
+        if len(written) == number:
+            path.write_bytes(path.read_bytes()[:50])
+            raise KeyboardInterrupt
+
+    return write_or_stop
+
+
+def test_a_certification_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, monkeypatch, capsys):
+    file = shutil.copy(agent, tmp_path / "agent.npz")
+    of_agent = ("--agent", "agent.npz", "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5")
+    monkeypatch.chdir(tmp_path)
+    command(monkeypatch, *of_agent, *QUICK, "--out", tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as leaving:
+        patch.setattr(_Phases, "tell", press_ctrl_c_at("bounds and attack on member 1 of 2"))
+        command(patch, *of_agent, *QUICK, "--out", stopped)
+    assert leaving.value.code == 130
+    assert f"python -m experiments.certify --resume {stopped}" in capsys.readouterr().out
+    assert {path.name for path in stopped.iterdir()} == {"certify.json", "stages"}
+    monkeypatch.chdir("/")
+    refused(monkeypatch, capsys, "starts 9 was asked for, but .* begun with 2", stopped, "--starts", "9")
+    refused(monkeypatch, capsys, "physics native was .* begun with none", stopped, "--physics", "native")
+    write_agent(file, 4, 1, log_std=-1.0)
+    refused(monkeypatch, capsys, "resume: agents is .* begun with", stopped)
+    shutil.copy(agent, file)
+    assert {path.name for path in stopped.iterdir()} == {"certify.json", "stages"}
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(pl.DataFrame, "write_parquet", stop_half_way_through(3))
+        command(patch, "--resume", stopped)
+    printed = capsys.readouterr().out
+    assert "bounds and attack on member 2 of 2 ..." in printed and "member 1 of 2" not in printed
+    written = {path.stem: pl.read_parquet(path) for path in stopped.glob("*.parquet")}
+    assert written.keys() == {"states", "members"}
+    command(monkeypatch, "--resume", stopped)
+    assert "..." not in capsys.readouterr().out  # all is done, and only written
+    assert {path.name for path in stopped.iterdir()} == files(*TABLES)
+    for table in TABLES:
+        whole, resumed = (pl.read_parquet(run / f"{table}.parquet") for run in (tmp_path / "whole", stopped))
+        assert_frame_equal(whole, resumed, check_exact=True)
+    refused(monkeypatch, capsys, "resume: .* is finished; its tables are there", stopped)
+
+
+def refused(monkeypatch, capsys, said, folder, *arguments):
+    """Going on with the folder is refused in one line."""
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--resume", folder, *arguments)
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert re.search(said, printed.err) and printed.err.count("\n") == 1
+    assert printed.out == ""
