@@ -12,11 +12,11 @@ from rich.console import Console
 from experiments.command import refuse_changes, run_command
 from experiments.victims import Source
 from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
-from jaxprune.certification import Certification
+from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
-from jaxprune.report import figures, open_console, plan, print_audit
+from jaxprune.report import attacked_returns_figure, figures, open_console, plan, print_audit
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT, STAGES = "certify.json", "stages"
@@ -30,6 +30,7 @@ class Arguments:
     victims: tyro.conf.OmitArgPrefixes[Source]
     certification: tyro.conf.OmitArgPrefixes[CertificationSpec]
     smoothing: tyro.conf.OmitArgPrefixes[SmoothingSpec]
+    returned: tyro.conf.OmitArgPrefixes[ReturnSpec]
     out: Path | None = None
     """New folder for tables and figure. Default: RUN/certificates-TIME, or runs/certificates-AGENT-TIME."""
     resume: Path | None = None
@@ -45,21 +46,22 @@ def main(arguments: Arguments) -> None:
     resumed = arguments.resume
     if resumed is not None:
         arguments = _interrupted(arguments, resumed)
-    spec, smoothing = arguments.certification, arguments.smoothing
+    spec, smoothing, returned = arguments.certification, arguments.smoothing, arguments.returned
     population = _population(arguments)
     smoothing.check(
         spec.confidence,
         members=population.members.size,
         votes_for=population.env.action_space.size if population.agents.discrete else None,
     )
+    returned.check(spec.confidence, population)
     if resumed is not None:
-        certification.check_resumable(resumed / STAGES, spec, smoothing, population)
+        certification.check_resumable(resumed / STAGES, spec, smoothing, population, returned)
     console = open_console()
     folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
-    console.print(plan(_plan(spec, smoothing, population)))
+    console.print(plan(_plan(spec, smoothing, returned, population)))
     try:
         told = _Phases(console).tell
-        found = certification.run(spec, smoothing, population, told, folder.path / STAGES)
+        found = certification.run(spec, smoothing, population, told, folder.path / STAGES, returned)
         _write(folder, found, population)
     except KeyboardInterrupt as stopped:
         resume = f"python -m experiments.certify --resume {folder.path}"
@@ -74,6 +76,7 @@ def main(arguments: Arguments) -> None:
         returns=found.returns,
         smoothing=found.smoothing,
         votes=found.votes,
+        attacked_returns=found.attacked_returns,
         confidence=spec.confidence,
         post_hoc=population.pruned_post_hoc,
     )
@@ -92,6 +95,9 @@ def _write(folder: RunFolder, found: Certification, population: Population) -> N
         title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
         figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
         figures.save(figure, folder.path / "bounds.png")
+    if found.attacked_returns is not None and not found.attacked_returns["diverged"].all():
+        figure = attacked_returns_figure(found.attacked_returns, where)
+        figures.save(figure, folder.path / "attacked_returns.png")
     shutil.rmtree(folder.path / STAGES)
 
 
@@ -101,6 +107,7 @@ def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
     asked = {
         "certification": arguments.certification.to_dict(),
         "smoothing": vars(arguments.smoothing),
+        "returned": vars(arguments.returned),
         "population": population.to_dict(),
         "victims": replace(arguments.victims, physics=population.env.physics).to_dict(),
     }
@@ -120,12 +127,14 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
     try:
         spec = CertificationSpec.from_dict(asked["certification"])
         smoothing, victims = SmoothingSpec(**asked["smoothing"]), Source.from_dict(asked["victims"])
+        returned = ReturnSpec(**asked["returned"])
     except (KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / ABOUT} cannot be read ({error})") from None
     refuse_changes(arguments.certification, spec, path)
     refuse_changes(arguments.smoothing, smoothing, path)
+    refuse_changes(arguments.returned, returned, path)
     refuse_changes(arguments.victims, victims, path)
-    return Arguments(victims, spec, smoothing, resume=path)
+    return Arguments(victims, spec, smoothing, returned, resume=path)
 
 
 class _Phases:
@@ -149,7 +158,9 @@ def _population(arguments: Arguments) -> Population:
     return spec.applied_to(population)
 
 
-def _plan(spec: CertificationSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, str]:
+def _plan(
+    spec: CertificationSpec, smoothing: SmoothingSpec, returned: ReturnSpec, population: Population
+) -> dict[str, str]:
     sparsities = dict.fromkeys(population.members.sparsity.tolist())
     bounds = ", ".join(bound.in_words() for bound in spec.local.values())
     lines = {
@@ -165,6 +176,11 @@ def _plan(spec: CertificationSpec, smoothing: SmoothingSpec, population: Populat
         lines["smoothing"] = (
             f"sigma {smoothing.smoothing_sigma:g}, total l2 budget {smoothing.smoothing_budget:g} per "
             f"episode, {smoothing.smoothing_episodes} episodes per member{votes}"
+        )
+    if returned.return_episodes:
+        radii = ", ".join(f"{eps:g}" for eps in returned.radii)
+        lines["certified returns"] = (
+            f"eps {radii} at every step, {returned.return_episodes} episodes per member, half of them choose"
         )
     return lines
 

@@ -17,6 +17,7 @@ DOMAINS = (
     "visits",
     "certification",
     "audit",
+    "attacked returns",
     "adversary",
     "warm starts",
     "critics",

@@ -1,5 +1,6 @@
 """Certificates of a population, and the audit: whether pruning raised a bound, or what an attack finds."""
 
+from jaxprune.certification.attacked_return import ReturnSpec
 from jaxprune.certification.procedure import Certification, check_resumable, run
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.spec import CertificationSpec
@@ -10,6 +11,7 @@ __all__ = [
     "Certification",
     "CertificationSpec",
     "Certified",
+    "ReturnSpec",
     "SmoothingSpec",
     "certificates",
     "certify",

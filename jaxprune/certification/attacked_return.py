@@ -17,7 +17,7 @@ import polars as pl
 from jaxtyping import Array, Float, Key
 
 from jaxprune import parse
-from jaxprune.attacks import Nothing, Victim
+from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.bounds import (
     BOUNDS,
     Episodes,
@@ -34,7 +34,7 @@ from jaxprune.budget import Ball
 from jaxprune.certification.policy import ARITHMETIC, distances
 from jaxprune.certification.smoothing import lowest_return
 from jaxprune.errors import SpecError
-from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Visits, for_all, stretches
+from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Visits, for_all, play, stretches
 from jaxprune.policy import Agent
 from jaxprune.population import Population
 from jaxprune.pruning import masks
@@ -68,13 +68,15 @@ class ReturnSpec:
     return_episodes: int = 0
     """Clean episodes of sampled actions per member, behind the certified returns; half of them choose. 0: no
     certified returns."""
-    return_eps: str | tuple[float, ...] = "0.0025,0.005,0.0075,0.01,0.02"
+    return_eps: str | tuple[float, ...] = "0.0025,0.0075,0.02"
     """Radii of the ball at every step, a comma list, in the norm and space of the budget."""
     return_std: float = 1.0
     """The policy draws with so many times its own standard deviation; wider is easier to certify. Gaussian
     policies only."""
     return_blocks: int = 16
     """Blocks of steps; the rewards of one pay for the shifts up to its end only."""
+    return_attacked: int = 10
+    """Episodes of every member under MAD at each radius, to be seen beside the limits."""
     return_lowest: float | None = None
     """The limit on the mean is one on E[max(return, lowest)], each block with its share of it. Left out: the
     task's lowest return where its reward is bounded, else 0."""
@@ -86,7 +88,8 @@ class ReturnSpec:
             raise SpecError(f"return_eps: got {min(radii):g}, needs radii of at least 0")
         object.__setattr__(self, "return_eps", radii)
         parse.check_at_least("return_episodes", self.return_episodes, 0)
-        parse.check_at_least("return_blocks", self.return_blocks, 1)
+        for field in ("return_blocks", "return_attacked"):
+            parse.check_at_least(field, getattr(self, field), 1)
         if not 0 < self.return_std < np.inf:
             raise SpecError(f"return_std: got {self.return_std}, needs a positive factor")
 
@@ -130,11 +133,13 @@ class ReturnSpec:
 class Spent(NamedTuple):
     """What clean episodes earned and could be shifted by, in stretches of `STEPS_AT_ONCE` steps.
 
-    rewards: their sum. squares: that of the squares of the bounds on the shift.
+    rewards: their sum. squares: that of the squares of the bounds on the shift. attacked: returns of other
+    episodes, under MAD.
     """
 
     rewards: Float[np.ndarray, "member episode stretch"]
     squares: Float[np.ndarray, "member radius episode stretch"]
+    attacked: Float[np.ndarray, "member radius attacked"]
 
     def of(self, member: int, radius: int, blocks: int, horizon: int) -> Episodes:
         """The episodes of one member under one radius, in so many blocks of about equal length."""
@@ -161,9 +166,8 @@ def spent(spec: ReturnSpec, population: Population, keys: Key[Array, " member"],
     clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), "sampled"), count)
     episodes, radii = spec.return_episodes, jnp.asarray(spec.radii)
     totals, squares, before = [np.zeros((count, episodes))], [], 0
-    for tally, visits in stretches(
-        env, Victim(agents, budget.space), (clean,), keys, episodes, record=episodes
-    ):
+    victims = Victim(agents, budget.space)
+    for tally, visits in stretches(env, victims, (clean,), keys, episodes, record=episodes):
         totals.append(np.asarray(tally.total[:, 0], float))
         squares.append(jax.device_get(_squares(agents, visits, radii, norm=budget.norm, space=budget.space)))
         steps = int(tally.length.sum())
@@ -174,7 +178,13 @@ def spent(spec: ReturnSpec, population: Population, keys: Key[Array, " member"],
     def whole(parts: np.ndarray) -> np.ndarray:
         return np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, missing)])
 
-    return Spent(whole(np.diff(np.stack(totals, axis=-1))), whole(np.stack(squares, axis=-1).astype(float)))
+    worst = for_all(Condition(Mad(), Ball(radii, budget.norm), "sampled"), count)
+    attacked, _ = play(env, victims, (worst,), keys, spec.return_attacked, heard=heard)
+    return Spent(
+        whole(np.diff(np.stack(totals, axis=-1))),
+        whole(np.stack(squares, axis=-1).astype(float)),
+        np.asarray(attacked.total, float),
+    )
 
 
 def widened(agents: Agent, factor: float) -> Agent:
@@ -218,8 +228,8 @@ class AttackedReturns(NamedTuple):
     block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of returns cut to
     [lowest, the largest of the choosing half]. `certified_probability` bounds the probability of a return of
     at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the median of sqrt(sum
-    of squared shifts), `budget` the most that an attacked episode may spend and still count. Members that
-    diverged have no limits.
+    of squared shifts), `budget` the most that an attacked episode may spend and still count. `attacked_mean`
+    is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged have no limits.
     curve: a row per member x radius x threshold: `probability` of the clean episodes, and its limit.
     """
 
@@ -263,8 +273,12 @@ def attacked_returns(
             certified = filter_curve(
                 returns, paid, thresholds, budgets=np.array([one["budget"]]), confidence=each
             )[0]
+            seen = {
+                "attacked_mean": made.attacked[member, radius].mean(),
+                "attacked_episodes": spec.return_attacked,
+            }
             half = {"threshold": thresholds[HALF], "certified_probability": certified[HALF]}
-            means.append(place | one | _in_several(*parts, float(lowest), horizon, each) | half)
+            means.append(place | one | _in_several(*parts, float(lowest), horizon, each) | half | seen)
             curve += [
                 place | {"threshold": t, "probability": np.mean(returns >= t), "certified_probability": c}
                 for t, c in zip(thresholds, certified, strict=True)

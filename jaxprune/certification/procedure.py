@@ -18,6 +18,13 @@ from jaxprune import kept, streams
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
+from jaxprune.certification.attacked_return import (
+    AttackedReturns,
+    ReturnSpec,
+    Spent,
+    attacked_returns,
+    spent,
+)
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.stages import Stage, asked, check_same, claim, stages
@@ -42,7 +49,7 @@ class Certification(NamedTuple):
     audit: a row per ball x sparsity x bound, how often pruned is above dense. certificates: as a sweep's, on
     every member's own clean states: global bounds, F, value gaps. returns: a row per member, its clean
     episodes. smoothing: a row per member, None if not asked. votes: a row per member x state, for smoothed
-    categorical policies.
+    categorical policies. attacked_returns, attacked_return_curve: see `AttackedReturns`, None if not asked.
     """
 
     states: pl.DataFrame
@@ -52,6 +59,11 @@ class Certification(NamedTuple):
     returns: pl.DataFrame
     smoothing: pl.DataFrame | None
     votes: pl.DataFrame | None
+    attacked_returns: pl.DataFrame | None
+    attacked_return_curve: pl.DataFrame | None
+
+
+NO_RETURNS = ReturnSpec()
 
 
 def run(
@@ -60,6 +72,7 @@ def run(
     population: Population,
     on_progress: OnProgress = unheard,
     folder: Path | None = None,
+    returned: ReturnSpec = NO_RETURNS,
 ) -> Certification:
     """Visit, bound, attack and compare.
 
@@ -75,7 +88,7 @@ def run(
     population = spec.applied_to(population)
     everyone, budget = population.members, population.budget
     if folder is not None:
-        claim(folder, _decisive(spec, smoothing, population))
+        claim(folder, _decisive(spec, smoothing, returned, population))
     root = streams.key(spec.seed, "audit")
     keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(everyone.seed))
     clean_keys, search_keys, *smooth_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(keys)
@@ -91,6 +104,9 @@ def run(
             smooth, votes = _smoothed(
                 spec, smoothing, population, tally, observation, smooth_keys, stage, meter
             )
+        limits = None
+        if returned.return_episodes:
+            limits = _returned(returned, population, spec, stage, meter)
     return Certification(
         states=states,
         members=at_the_same_states(states),
@@ -99,19 +115,27 @@ def run(
         returns=returns(population, tally, spec.policy),
         smoothing=None if smooth is None else _marked(smooth, population),
         votes=None if votes is None else _marked(votes, population),
+        attacked_returns=None if limits is None else _marked(limits.means, population),
+        attacked_return_curve=None if limits is None else _marked(limits.curve, population),
     )
 
 
 def check_resumable(
-    folder: Path, spec: CertificationSpec, smoothing: SmoothingSpec, population: Population
+    folder: Path,
+    spec: CertificationSpec,
+    smoothing: SmoothingSpec,
+    population: Population,
+    returned: ReturnSpec = NO_RETURNS,
 ) -> None:
     """Raise SpecError, with the name of the field, where the folder holds the stages of something else."""
-    check_same(folder, _decisive(spec, smoothing, spec.applied_to(population)))
+    check_same(folder, _decisive(spec, smoothing, returned, spec.applied_to(population)))
 
 
-def _decisive(spec: CertificationSpec, smoothing: SmoothingSpec, population: Population) -> dict[str, Any]:
+def _decisive(
+    spec: CertificationSpec, smoothing: SmoothingSpec, returned: ReturnSpec, population: Population
+) -> dict[str, Any]:
     """All that decides what the stages hold."""
-    return asked(population, **spec.to_dict(), **vars(smoothing))
+    return asked(population, **spec.to_dict(), **vars(smoothing), **vars(returned))
 
 
 def _visited(
@@ -168,6 +192,20 @@ def _smoothed(
         return returns_table, None
     votes = certify_votes(smoothing, victims, everyone, observation, vote_keys, spec.confidence, stage)
     return returns_table, votes
+
+
+def _returned(
+    returned: ReturnSpec, population: Population, spec: CertificationSpec, stage: Stage, meter: Meter
+) -> AttackedReturns:
+    """The limits on returns under attack at every step."""
+    root = streams.key(spec.seed, "attacked returns")
+    keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(population.members.seed))
+    made = stage(
+        "attacked-returns",
+        "episodes for certified returns",
+        lambda: spent(returned, population, keys, lambda _, steps: meter.add(steps))._asdict(),
+    )
+    return attacked_returns(returned, population, Spent(**made), spec.confidence)
 
 
 def of_policy(certificates: pl.DataFrame, policy: str) -> pl.DataFrame:

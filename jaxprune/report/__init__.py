@@ -1,5 +1,6 @@
 """From tables to what people read: figures as PNG, and text in the terminal. Knows no JAX."""
 
+from jaxprune.report.attacked_returns import attacked_returns_figure
 from jaxprune.report.audit import print_audit
 from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
 from jaxprune.report.effort import effort_figure, transfer_tables
@@ -20,6 +21,7 @@ __all__ = [
     "SparsityReturn",
     "alarms",
     "attack_tables",
+    "attacked_returns_figure",
     "bounds_figure",
     "budget_tables",
     "difference_tables",

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxprune.analysis import audit, distance_quantity
+from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
 from jaxprune.report.console import WIDTH, plain_table
 from jaxprune.report.numbers import number
 
@@ -23,6 +24,7 @@ def print_audit(
     returns: pl.DataFrame,
     smoothing: pl.DataFrame | None,
     votes: pl.DataFrame | None,
+    attacked_returns: pl.DataFrame | None,
     confidence: float,
     post_hoc: bool,
 ) -> None:
@@ -39,6 +41,7 @@ def print_audit(
         returns: of every member's clean episodes.
         smoothing: lower limits on smoothed returns, if there are any.
         votes: certified actions of smoothed categorical policies, if there are any.
+        attacked_returns: certified returns under attack at every step, if there are any.
         confidence: of what was estimated over episodes.
         post_hoc: whether pruned and dense policies are the same weights with and without a mask, so that what
             differs is the work of pruning.
@@ -63,6 +66,10 @@ def print_audit(
         lines += smoothing_lines(smoothing)
     if votes is not None:
         tables.append(votes_table(votes.filter(trusted)))
+    if attacked_returns is not None:
+        attacked_returns = attacked_returns.filter(trusted)
+        tables.append(attacked_returns_table(attacked_returns))
+        lines += attacked_returns_lines(attacked_returns)
     for table in tables:
         console.print("", table, width=WIDTH)
     bullets = Table.grid(padding=(0, 1))

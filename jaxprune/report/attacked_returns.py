@@ -1,0 +1,122 @@
+"""What is certified of returns under attack at every step: a figure, and a table and lines in the terminal."""
+
+import numpy as np
+import polars as pl
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from jaxprune.analysis import across_seeds, without_diverged
+from jaxprune.report.console import plain_table
+from jaxprune.report.numbers import number
+from jaxprune.report.style import Label, label_line_ends, panel_grid, styled
+
+SHARE = 0.25
+"""Of the clean mean: what a certified mean must reach to count in the sentence on radii."""
+
+PANELS = {
+    "clean": "mean_max_lowest",
+    "under MAD (estimate, from above)": "attacked_mean",
+    "certified": "certified_mean",
+    "certified by blocks": "certified_blocks",
+}
+
+
+@styled
+def attacked_returns_figure(
+    means: pl.DataFrame, title: str, panel: tuple[float, float] = (5.6, 3.8)
+) -> Figure:
+    """Return against the radius of the ball: clean, attacked and certified, one line per sparsity asked.
+
+    Lines are means over seeds; diverged members are left out.
+
+    Raises:
+        ValueError: no member is left.
+    """
+    kept = without_diverged(means)
+    first = means.row(0, named=True)
+    figure, panels = panel_grid(
+        "Certified return under attack at every step",
+        title,
+        f"sparsity at the line's end; policies that draw their actions; means of max(R, {first['lowest']:g});\n"
+        f"limits hold together with confidence {first['confidence']:g}; no attacker was searched for",
+        dict.fromkeys(PANELS, kept) if kept.height else {},
+        panel,
+    )
+    asked = kept["sparsity_asked"].unique().sort()
+    # The last sixth of the colour map is too light for lines on white.
+    colors = colormaps["viridis"](np.linspace(0.0, 0.84, len(asked)))
+    ends = []
+    for (axes, rows), column in zip(panels, PANELS.values(), strict=True):
+        axes.set(xlabel=f"eps ({first['norm']}, {first['space']})", ylabel="mean return per episode")
+        labels = []
+        for sparsity, color in zip(asked, colors, strict=True):
+            line = across_seeds(rows.filter(sparsity_asked=sparsity), ["eps"], column)
+            axes.plot(line["eps"], line["mean"], color=color, marker="o")
+            eps, height = line.select("eps", "mean").row(-1)
+            labels.append(Label(f"{sparsity:.2f}", eps, height, color))
+        ends.append((axes, labels))
+    for axes, labels in ends:
+        label_line_ends(axes, labels)
+    return figure
+
+
+def attacked_returns_table(means: pl.DataFrame) -> Table:
+    """A row per sparsity, means over its members: clean, and at each radius certified and attacked."""
+    first = means.row(0, named=True)
+    radii = means["eps"].unique().sort().to_list()
+    table = plain_table(
+        f"certified mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
+        f"{first['space']}, sampled actions; below it by blocks, then the mean under MAD "
+        f"({first['attacked_episodes']} episodes); {first['episodes']} episodes certified per member, "
+        f"{first['simultaneous']} limits together at {first['confidence']:g}"
+    )
+    for column in ("sparsity", "clean", *(f"eps {eps:g}" for eps in radii)):
+        table.add_column(column, justify="right")
+    columns = ("certified_mean", "certified_blocks", "attacked_mean")
+    for (asked,), rows in means.group_by("sparsity_asked", maintain_order=True):
+        cells = []
+        for eps in radii:
+            here = rows.filter(pl.col("eps") == eps)
+            cells.append("\n".join(number(here[column].mean()) for column in columns))
+        clean = rows.filter(pl.col("eps") == radii[0])["mean_max_lowest"].mean()
+        table.add_row(f"{asked:.2f}", number(clean), *cells)
+    return table
+
+
+def attacked_returns_lines(means: pl.DataFrame) -> list[str]:
+    """The largest limit at each radius, pruned and dense; and up to which radius a good part is certified."""
+    lowest = means["lowest"][0]
+    informative = means.filter(pl.max_horizontal("certified_mean", "certified_blocks") > lowest)
+    if informative.is_empty():
+        least = means.sort("spent").row(0, named=True)
+        return [
+            "certified returns: none above the lowest; smaller radii or more episodes may certify something "
+            f"(at eps {least['eps']:g} half of the episodes of member {least['member']} spend "
+            f"{number(least['spent'])} or more, and little is left beyond 2 to 3)"
+        ]
+    lines = []
+    for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):
+        best = ", ".join(
+            f"{kind} {number(part['certified_mean'][0])} of {number(part['mean_max_lowest'][0])} (member "
+            f"{part['member'][0]}, sparsity {part['sparsity_asked'][0]:g})"
+            for kind, part in _best(rows, "certified_mean").items()
+        )
+        lines.append(f"largest certified mean at eps {eps:g}: {best}")
+    reached = means.filter(pl.col("certified_mean") >= SHARE * pl.col("mean_max_lowest"))
+    largest = ", ".join(
+        f"{kind} {part['eps'][0]:g} (member {part['member'][0]}, sparsity {part['sparsity_asked'][0]:g})"
+        for kind, part in _best(reached, "eps").items()
+    )
+    lines.append(
+        f"largest eps with {SHARE:.0%} of the clean mean certified: {largest or 'none of those asked for'}; "
+        "a larger limit proves no larger return"
+    )
+    return lines
+
+
+def _best(rows: pl.DataFrame, column: str) -> dict[str, pl.DataFrame]:
+    """The rows of pruned and of dense members, the largest first, where there are any."""
+    ordered = rows.sort(column, "certified_mean", descending=True)
+    kinds = {"pruned": pl.col("sparsity_asked") > 0, "dense": pl.col("sparsity_asked") == 0}
+    return {kind: part for kind, these in kinds.items() if (part := ordered.filter(these)).height}
