@@ -11,6 +11,7 @@ from rich.console import Console
 from jaxprune import SpecError, SweepSpec, hosts
 from jaxprune.hosts import Share
 from jaxprune.merging import finished
+from jaxprune.report import open_console
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -57,6 +58,10 @@ class Hosts:
         if not 0 <= self.process < self.processes:
             raise SpecError(f"process: {self.process} is outside 0 .. {self.processes - 1}")
         hosts.check_enough(spec, self.processes)
+        # Where others do not come, JAX ends the process with words of its own.
+        open_console().print(
+            f"meeting {self.processes} processes at {self.coordinator}, within {hosts.SECONDS_TO_MEET} s"
+        )
         return hosts.meet(self.coordinator, Share(self.process, self.processes), asked)
 
 

@@ -1,6 +1,9 @@
 """Processes that share a sweep: who has which seeds, and how they meet."""
 
+import os
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -79,3 +82,20 @@ def test_outside_a_cluster_the_options_are_asked_for(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SpecError, match=r"distributed: the processes cannot meet .*give --coordinator"):
         hosts.meet_in_cluster({})
+
+
+def test_in_a_job_of_slurm_the_place_is_that_of_the_task():
+    """And arrays are of the process that makes them, whoever was met."""
+    said = "import jax; from jaxprune import hosts; print(*hosts.meet_in_cluster({}), jax.process_count())"
+    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    step["JAX_COORDINATOR_PORT"] = str(free_port())
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-c", said],
+            env=os.environ | step | {"SLURM_PROCID": number, "SLURM_LOCALID": number},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("0", "1")
+    ]
+    assert [task.communicate()[0] for task in tasks] == ["0 2 1\n", "1 2 1\n"]

@@ -1,4 +1,4 @@
-"""A sweep that is killed again and again, while it writes too, ends with the tables of one that was not."""
+"""What is killed again and again, while it writes too, ends with the tables of what was not."""
 
 import random
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
+from tests.experiments.agent_files import write_agent
 
 KILLS, LONGEST, WRITING = 20, 2.5, 0.5
 """How often; seconds at most after its programs are compiled or read, and after its first checkpoint."""
@@ -72,5 +74,37 @@ def test_killed_at_random_moments_a_sweep_ends_with_the_same_tables(tmp_path: Pa
     assert halves > 0, "no kill met a write"
     tables = list(whole.glob("*.parquet"))
     assert len(tables) == 7
+    for path in tables:
+        assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name
+
+
+CERTIFY_KILLS = 6
+CERTIFIED = (
+    *("--env", "probe/linear", "--eps", "0.1", "--sparsities", "0:0.8:0.1", "--bounds", "interval"),
+    *("--states", "5", "--starts", "2", "--search-steps", "3", "--episodes", "2"),
+)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_certification_ends_with_the_same_tables(tmp_path: Path) -> None:
+    agent = write_agent(tmp_path / "agent.npz", 4, 1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-m", "experiments.certify"]
+    asked = [*command, "--agent", str(agent), *CERTIFIED, "--out"]
+    subprocess.run([*asked, str(whole)], check=True, capture_output=True)
+    draw, going_on, kept = random.Random(0), [*asked, str(killed)], 0
+    for _ in range(CERTIFY_KILLS):
+        with subprocess.Popen(going_on, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+            # It has compiled, and writes a small file every few milliseconds.
+            while run.poll() is None and len([*killed.glob("stages/*.npz")]) <= kept:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0.0, 0.03))
+            run.kill()
+            assert run.wait() == -9, run.stderr.read()
+        kept, going_on = len([*killed.glob("stages/*.npz")]), [*command, "--resume", str(killed)]
+    assert not [*killed.glob("*.parquet")], "it was done before it was killed often enough"
+    subprocess.run(going_on, check=True, capture_output=True)
+    tables = list(whole.glob("*.parquet"))
+    assert len(tables) == 5 and not (killed / "stages").exists()
     for path in tables:
         assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name
