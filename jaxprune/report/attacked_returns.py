@@ -1,4 +1,4 @@
-"""What is certified of returns under attack at every step: a figure, and a table and lines in the terminal."""
+"""What is certified of returns under attack at every step: a figure, a table and lines in the terminal."""
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ def attacked_returns_figure(
 ) -> Figure:
     """Return against the radius of the ball: clean, attacked and certified, one line per sparsity asked.
 
-    Lines are means over seeds; diverged members are left out.
+    Lines are means over seeds; diverged members are left out with their pairs.
 
     Raises:
         ValueError: no member is left.
@@ -38,8 +38,8 @@ def attacked_returns_figure(
     figure, panels = panel_grid(
         "Certified return under attack at every step",
         title,
-        f"sparsity at the line's end; policies that draw their actions; means of max(R, {first['lowest']:g});\n"
-        f"limits hold together with confidence {first['confidence']:g}; no attacker was searched for",
+        f"policies that draw their actions, means of max(R, {first['lowest']:g}); sparsity at the line's "
+        f"end;\nlimits hold together with confidence {first['confidence']:g}; no attacker was searched for",
         dict.fromkeys(PANELS, kept) if kept.height else {},
         panel,
     )
@@ -78,8 +78,8 @@ def attacked_returns_table(means: pl.DataFrame) -> Table:
         cells = []
         for eps in radii:
             here = rows.filter(pl.col("eps") == eps)
-            cells.append("\n".join(number(here[column].mean()) for column in columns))
-        clean = rows.filter(pl.col("eps") == radii[0])["mean_max_lowest"].mean()
+            cells.append("\n".join(number(mean) for mean in here.select(pl.mean(*columns)).row(0)))
+        clean = rows.filter(pl.col("eps") == radii[0]).select(pl.mean("mean_max_lowest")).item()
         table.add_row(f"{asked:.2f}", number(clean), *cells)
     return table
 

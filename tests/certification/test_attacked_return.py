@@ -40,7 +40,8 @@ def made(members, keys):
     spec = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3)
     heard = []
     found = spent(spec, members, keys, lambda _, steps: heard.append(steps))
-    assert sum(heard) == 2 * EPISODES * members.env.horizon
+    attacked = len(RADII) * spec.return_attacked
+    assert sum(heard) == 2 * (EPISODES + attacked) * members.env.horizon
     return spec, found
 
 
@@ -128,6 +129,11 @@ def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys,
     for row in table.iter_rows(named=True):
         least = means[row["member"], RADII.index(row["eps"])]
         assert max(row["certified_mean"], row["certified_blocks"], row["certified_kl"]) <= least
+        assert row["attacked_episodes"] == 10
+        assert row["attacked_mean"] == pytest.approx(
+            found.attacked[row["member"], RADII.index(row["eps"])].mean()
+        )
+    assert (found.attacked[:, 2].mean(-1) < found.attacked[:, 0].mean(-1)).any()
 
 
 def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):
@@ -135,6 +141,7 @@ def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, 
     wide = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3, return_std=2.0)
     wider = spent(wide, members, keys, lambda *_: None)
     assert (wider.rewards != found.rewards).any()
+    assert (wider.attacked != found.attacked).any()
     # Shifts are in standard deviations, and other states are visited.
     assert (wider.squares[:, 1:].sum(-1).mean(-1) < found.squares[:, 1:].sum(-1).mean(-1) / 2).all()
 

@@ -39,6 +39,7 @@ def audited(policy, diverged):
 def printed(found, post_hoc=False):
     console = open_console(io.StringIO())
     tables = found._asdict()
+    tables.pop("attacked_return_curve")
     print_audit(console, above=tables.pop("audit"), **tables, confidence=0.95, post_hoc=post_hoc)
     return console.file.getvalue()
 

@@ -41,9 +41,14 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     out = tmp_path / "out"
     of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5")
     smoothing = ("--smoothing-sigma", "0.5", "--smoothing-budget", "0.2", "--smoothing-episodes", "30")
-    command(monkeypatch, *of_agent, *QUICK, *smoothing, "--out", out)
+    returns = ("--return-episodes", "60", "--return-eps", "0.02,0.05", "--return-attacked", "3")
+    command(monkeypatch, *of_agent, *QUICK, *smoothing, *returns, "--out", out)
     printed = capsys.readouterr().out
     for fact in (
+        "eps 0.02, 0.05 at every step, 60 episodes per member, half of them choose",
+        # four statements of two members under two radii
+        "30 episodes certified per member, 16 limits together at 0.95",
+        "largest certified mean at eps 0.02: pruned",
         "no mask ever raised a monotone bound",
         "tight verdict",
         "ball: one and the same in raw observations",  # all read through one filter
@@ -57,7 +62,13 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     ):
         assert fact in " ".join(printed.split())
     assert "WRONG" not in printed and "DIVERGED" not in printed
-    assert {path.name for path in out.iterdir()} == files(*TABLES, "smoothing")
+    assert {path.name for path in out.iterdir()} == files(
+        *TABLES, "smoothing", "attacked_returns", "attacked_return_curve"
+    ) | {"attacked_returns.png"}
+    limits = pl.read_parquet(out / "attacked_returns.parquet")
+    assert limits["eps"].to_list() == [0.02, 0.05] * 2 and set(limits["episodes"]) == {30}
+    assert (limits["certified_mean"] <= limits["mean_max_lowest"]).all()
+    assert (limits["certified_mean"] <= limits["attacked_mean"]).all()
     states = pl.read_csv(out / "states.csv")
     per_bound = states.group_by("member", "ball", "bound").len()
     assert set(per_bound["len"]) == {5} and set(per_bound["ball"]) == {"own", "dense"}

@@ -1,0 +1,92 @@
+"""What is shown of certified returns."""
+
+import io
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from jaxprune.report import attacked_returns_figure
+from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
+
+RADII = (0.01, 0.02)
+
+
+def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, diverged=()):
+    """Two seeds at sparsity 0 and 0.5, clean 1000; attacked 100 and by blocks 50 above what is certified."""
+    rows = []
+    for member, (seed, sparsity) in enumerate((s, p) for s in range(2) for p in (0.0, 0.5)):
+        for radius, eps in enumerate(RADII):
+            limit = None if member in diverged else max(0.0, certified(member, radius))
+            rows.append(
+                {
+                    "member": member,
+                    "seed": seed,
+                    "sparsity_asked": sparsity,
+                    "eps": eps,
+                    "norm": "linf",
+                    "space": "normalised",
+                    "confidence": 0.95,
+                    "simultaneous": 32,
+                    "episodes": 50,
+                    "attacked_episodes": 10,
+                    "lowest": 0.0,
+                    "spent": 1.5 + radius,
+                    "mean_max_lowest": None if limit is None else 1000.0,
+                    "certified_mean": limit,
+                    "certified_blocks": None if limit is None else limit and limit + 50,
+                    "attacked_mean": None if limit is None else limit + 100,
+                    "diverged": member in diverged,
+                }
+            )
+    return pl.DataFrame(rows)
+
+
+def printed(means):
+    console = Console(file=io.StringIO(), width=110, highlight=False)
+    console.print(attacked_returns_table(means))
+    return " ".join(console.file.getvalue().split())
+
+
+def test_a_panel_for_each_kind_of_return_and_a_line_per_sparsity():
+    figure = attacked_returns_figure(table(), "hopper on native")
+    panels = {axes.get_title("left"): axes for axes in figure.axes}
+    assert list(panels) == ["clean", "under MAD (estimate, from above)", "certified", "certified by blocks"]
+    dense, pruned = (line.get_xydata().tolist() for line in panels["certified"].get_lines())
+    # members 0 and 2: 400 and 800, then 300 less
+    assert dense == [[0.01, 600.0], [0.02, 300.0]] and pruned == [[0.01, 800.0], [0.02, 500.0]]
+    assert "hopper on native" in figure.get_suptitle()
+    assert "confidence 0.95" in figure.get_supxlabel()
+
+
+def test_the_table_says_what_and_how_sure():
+    said = printed(table())
+    assert "certified mean of max(R, 0) under attack at every step, linf normalised, sampled" in said
+    assert "50 episodes certified per member, 32 limits together at 0.95" in said
+    assert "0.00 1000 600 300" in said and "650 350" in said and "700 400" in said
+
+
+def test_the_largest_limits_are_named():
+    lines = attacked_returns_lines(table())
+    assert lines[0] == (
+        "largest certified mean at eps 0.01: pruned 1000 of 1000 (member 3, sparsity 0.5), dense 800 of 1000 "
+        "(member 2, sparsity 0)"
+    )
+    # 250 are asked for: at 0.02 member 0 has 100, the others more
+    assert lines[-1].startswith(
+        "largest eps with 25% of the clean mean certified: pruned 0.02 (member 3, sparsity 0.5), dense 0.02 "
+        "(member 2, sparsity 0)"
+    )
+
+
+def test_nothing_certified_is_said_with_what_episodes_spend():
+    (line,) = attacked_returns_lines(table(lambda *_: 0.0))
+    assert "none above the lowest" in line and "at eps 0.01" in line and "spend 1.50 or more" in line
+
+
+def test_members_that_diverged_are_not_drawn_nor_are_their_pairs():
+    figure = attacked_returns_figure(table(diverged={0}), "hopper")
+    dense, pruned = (line.get_xydata().tolist() for line in figure.axes[2].get_lines())
+    assert dense == [[0.01, 800.0], [0.02, 500.0]] and pruned == [[0.01, 1000.0], [0.02, 700.0]]
+    with pytest.raises(ValueError, match="no rows to draw"):
+        attacked_returns_figure(table(diverged={0, 2}), "hopper")
