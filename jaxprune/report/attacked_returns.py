@@ -66,36 +66,45 @@ def attacked_returns_table(means: pl.DataFrame) -> Table:
     first = means.row(0, named=True)
     radii = means["eps"].unique().sort().to_list()
     table = plain_table(
-        f"certified mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
-        f"{first['space']}, sampled actions; below it by blocks, then the mean under MAD "
-        f"({first['attacked_episodes']} episodes); {first['episodes']} episodes certified per member, "
-        f"{first['simultaneous']} limits together at {first['confidence']:g}"
+        f"mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
+        f"{first['space']}, sampled actions"
     )
-    for column in ("sparsity", "clean", *(f"eps {eps:g}" for eps in radii)):
-        table.add_column(column, justify="right")
-    columns = ("certified_mean", "certified_blocks", "attacked_mean")
+    for column in ("sparsity", "clean", "", *(f"eps {eps:g}" for eps in radii)):
+        table.add_column(column, justify="right" if column else "left")
+    columns = {
+        "certified_mean": "certified",
+        "certified_blocks": "certified by blocks",
+        "attacked_mean": "MAD finds",
+    }
     for (asked,), rows in means.group_by("sparsity_asked", maintain_order=True):
         cells = []
         for eps in radii:
             here = rows.filter(pl.col("eps") == eps)
             cells.append("\n".join(number(mean) for mean in here.select(pl.mean(*columns)).row(0)))
         clean = rows.filter(pl.col("eps") == radii[0]).select(pl.mean("mean_max_lowest")).item()
-        table.add_row(f"{asked:.2f}", number(clean), *cells)
+        table.add_row(f"{asked:.2f}", number(clean), "\n".join(columns.values()), *cells)
     return table
 
 
 def attacked_returns_lines(means: pl.DataFrame) -> list[str]:
     """The largest limit at each radius, pruned and dense; and up to which radius a good part is certified."""
-    lowest = means["lowest"][0]
+    first = means.row(0, named=True)
+    about = (
+        f"certified returns: all {first['simultaneous']} limits hold together at {first['confidence']:g}, "
+        f"over {first['episodes']} episodes of each member, others chose; MAD: {first['attacked_episodes']} "
+        "episodes"
+    )
+    lowest = first["lowest"]
     informative = means.filter(pl.max_horizontal("certified_mean", "certified_blocks") > lowest)
     if informative.is_empty():
         least = means.sort("spent").row(0, named=True)
         return [
+            about,
             "certified returns: none above the lowest; smaller radii or more episodes may certify something "
             f"(at eps {least['eps']:g} half of the episodes of member {least['member']} spend "
-            f"{number(least['spent'])} or more, and little is left beyond 2 to 3)"
+            f"{number(least['spent'])} or more, and little is left beyond 2 to 3)",
         ]
-    lines = []
+    lines = [about]
     for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):
         best = ", ".join(
             f"{kind} {number(part['certified_mean'][0])} of {number(part['mean_max_lowest'][0])} (member "

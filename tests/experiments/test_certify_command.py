@@ -47,7 +47,7 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     for fact in (
         "eps 0.02, 0.05 at every step, 60 episodes per member, half of them choose",
         # four statements of two members under two radii
-        "30 episodes certified per member, 16 limits together at 0.95",
+        "all 16 limits hold together at 0.95, over 30 episodes of each member",
         "largest certified mean at eps 0.02: pruned",
         "no mask ever raised a monotone bound",
         "tight verdict",
