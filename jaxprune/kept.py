@@ -38,6 +38,8 @@ def load_or_make(path: Path, make: Callable[[], Arrays]) -> Arrays:
 def _write(path: Path, arrays: Arrays) -> None:
     named: Arrays = {json.dumps(place): np.asarray(leaf) for place, leaf in flatten_dict(arrays).items()}
 
+    path.parent.mkdir(parents=True, exist_ok=True)
+
     def write(part: Path) -> None:
         with part.open("wb") as file:
             np.savez(file, **named)

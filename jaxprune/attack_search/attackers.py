@@ -1,14 +1,13 @@
 """The attackers of a search: every attack asked for, with all its attackers."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxprune import checkpoint, streams
+from jaxprune import kept, streams
 from jaxprune.attack_search.looks import Candidates, Look
 from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.attack_search.trials import Trials, count_of
@@ -84,8 +83,15 @@ def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack
 
 
 def _critics(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Params:
-    learn = partial(sarsa.train, trials.env, victims, spec.effort.critics, spec.effort.study, spec.seed)
-    return checkpoint.load_or_make(trials.place("critics"), like=partial(jax.eval_shape, learn), make=learn)
+    """Those of every victim, each kept as soon as it is learned."""
+
+    def kept_of(victim: int, learn: Callable[[], Params]) -> Params:
+        place = trials.place("critics", f"{victim}.npz")
+        critics = learn() if place is None else kept.load_or_make(place, learn)
+        trials.meter.add(spec.critic_steps(trials.env))
+        return critics
+
+    return sarsa.train(trials.env, victims, spec.effort.critics, spec.effort.study, spec.seed, kept_of)
 
 
 def with_every_setting(attack: Attack, critics: Params) -> Rule:

@@ -96,7 +96,7 @@ def check(spec: AttackSearchSpec, population: Population) -> None:
 
 
 def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfers: int = 0) -> int:
-    """Environment steps of training adversaries, and the most that all episodes can take.
+    """Environment steps of training adversaries and critics, and the most that all episodes can take.
 
     transfers: the pairs of members between which transfer is measured.
     """
@@ -109,4 +109,5 @@ def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfer
         + adversaries * sum(stopped_at) * spec.rung_episodes
     )
     moved = transfers * len(spec.learned) * spec.episodes
-    return members * (adversaries * spec.training_steps + episodes * env.horizon) + moved * env.horizon
+    learning = adversaries * spec.training_steps + spec.critic_steps(env)
+    return members * (learning + episodes * env.horizon) + moved * env.horizon

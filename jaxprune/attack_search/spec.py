@@ -1,6 +1,7 @@
 """What an attack search asks for: which attacks, in which ball, and how hard attackers are searched for."""
 
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxprune import parse
 from jaxprune.attack_search.effort import EFFORTS, Effort
 from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name, ready
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
+from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.options import known
 from jaxprune.training.halving import rung_ends, rung_sizes
@@ -138,6 +140,12 @@ class AttackSearchSpec:
         """Environment steps of training all adversaries of one attack on one victim."""
         lengths = np.diff((0, *self.rung_steps))
         return int(np.dot(lengths, self.rung_sizes)) + self.warm_starts * self.warm_steps
+
+    def critic_steps(self, env: Environment) -> int:
+        """Environment steps that the critics of one victim see, if an attack asked for has critics."""
+        if not any(ATTACKS[name].needs == CRITICS for name in self.attacks):
+            return 0
+        return prod(self.effort.study.whole_episodes(env.horizon))
 
     def attackers(self, name: str) -> int:
         """How many attackers of an attack start on each victim; those that rungs stop count as well."""

@@ -5,6 +5,7 @@ it is made: next state and next action travel with it, so no shuffle can pair it
 reset or time limit can. (Pairing neighbours of a shuffled batch learns the reward, and not Q.)
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -183,21 +184,37 @@ def learn(
     return jax.lax.scan(study_once, (critic, adam.init(critic)), keys)[0][0]
 
 
-@partial(jax.jit, static_argnames=("env", "study"))
 def train(
-    env: Environment, victims: Victim, settings: Smoothness, study: Study, seed: Int[Array, ""] | int
+    env: Environment,
+    victims: Victim,
+    settings: Smoothness,
+    study: Study,
+    seed: Int[Array, ""] | int,
+    kept: Callable[[int, Callable[[], Params]], Params] = lambda victim, make: make(),
 ) -> Params:
-    """One critic for every victim and setting, leaves [victim, setting, ...], as one program.
+    """One critic for every victim and setting, leaves [victim, setting, ...].
 
-    The critics of a victim learn from the same episodes.
+    One victim after the other by one compiled program: their transitions would not fit a small memory, and
+    there is nothing to gain.
+
+    kept: given the number of a victim and what learns its critics, those critics.
     """
+    count = jax.tree.leaves(victims)[0].shape[0]
+
+    def of_victim(number: int) -> Params:
+        victim = jax.tree.map(lambda leaf: leaf[number], victims)
+        return kept(number, lambda: train_one(env, victim, settings, study, seed))
+
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(of_victim, range(count)))
+
+
+@partial(jax.jit, static_argnames=("env", "study"))
+def train_one(
+    env: Environment, victim: Victim, settings: Smoothness, study: Study, seed: Int[Array, ""] | int
+) -> Params:
+    """One critic for every setting, leaves [setting, ...], all of the same episodes of the victim."""
     collect_key, learn_key = jax.random.split(streams.key(seed, "critics"))
     keys = jax.random.split(learn_key, jnp.size(settings.eps))
-
-    def of_victim(victim: Victim) -> Params:
-        transitions = collect(env, victim.agent, study, collect_key)
-        one = lambda setting, key: learn(transitions, env.action_space.size, setting, study, key)  # noqa: E731
-        return jax.vmap(one)(settings, keys)
-
-    # One victim at a time: their transitions would not fit a small memory, and there is nothing to gain.
-    return jax.lax.map(of_victim, victims)
+    transitions = collect(env, victim.agent, study, collect_key)
+    one = lambda setting, key: learn(transitions, env.action_space.size, setting, study, key)  # noqa: E731
+    return jax.vmap(one)(settings, keys)

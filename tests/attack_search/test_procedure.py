@@ -209,3 +209,26 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp
         assert_frame_equal(again.results, found.results)
         assert_frame_equal(again.tried, found.tried)
         monkeypatch.setattr(evaluation, "advance", never)
+
+
+def test_critics_are_kept_victim_by_victim(agents, tmp_path, monkeypatch):
+    spec, learned, train_one = replace(SPEC, attacks="sarsa"), [], sarsa.train_one
+
+    def counted(env, victim, *rest):
+        learned.append(victim)
+        return train_one(env, victim, *rest)
+
+    def stop(update):
+        if update.phase == "learning sarsa" and update.steps_done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sarsa, "train_one", counted)
+    whole = attack_search.run(spec, population(agents, ENV))
+    assert len(learned) == 2
+    with pytest.raises(KeyboardInterrupt):
+        attack_search.run(spec, population(agents, ENV), stop, tmp_path)
+    assert len(learned) == 3
+    again = attack_search.run(spec, population(agents, ENV), folder=tmp_path)
+    assert len(learned) == 4
+    for one, other in zip(whole, again, strict=True):
+        assert_frame_equal(one, other)
