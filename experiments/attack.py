@@ -124,7 +124,7 @@ def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[st
     sparsities = ", ".join(f"{value:g}" for value in dict.fromkeys(population.members.sparsity.tolist()))
     return {
         "task": f"{population.env.task}, physics {population.env.physics}",
-        "victims": f"{population.members.size}: sparsities {sparsities}",
+        "victims": f"{population.members.size}: sparsities {sparsities}; {spec.policy} policy",
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
         "training": _training(spec),

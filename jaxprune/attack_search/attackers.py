@@ -59,6 +59,7 @@ def search_of(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: A
         spec.at_once,
         heard,
         trials.place(attack.name),
+        spec.policy == "sampled",
     )
 
 

@@ -12,6 +12,7 @@ from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, c
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
+from jaxprune.evaluation import POLICIES
 from jaxprune.options import known
 from jaxprune.training.halving import rung_ends, rung_sizes
 
@@ -38,6 +39,9 @@ class AttackSearchSpec:
     """Fresh episodes on which the strongest attacker of each kind is measured."""
     selection_episodes: int = 10
     """Episodes on which it is selected."""
+    policy: Annotated[str, known(lambda: POLICIES)] = "mode"
+    """How the victims act, and against which adversaries are trained: mode (the most likely action, what the
+    published tables are about) or sampled (what certified returns are about)."""
     search: Annotated[str, known(lambda: EFFORTS)] = "small"
     """How many attackers are tried: 2 adversaries and 2 critics (quick), 12 and 4 (small), 216 and 30
     (published)."""
@@ -62,7 +66,7 @@ class AttackSearchSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "attacks", _names(self.attacks))
         object.__setattr__(self, "eps", self.eps if self.eps == PUBLISHED else read_radii(self.eps))
-        for field, names in {"norm": NORMS, "space": SPACES, "search": EFFORTS}.items():
+        for field, names in {"norm": NORMS, "space": SPACES, "policy": POLICIES, "search": EFFORTS}.items():
             parse.check_known(field, getattr(self, field), names)
         for field in ("episodes", "selection_episodes", "at_once"):
             parse.check_at_least(field, getattr(self, field), 1)

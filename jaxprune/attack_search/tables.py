@@ -57,7 +57,7 @@ def results_table(
                         "return_median": float(np.median(total)),
                         "length_mean": float(tally.length[member, column].mean()),
                         "selection_mean": float(means[place].min()),
-                        "policy": "mode",
+                        "policy": spec.policy,
                         "charge": population.env.charge,
                         "diverged": bool(population.diverged[member]),
                         "return_median_attacker": float(np.median(means[place])),

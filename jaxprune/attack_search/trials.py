@@ -27,7 +27,7 @@ class Trials:
     """Where attackers are tried on victims.
 
     at_once: pairs side by side. meter: counts the steps. folder: where what has been learned and measured is
-    kept, to go on from; None to keep nothing.
+    kept, to go on from; None to keep nothing. policy: how the victims act, one of `evaluation.POLICIES`.
     """
 
     env: Environment
@@ -35,6 +35,7 @@ class Trials:
     at_once: int
     meter: Meter
     folder: Path | None
+    policy: str = "mode"
 
     def place(self, *names: str) -> Path | None:
         """Where something of this name is kept, if anything is."""
@@ -60,7 +61,7 @@ class Trials:
         turns = []
         for number, turn in enumerate(np.array_split(np.arange(count), self._turns(count, len(attackers)))):
             part, rules = jax.tree.map(lambda leaf, turn=turn: leaf[turn], (victims, attackers))
-            conditions = tuple(for_all_but_rule(rule, self.ball, len(turn)) for rule in rules)
+            conditions = tuple(for_all_but_rule(rule, self.ball, len(turn), self.policy) for rule in rules)
             keys = jnp.broadcast_to(key, (len(turn),))
             asked = (self.env, part, conditions, keys, episodes)
             tally = checkpoint.load_or_make(
@@ -79,10 +80,10 @@ class Trials:
         return min(victims, math.ceil(victims * attackers / self.at_once))
 
 
-def for_all_but_rule(rule: Rule, ball: Ball, victims: int) -> Condition:
+def for_all_but_rule(rule: Rule, ball: Ball, victims: int, policy: str) -> Condition:
     """The condition of one rule for each victim (leaves [victim]) in the ball that is the same for all."""
     around = Ball(jnp.zeros(1) if isinstance(rule, Nothing) else jnp.asarray(ball.eps)[None], ball.norm)
-    return Condition(rule, for_all(around, victims))
+    return Condition(rule, for_all(around, victims), policy)
 
 
 def _tally_of(asked: Asked) -> Tally:

@@ -76,6 +76,7 @@ class Search:
     heard: told the progress.
     folder: where what turns have brought is kept, and taken from if the same search was stopped before its
         end.
+    sampled: whether the victims draw their actions.
     """
 
     env: Environment
@@ -89,6 +90,7 @@ class Search:
     at_once: int
     heard: Heard = lambda steps, returns: None
     folder: Path | None = None
+    sampled: bool = False
 
     @property
     def every_setting(self) -> Int[np.ndarray, "victim setting"]:
@@ -145,20 +147,20 @@ class Search:
         Their random streams come from `key`, the same for every victim.
         """
         keys = jnp.broadcast_to(key, setting.shape)
-        anew = _start(
-            self.env, self.adversary, self.recipe, self.victims, self.ball, self._hyper(setting), keys
-        )
+        anew = self._start(self.victims, setting, keys)
         agent = anew.agent.replace(policy=networks.policy, log_std=networks.log_std, value=networks.value)
         return jax.tree.map(lambda leaf: leaf[:, None], anew.replace(agent=agent))
 
     def _begin(self, victims: Victim, setting: Int[np.ndarray, " pair"]) -> Learner:
         """Learners [pair] before their first step."""
         keys = jax.random.split(streams.key(self.seed, "adversary"), np.size(self.settings.learning_rate))
-        hyper = self._hyper(setting)
-        return _start(self.env, self.adversary, self.recipe, victims, self.ball, hyper, keys[setting])
+        return self._start(victims, setting, keys[setting])
 
-    def _hyper(self, setting: Int[np.ndarray, " pair"]) -> Hyperparameters:
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[setting]), self.settings)
+    def _start(
+        self, victims: Victim, setting: Int[np.ndarray, " pair"], keys: Key[Array, " pair"]
+    ) -> Learner:
+        hyper = jax.tree.map(lambda leaf: jnp.asarray(leaf[setting]), self.settings)
+        return _start(self.env, self.adversary, self.recipe, self.sampled, victims, self.ball, hyper, keys)
 
 
 def train(
@@ -210,6 +212,7 @@ def _learned(
             search.env,
             search.adversary,
             search.recipe,
+            search.sampled,
             victims,
             search.ball,
             population,
@@ -221,7 +224,7 @@ def _learned(
     return keep(population)
 
 
-_STATIC = ("env", "adversary", "recipe")
+_STATIC = ("env", "adversary", "recipe", "sampled")
 
 
 @partial(jax.jit, static_argnames=_STATIC)
@@ -229,13 +232,14 @@ def _start(
     env: Environment,
     adversary: Adversary,
     recipe: Recipe,
+    sampled: bool,
     victims: Victim,
     ball: Ball,
     hyper: Hyperparameters,
     keys: Key[Array, " pair"],
 ) -> Learner:
     def one(victim: Victim, hyper: Hyperparameters, key: PRNGKeyArray) -> Learner:
-        world = adversary_environment(env, victim, ball, adversary)
+        world = adversary_environment(env, victim, ball, adversary, sampled=sampled)
         return learners.init(world, recipe, key, jnp.zeros(()), hyper)
 
     return jax.vmap(one)(victims, hyper, keys)
@@ -246,6 +250,7 @@ def _segment(
     env: Environment,
     adversary: Adversary,
     recipe: Recipe,
+    sampled: bool,
     victims: Victim,
     ball: Ball,
     population: Learner,
@@ -256,7 +261,7 @@ def _segment(
     """Iterations `done` ... `until - 1` of `iterations`, and the victims' mean return in them."""
 
     def one(victim: Victim, learner: Learner, iteration: Int[Array, ""]) -> tuple[Learner, Progress]:
-        world = adversary_environment(env, victim, ball, adversary)
+        world = adversary_environment(env, victim, ball, adversary, sampled=sampled)
         return learners.iterate(world, recipe, learner, iteration, iterations)
 
     def step(iteration: Int[Array, ""], now: tuple[Learner, Array, Array]) -> tuple[Learner, Array, Array]:

@@ -232,3 +232,23 @@ def test_critics_are_kept_victim_by_victim(agents, tmp_path, monkeypatch):
     assert len(learned) == 4
     for one, other in zip(whole, again, strict=True):
         assert_frame_equal(one, other)
+
+
+def test_a_policy_that_draws_is_met_by_every_attacker_and_in_every_training(agents, monkeypatch):
+    worlds, world = [], search.adversary_environment
+
+    def noted(*arguments, **how):
+        worlds.append(how)
+        return world(*arguments, **how)
+
+    monkeypatch.setattr(search, "adversary_environment", noted)
+    spec = replace(SPEC, attacks="random,sa-rl", policy="sampled")
+    found = attack_search.run(spec, population(agents, ENV)).results
+    assert worlds and all(how == {"sampled": True} for how in worlds)
+    assert set(found["policy"]) == {"sampled"}
+    # The clean fresh episodes are those of the policy that draws, with the key of the measurement.
+    keys = jnp.broadcast_to(streams.key(spec.seed, "measurement"), (2,))
+    clean = Condition(attacks.Nothing(), Ball(jnp.zeros(1)), "sampled")
+    tally, _ = evaluation.play(ENV, Victim(agents), (evaluation.for_all(clean, 2),), keys, spec.episodes)
+    rows = found.filter(attack="none", episode_set="fresh").sort("member")
+    np.testing.assert_allclose(rows["return_mean"], tally.total[:, 0].mean(-1), rtol=1e-5)
