@@ -1,7 +1,12 @@
 """Certificates of a population, and the audit: whether pruning raised a bound, or what an attack finds."""
 
 from jaxprune.certification.attacked_return import ReturnSpec
-from jaxprune.certification.procedure import Certification, check_resumable, run
+from jaxprune.certification.procedure import (
+    Certification,
+    check_resumable,
+    returns_under_attack,
+    run,
+)
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.tables import certificates
@@ -16,5 +21,6 @@ __all__ = [
     "certificates",
     "certify",
     "check_resumable",
+    "returns_under_attack",
     "run",
 ]

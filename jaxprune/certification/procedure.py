@@ -194,6 +194,21 @@ def _smoothed(
     return returns_table, votes
 
 
+def returns_under_attack(
+    returned: ReturnSpec, population: Population, spec: CertificationSpec, on_progress: OnProgress = unheard
+) -> AttackedReturns:
+    """The limits on returns under attack at every step, of this population as it is, and nothing else.
+
+    spec: its confidence and its seed.
+
+    Raises:
+        SpecError: these members, or so few episodes, can have no such limits.
+    """
+    returned.check(spec.confidence, population)
+    with Meter(on_progress) as meter:
+        return _returned(returned, population, spec, stages(None, meter.begin), meter)
+
+
 def _returned(
     returned: ReturnSpec, population: Population, spec: CertificationSpec, stage: Stage, meter: Meter
 ) -> AttackedReturns:
