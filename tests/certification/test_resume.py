@@ -11,7 +11,15 @@ from polars.testing import assert_frame_equal
 
 from jaxprune import SpecError, certification, envs
 from jaxprune.budget import Budget
-from jaxprune.certification import CertificationSpec, SmoothingSpec, procedure, smoothing, states, visited
+from jaxprune.certification import (
+    CertificationSpec,
+    ReturnSpec,
+    SmoothingSpec,
+    procedure,
+    smoothing,
+    states,
+    visited,
+)
 from jaxprune.policy import agent as agents
 from jaxprune.policy.normalizer import Normalizer
 from jaxprune.population import Members, Population, prune
@@ -21,6 +29,7 @@ SPEC = CertificationSpec(eps=0.1, bounds="interval", states=4, starts=2, search_
 SMOOTHING = SmoothingSpec(
     smoothing_sigma=0.5, smoothing_budget=0.1, smoothing_episodes=20, smoothing_votes=30
 )
+RETURNED = ReturnSpec(return_episodes=20, return_eps=(0.01,), return_attacked=1)
 MEMBERS = 3
 PHASES = [
     "clean episodes of every member",
@@ -28,6 +37,7 @@ PHASES = [
     *(f"bounds and attack on member {member + 1} of {MEMBERS}" for member in range(MEMBERS)),
     "smoothed episodes of every member",
     "votes of every member",
+    "episodes for certified returns",
 ]
 
 
@@ -61,7 +71,7 @@ class Heard:
 
 
 def run(folder, heard=None):
-    return certification.run(SPEC, SMOOTHING, population(), heard or Heard(), folder)
+    return certification.run(SPEC, SMOOTHING, population(), heard or Heard(), folder, RETURNED)
 
 
 def assert_same_tables(one, other):
@@ -101,7 +111,12 @@ def _stopped(whole, tmp_path_factory):
     folder, computed, phases = tmp_path_factory.mktemp("stopped") / "stages", {}, []
     programs = visited._certified._cache_size()
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((procedure, "play"), (smoothing, "play"), (visited, "_certified")):
+        for module, name in (
+            (procedure, "play"),
+            (smoothing, "play"),
+            (procedure, "spent"),
+            (visited, "_certified"),
+        ):
             counted(patch, computed, module, name)
         counted(patch, computed, states, "look")
         for _ in PHASES[:-1]:
@@ -126,7 +141,7 @@ def test_stopped_after_every_stage_a_run_ends_with_the_same_tables(whole, stoppe
 
 def test_no_stage_is_done_twice(stopped):
     """Bounds and attack are traced in every run that has a member left, and each did one member."""
-    assert stopped[2] == {"play": 2, "_certified": MEMBERS, "look": MEMBERS}
+    assert stopped[2] == {"play": 2, "spent": 1, "_certified": MEMBERS, "look": MEMBERS}
 
 
 def test_where_all_is_done_the_tables_are_made_of_what_is_kept(whole, stopped):
@@ -152,20 +167,21 @@ def test_a_damaged_stage_is_done_anew_and_no_other(whole, stopped, stage, phase)
         ({"spec": replace(SPEC, eps=0.2)}, "eps is 0.2, .* begun with 0.1"),
         ({"spec": replace(SPEC, bounds="crown")}, r"bounds is \['crown'\], .* begun with \['interval'\]"),
         ({"smoothing": replace(SMOOTHING, smoothing_votes=31)}, "smoothing_votes is 31, .* begun with 30"),
+        ({"returned": replace(RETURNED, return_std=2.0)}, r"return_std is 2.0, .* begun with 1.0"),
         ({"population": {"diverged": (False,) * MEMBERS}}, r"diverged is \[\], .* begun with \[1, 2\]"),
         ({"population": {"scale": 1 + 1e-6}}, "agents is [0-9a-f]{64}, .* begun with [0-9a-f]{64}"),
     ],
     ids=str,
 )
 def test_the_stages_of_something_else_are_refused_with_the_field(tmp_path, change, said):
-    asked = {"spec": SPEC, "smoothing": SMOOTHING, "population": population()}
+    asked = {"spec": SPEC, "smoothing": SMOOTHING, "population": population(), "returned": RETURNED}
     with pytest.raises(KeyboardInterrupt):
-        certification.run(*asked.values(), Heard(most=0), tmp_path)
+        certification.run(**asked, on_progress=Heard(most=0), folder=tmp_path)
     certification.check_resumable(tmp_path, **asked)
     if "population" in change:
         change = {"population": population(**change["population"])}
     with pytest.raises(SpecError, match=f"^resume: {said}") as refused:
-        certification.run(*(asked | change).values(), Heard(most=0), tmp_path)
+        certification.run(**(asked | change), on_progress=Heard(most=0), folder=tmp_path)
     assert "\n" not in str(refused.value)
 
 
