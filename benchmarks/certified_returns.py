@@ -17,6 +17,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.machine import machine_line
+from benchmarks.victims import of_runs
 from jaxprune import device
 from jaxprune.analysis import Student, adjusted_p
 from jaxprune.certification import CertificationSpec, ReturnSpec, returns_under_attack
@@ -52,6 +53,8 @@ class Arguments:
     """Radii of the l_inf ball, normalised."""
     std: float = 1.0
     """Times the policy's own standard deviation."""
+    runs: tuple[Path, ...] = ()
+    """Finished runs whose members are looked at together, in place of a training."""
     out: Path = Path("runs/certified_returns")
     """Where the runs are kept."""
 
@@ -69,12 +72,25 @@ def main(arguments: Arguments) -> None:
 
 def _name(arguments: Arguments) -> str:
     """That of the members."""
+    if arguments.runs:
+        return "+".join(run.name for run in arguments.runs)
     asked = f"{arguments.env}-{arguments.schedule}-{arguments.arm}"
     return asked.replace("/", "-").replace(":", "_")
 
 
 def limits(arguments: Arguments) -> pl.DataFrame:
     """A row per member and radius."""
+    population = of_runs([jp.Population.load(run) for run in arguments.runs or (trained(arguments),)])
+    returned = ReturnSpec(
+        return_episodes=arguments.episodes, return_eps=arguments.eps, return_std=arguments.std
+    )
+    began = perf_counter()
+    means = returns_under_attack(returned, population, CertificationSpec(), show).means
+    return means.with_columns(minutes=pl.lit((perf_counter() - began) / 60))
+
+
+def trained(arguments: Arguments) -> Path:
+    """The run of the members, finished."""
     spec = jp.SweepSpec(
         env=arguments.env,
         arms=arguments.arm,
@@ -87,13 +103,7 @@ def limits(arguments: Arguments) -> pl.DataFrame:
     folder = arguments.out / _name(arguments)
     if not (folder / "population").is_dir():
         (jp.sweep.resume(folder, show) if folder.is_dir() else jp.sweep.run(spec, folder, show))
-    population = jp.Population.load(folder)
-    returned = ReturnSpec(
-        return_episodes=arguments.episodes, return_eps=arguments.eps, return_std=arguments.std
-    )
-    began = perf_counter()
-    means = returns_under_attack(returned, population, CertificationSpec(), show).means
-    return means.with_columns(minutes=pl.lit((perf_counter() - began) / 60))
+    return folder
 
 
 def show(update: Update) -> None:

@@ -1,5 +1,6 @@
-"""Several agents from files as one population, so that one program attacks them all."""
+"""Agents of several files or runs as one population, so that one program does the same with all of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxprune import Population, envs
+from jaxprune.population import Members
 
 
 def from_files(
@@ -16,12 +18,17 @@ def from_files(
     """Every agent at every sparsity, pruned post hoc; the number of the file stands for the seed."""
     world = envs.make(task)
     each = [Population.from_agent(file, world, sparsities=sparsities) for file in files]
+    together = of_runs(each)
+    seed = np.repeat(np.arange(len(each)), each[0].members.size)
+    return replace(together, members=replace(together.members, seed=seed))
+
+
+def of_runs(each: Sequence[Population]) -> Population:
+    """The members of all, which must differ in seed, sparsity or arm; budget and task are the first's."""
     members = [one.members for one in each]
-    everyone = replace(
-        members[0],
-        seed=np.repeat(np.arange(len(each)), members[0].size),
-        sparsity=np.concatenate([one.sparsity for one in members]),
-        arm=np.concatenate([one.arm for one in members]),
+    everyone = Members(
+        *(np.concatenate([getattr(one, name) for one in members]) for name in ("seed", "sparsity", "arm"))
     )
     agents = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(one.agents for one in each))
-    return replace(each[0], members=everyone, agents=agents, diverged=np.zeros(everyone.size, bool))
+    diverged = np.concatenate([one.diverged for one in each])
+    return replace(each[0], members=everyone, agents=agents, diverged=diverged)
