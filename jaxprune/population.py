@@ -203,6 +203,7 @@ class Population:
             "diverged": np.flatnonzero(self.diverged).tolist(),
             "activation": self.agents.activation,
             "discount": self.discount,
+            **({"squashes": True} if self.env.squashes else {}),
             **self.budget.to_dict(),
         }
 

@@ -86,6 +86,10 @@ class Environment:
     start_shifted: Callable[[PRNGKeyArray, Shift], EnvState] | None = None
     squashes: bool = False
 
+    def in_words(self) -> str:
+        """Task, physics, and whether tanh stands before the actions."""
+        return f"{self.task}, physics {self.physics}" + ", actions squashed by tanh" * self.squashes
+
     def reset_under(self, key: PRNGKeyArray, shift: Shift) -> EnvState:
         """An episode from where `reset` starts with the same key, of a body that is shifted to its end.
 

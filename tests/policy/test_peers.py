@@ -13,7 +13,8 @@ import pytest
 from jaxprune import envs
 from jaxprune.envs import squash
 from jaxprune.errors import SpecError
-from jaxprune.policy.files import READERS, fit, read_agent, read_policy
+from jaxprune.policy import agent as agents
+from jaxprune.policy.files import READERS, PolicyFile, fit, read_agent, read_policy
 
 PEERS = Path(__file__).parent / "peers"
 

@@ -109,5 +109,5 @@ def _range(space: dict[str, str]) -> tuple[float, float]:
 
 
 READER = Reader(
-    "stable-baselines3", "Stable-Baselines3's PPO, A2C, SAC, TD3 and DDPG (.zip)", _recognises, _read
+    "stable-baselines3", "Stable-Baselines3's PPO, A2C, SAC, TQC, TD3 and DDPG (.zip)", _recognises, _read
 )
