@@ -8,6 +8,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 
 from jaxprune.envs import squash
@@ -74,8 +75,7 @@ def test_what_is_read_back_is_the_same_bit_for_bit(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx(kind):
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(onnx_graph(KINDS[kind]), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx_graph(KINDS[kind]), providers=["CPUExecutionProvider"])
     assert [end.name for end in session.get_inputs()] == ["observation"]
     name = "logits" if kind == "discrete" else "action"
     (found,) = session.run([name], {"observation": observations()})
