@@ -24,7 +24,7 @@ from jaxprune.budget import Ball
 from jaxprune.envs import Environment
 from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent
-from jaxprune.policy.foreign import read_adversary, read_agent
+from jaxprune.policy.files import read_adversary, read_agent
 from jaxprune.population import Population
 from jaxprune.progress import Update
 from jaxprune.training import search

@@ -123,7 +123,7 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
 def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[str, str]:
     sparsities = ", ".join(f"{value:g}" for value in dict.fromkeys(population.members.sparsity.tolist()))
     return {
-        "task": f"{population.env.task}, physics {population.env.physics}",
+        "task": population.env.in_words(),
         "victims": f"{population.members.size}: sparsities {sparsities}; {spec.policy} policy",
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),

@@ -164,7 +164,7 @@ def _plan(
     sparsities = dict.fromkeys(population.members.sparsity.tolist())
     bounds = ", ".join(bound.in_words() for bound in spec.local.values())
     lines = {
-        "task": f"{population.env.task}, physics {population.env.physics}",
+        "task": population.env.in_words(),
         "members": f"{population.members.size}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
         "budget": population.budget.in_words(),
         "bounds": f"{bounds} at {spec.states} states",

@@ -66,7 +66,7 @@ def _plan(spec: ShiftSpec, population: Population, steps: int) -> dict[str, str]
     sparsities = dict.fromkeys(population.members.sparsity.tolist())
     factors = dict.fromkeys(factor for _, factor in spec.grid[1:])
     return {
-        "task": f"{population.env.task}, physics {population.env.physics}",
+        "task": population.env.in_words(),
         "members": f"{population.members.size}: sparsities {', '.join(f'{s:g}' for s in sparsities)}",
         "shifts": f"{', '.join(spec.parameters)}, each by {', '.join(f'{f:g}' for f in factors)}",
         "draws": f"{spec.draws} of all of them, log-uniform",

@@ -3,11 +3,23 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from jaxprune import Population, SpecError, envs
 from jaxprune.budget import one_budget
+from jaxprune.options import known
+from jaxprune.policy import ACTIVATIONS
+from jaxprune.policy.files import readable
 from jaxprune.run_folder import RunFolder
+
+PATHS = ("run", "agent", "normalizer")
+"""The options that are paths."""
+
+AGENT = tyro.conf.arg(
+    help=f"File of one agent, taken to --env: {readable()}; or the folder of a run, with --member."
+)
 
 ONE_SOURCE = "run, agent: give either --run FOLDER or --agent FILE"
 
@@ -18,8 +30,13 @@ class Source:
 
     run: Path | None = None
     """Folder of a sweep: its population is taken, in its own environment."""
-    agent: Path | None = None
-    """File of one agent (SA-PPO family .npz or .model, Stable-Baselines3 .zip), taken to --env."""
+    agent: Annotated[Path | None, AGENT] = None
+    member: int | None = None
+    """Number of the member that is taken, if --agent is the folder of a run."""
+    normalizer: Path | None = None
+    """VecNormalize of Stable-Baselines3, a pickle, with the observation filter of the agent."""
+    activation: Annotated[str | None, known(lambda: ACTIVATIONS)] = None
+    """What stands between the layers of an agent whose file does not say."""
     env: str | None = None
     """Task of the agent."""
     physics: str = "auto"
@@ -37,6 +54,9 @@ class Source:
         Raises SpecError unless exactly one source is given and can be read, and the budget fits.
         """
         if self.run is not None and self.agent is None:
+            for option in ("member", "normalizer", "activation"):
+                if getattr(self, option) is not None:
+                    raise SpecError(f"{option}: goes with --agent FILE; leave it out, or give that")
             if self.sparsities is not None:
                 raise SpecError(
                     "sparsities: the members of a run have theirs; leave it out, or give --agent FILE"
@@ -48,7 +68,15 @@ class Source:
             raise SpecError("env: an agent needs its task; give --env NAME")
         env = envs.make(self.env, self.physics)
         budget = one_budget(eps, norm, space, self.env, env.published_eps)
-        return Population.from_agent(self.agent, env, sparsities=self.sparsities or sparsities, budget=budget)
+        return Population.from_agent(
+            self.agent,
+            env,
+            sparsities=self.sparsities or sparsities,
+            budget=budget,
+            member=self.member,
+            normalizer=self.normalizer,
+            activation=self.activation,
+        )
 
     def new_folder(self, out: Path | None, purpose: str) -> RunFolder:
         """The folder `out`, by default RUN/PURPOSE-TIME or runs/PURPOSE-AGENT-TIME, made anew.
@@ -66,17 +94,17 @@ class Source:
             raise SpecError(f"out: cannot create {path} ({error.strerror}); name a writable folder") from None
         return RunFolder(path)
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> dict[str, str | int | None]:
         """All fields, as plain JSON values; paths are whole, so that they can be read from elsewhere."""
         values = {
             name: value.resolve() if isinstance(value, Path) else value for name, value in vars(self).items()
         }
-        return {name: None if value is None else str(value) for name, value in values.items()}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, str | None]) -> "Source":
+    def from_dict(cls, values: dict[str, Any]) -> "Source":
         """The source that `to_dict` wrote down."""
-        paths = {name: Path(path) for name in ("run", "agent") if (path := values[name]) is not None}
+        paths = {name: Path(path) for name in PATHS if (path := values.get(name)) is not None}
         asked: dict[str, Any] = {**values, **paths}
         return cls(**asked)
 

@@ -20,7 +20,7 @@ from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.policy import Agent, kernels
 from jaxprune.policy import agent as agents
-from jaxprune.policy.foreign import check_sizes, read_agent
+from jaxprune.policy.files import PolicyFile, fit, read_policy
 from jaxprune.pruning import masks, schedule, scores
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import DEFAULT_ERROR, SweepSpec, check_sparsities
@@ -118,24 +118,39 @@ class Population:
         physics: str = "auto",
         sparsities: str | tuple[float, ...] = (0.0,),
         budget: Budget | None = None,
+        member: int | None = None,
+        normalizer: Path | str | None = None,
+        activation: str | None = None,
     ) -> "Population":
         """One agent from a file, pruned by magnitude within each layer and not trained again.
 
+        An agent that squashes its actions acts in `envs.squashed(env)`.
+
         Args:
-            file: of the SA-PPO family (.npz, .model) or of Stable-Baselines3 (.zip).
+            file: of any family in `policy.files.READERS`, or the folder of a run.
             env: its task, or environment.
             physics: what moves the task.
             sparsities: start:stop:step, a comma list or numbers.
             budget: left out, the published one of the task.
+            member: of the run, if `file` is its folder.
+            normalizer: a VecNormalize of Stable-Baselines3, if the agent has its filter there.
+            activation: what stands between the layers, if the file does not say.
 
         Raises:
             SpecError: the file holds no agent of this task, a sparsity is outside [0, 1), or no budget is
                 given and none is published.
         """
         world = envs.make(env, physics) if isinstance(env, str) else env
-        agent = read_agent(file)
-        check_sizes(agent, world.observation_size, world.action_space.size)
-        return cls.of_pruned(agent, world, sparsities, budget)
+        policy = policy_of(file, member=member, normalizer=normalizer, activation=activation)
+        return cls.of_pruned(*fit(policy, world), sparsities, budget)
+
+    def policy(self, member: int) -> PolicyFile:
+        """One of the members, as a file has it. Raises SpecError where there is none of that number."""
+        if not 0 <= member < self.members.size:
+            raise SpecError(f"member: {member} is not one of 0 to {self.members.size - 1}")
+        agent = jax.tree.map(lambda leaf: leaf[member], self.agents)
+        space = self.env.action_space
+        return PolicyFile(agent, squash=(space.low, space.high) if self.env.squashes else None)
 
     @classmethod
     def of_pruned(
@@ -145,14 +160,14 @@ class Population:
         sparsities: str | tuple[float, ...] = (0.0,),
         budget: Budget | None = None,
     ) -> "Population":
-        """One dense agent at several sparsities, as `from_agent`."""
+        """One agent at several sparsities, as `from_agent`. What it has lost already is lost first."""
         levels = check_sparsities(sparsities)
         if budget is None:
             budget = one_budget(PUBLISHED, "linf", "normalised", env.task, env.published_eps)
         budget.check_fits(env.observation_size)
         count = len(levels)
         everyone = Members(np.zeros(count, int), np.array(levels), np.array(["from a file"] * count))
-        pruned = jax.vmap(partial(prune, agent))(jnp.asarray(levels, jnp.float32))
+        pruned = jax.vmap(partial(prune, agent.pruned()))(jnp.asarray(levels, jnp.float32))
         return cls(everyone, env, pruned, np.zeros(count, bool), budget)
 
     @property
@@ -188,8 +203,33 @@ class Population:
             "diverged": np.flatnonzero(self.diverged).tolist(),
             "activation": self.agents.activation,
             "discount": self.discount,
+            **({"squashes": True} if self.env.squashes else {}),
             **self.budget.to_dict(),
         }
+
+
+def policy_of(
+    file: Path | str,
+    *,
+    member: int | None = None,
+    normalizer: Path | str | None = None,
+    activation: str | None = None,
+) -> PolicyFile:
+    """The policy in a file, or of a member of a run, as `Population.from_agent` takes it."""
+    if not is_run(file):
+        if member is not None:
+            raise SpecError(f"member: {file} is not the folder of a run, and holds one agent; leave it out")
+        return read_policy(file, normalizer=normalizer, activation=activation)
+    if normalizer is not None or activation is not None:
+        raise SpecError("normalizer, activation: a run knows those of its members; leave them out")
+    if member is None:
+        raise SpecError(f"member: {file} is a run, which has many; say which, by its number in the tables")
+    return Population.load(file).policy(member)
+
+
+def is_run(path: Path | str) -> bool:
+    """Whether this is the folder of a run."""
+    return (Path(path) / "spec.json").is_file()
 
 
 def members(spec: SweepSpec) -> Members:

@@ -83,7 +83,7 @@ def distances(
     if std is not None:
         layers = in_std_units(layers, std)
     x = jax.vmap(jax.vmap(agent.normalise))(observation)
-    farthest = jnp.maximum(jnp.max(jnp.abs(x), axis=(0, 1)), normalizer.CLIP)
+    farthest = jnp.maximum(jnp.max(jnp.abs(x), axis=(0, 1)), agent.normalizer.clip)
     filtering = farthest_filtering = None
     if space == "raw":
         mean, std = agent.normalizer.mean, normalizer.std(agent.normalizer)

@@ -37,7 +37,8 @@ class CertificationSpec:
     units: Annotated[str, known(lambda: UNITS)] = "dense"
     """Standard deviations that the shift of a Gaussian policy is measured in when bounds are compared: dense
     (those of the dense policy of the seed, so that a wider policy does not pass for a more robust one), own,
-    or action (units of the action; the only ones for a deterministic policy)."""
+    or action (units of the action, before tanh if that squashes it; the only ones for a deterministic
+    policy)."""
     states: int = 200
     """States of each seed at which bounds and attack are compared."""
     starts: int = 20

@@ -14,6 +14,7 @@ from jaxprune.envs.mujoco.engine import in_mujoco
 from jaxprune.envs.mujoco.task import Motion, MujocoTask
 from jaxprune.envs.randomised import randomised
 from jaxprune.envs.shift import PARAMETERS, Shift, check_shift, draw_shift
+from jaxprune.envs.squashed import squash, squashed
 from jaxprune.envs.task import Task
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "proceed",
     "published_eps",
     "randomised",
+    "squash",
+    "squashed",
     "step_or_reset",
     "tasks",
 ]

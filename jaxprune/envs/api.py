@@ -69,6 +69,7 @@ class Environment:
     charge: which action the reward's effort is charged for: "clipped" (to the action space) or "raw".
     published_eps: l_inf radius of the published tables, in the normalised space, if the task is in one.
     start_shifted: (key, Shift) -> EnvState, see `reset_under`; None where there is no body to shift.
+    squashes: whether tanh stands before the actions, see `squashed`.
     """
 
     task: str
@@ -83,6 +84,11 @@ class Environment:
     charge: str = "clipped"
     published_eps: float | None = None
     start_shifted: Callable[[PRNGKeyArray, Shift], EnvState] | None = None
+    squashes: bool = False
+
+    def in_words(self) -> str:
+        """Task, physics, and whether tanh stands before the actions."""
+        return f"{self.task}, physics {self.physics}" + ", actions squashed by tanh" * self.squashes
 
     def reset_under(self, key: PRNGKeyArray, shift: Shift) -> EnvState:
         """An episode from where `reset` starts with the same key, of a body that is shifted to its end.

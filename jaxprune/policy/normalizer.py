@@ -5,15 +5,22 @@ from flax import struct
 from jaxtyping import Array, Float
 
 CLIP = 10.0
-"""Normalised observations are clipped to ±CLIP, as in the SA-PPO family."""
+"""Normalised observations are clipped to ±CLIP, as in the SA-PPO family, unless an agent brings its own."""
+
+LEAST_STD = 1e-8
+"""What is added to a standard deviation, so that a constant coordinate divides by no zero."""
 
 
 class Normalizer(struct.PyTreeNode):
-    """Mean, variance and count of everything seen. Mean 0 and variance 1 before the first batch."""
+    """Mean, variance and count of everything seen. Mean 0 and variance 1 before the first batch.
+
+    clip: the normalised observation is clipped to ±clip; infinity for none.
+    """
 
     mean: Float[Array, "*shape"]
     variance: Float[Array, "*shape"]
     count: Float[Array, "*members"]
+    clip: float = struct.field(pytree_node=False, default=CLIP)
 
 
 def init(shape: tuple[int, ...]) -> Normalizer:
@@ -32,14 +39,15 @@ def update(normalizer: Normalizer, batch: Float[Array, " batch *shape"]) -> Norm
     share = n / (normalizer.count + n)
     gap = batch.mean(0) - normalizer.mean
     variance = (1 - share) * normalizer.variance + share * batch.var(0) + share * (1 - share) * gap**2
-    return Normalizer(normalizer.mean + share * gap, variance, normalizer.count + n)
+    return Normalizer(normalizer.mean + share * gap, variance, normalizer.count + n, normalizer.clip)
 
 
 def std(normalizer: Normalizer) -> Float[Array, "*shape"]:
-    """The standard deviation, kept above 1e-8 so that a constant coordinate divides by no zero."""
-    return jnp.sqrt(normalizer.variance) + 1e-8
+    """The standard deviation, kept above `LEAST_STD`."""
+    return jnp.sqrt(normalizer.variance) + LEAST_STD
 
 
 def normalise(normalizer: Normalizer, observation: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`clip((s - mean) / std, ±10)`: raw observation in, normalised observation out."""
-    return jnp.clip((observation - normalizer.mean) / std(normalizer), -CLIP, CLIP)
+    """`clip((s - mean) / std, ±clip)`: raw observation in, normalised observation out."""
+    limit = normalizer.clip
+    return jnp.clip((observation - normalizer.mean) / std(normalizer), -limit, limit)

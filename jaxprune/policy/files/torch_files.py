@@ -1,24 +1,20 @@
-"""PyTorch files without PyTorch, and without running what they name.
-
-The files are pickles, and a pickle may name anything in the world and call it. `Reader` never imports what a
-pickle names: it has stand-ins for tensors, arrays and plain containers, a lifeless `Husk` for the
-environments that the published files carry along, and an error for the rest.
-"""
+"""PyTorch files without PyTorch, and without running what they name: see `pickles`."""
 
 import io
-import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from jaxprune.errors import SpecError
+from jaxprune.policy.files import pickles
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The first thing pickled in a legacy file; then the format's number, the machine, the object, the keys."""
+
+LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+"""A legacy file begins with that number, pickled."""
 
 HUSKS = ("policy_gradients.", "gym.", "numpy.random.")
 """Modules whose objects the published files carry along: read as husks, the modules never imported."""
@@ -32,18 +28,6 @@ STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-
-
-class Husk:
-    """What is left of an object of a class we do not run: its attributes."""
-
-    state: Any = MappingProxyType({})
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
 
 
 class Storage:
@@ -74,71 +58,25 @@ class StoredTensor:
         return self.storage.numbers[place]
 
 
-class StoredKind:
-    """A NumPy dtype as pickled: a code such as `f8` and a byte order."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.code, self.order = code, "|"
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = state[1]
-
-
-class StoredArray:
-    """A NumPy array as pickled: shape, kind, whether columns come first, bytes."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, self.shape, self.kind, self.columns_first, self.data = state
-
-    def read(self) -> np.ndarray:
-        """The array; NumPy refuses to make one of objects."""
-        numbers = np.frombuffer(self.data, np.dtype(self.kind.order + self.kind.code))
-        return numbers.reshape(self.shape, order="F" if self.columns_first else "C")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into an old pickle: as text to be encoded again."""
-    if encoding != "latin1":
-        raise SpecError(f"bytes written in {encoding!r}, not in latin1")
-    return text.encode("latin1")
-
-
 ALLOWED: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "_codecs.encode": _latin1,
     "torch._utils._rebuild_tensor_v2": StoredTensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch.Size": tuple,
-    "numpy.dtype": StoredKind,
-    "numpy.ndarray": StoredArray,
-    "numpy.core.multiarray._reconstruct": StoredArray,
-    "numpy._core.multiarray._reconstruct": StoredArray,
-    "numpy.core.multiarray.scalar": Husk,
-    "numpy._core.multiarray.scalar": Husk,
 }
 
 
-class Reader(pickle.Unpickler):
-    """An unpickler that hands out stand-ins and imports nothing."""
+class Reader(pickles.Reader):
+    """The reader of pickles, with storages and tensors as well."""
 
     def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
+        super().__init__(file, HUSKS, ALLOWED)
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name; SpecError if it has none."""
-        full = f"{module}.{name}"
         if module in ("torch", "torch.cuda") and name in STORAGES:
             return STORAGES[name]
-        if full.startswith(HUSKS):
-            return Husk
-        if full not in ALLOWED:
-            raise SpecError(f"it asks for {full}, which is neither an array nor a container; refused")
-        return ALLOWED[full]
+        return super().find_class(module, name)
 
     def persistent_load(self, identity: tuple) -> Storage:
         """A storage by its key, created when it is first mentioned."""
@@ -180,3 +118,16 @@ def _read_torch_legacy(content: bytes) -> Any:
         length = int.from_bytes(file.read(8), "little")
         storage.fill(file.read(length * storage.kind.itemsize))
     return saved
+
+
+def members(content: bytes) -> frozenset[str]:
+    """The names inside a zip; none if it is not one."""
+    if not content.startswith(b"PK\x03\x04"):
+        return frozenset()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return frozenset(archive.namelist())
+
+
+def arrays_of(state: dict[str, StoredTensor]) -> dict[str, np.ndarray]:
+    """A state dict of PyTorch as arrays."""
+    return {name: tensor.read() for name, tensor in state.items()}

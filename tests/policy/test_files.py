@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jaxprune.errors import SpecError
-from jaxprune.policy.foreign import check_sizes, read_adversary, read_agent
-from jaxprune.policy.torch_files import LEGACY_MAGIC
+from jaxprune.policy.files import check_sizes, read_adversary, read_agent, readable
+from jaxprune.policy.files.torch_files import LEGACY_MAGIC
 
 OBS, ACT = 4, 2
 RELEASED = Path(__file__).parents[3] / "shared" / "released_agents"
@@ -273,7 +273,6 @@ def mlp(name):
     return linear(f"{name}.0", f"{name}.2", f"{name}.4")
 
 
-LATENT = ("actor.latent_pi.0", "actor.latent_pi.2", "actor.mu", "actor.log_std")
 LSTM = [
     f"{name}.{part}_{side}_l0"
     for name in ("lstm_actor", "lstm_critic")
@@ -284,18 +283,6 @@ ACTOR_CRITIC = linear("mlp_extractor.policy_net.0", "mlp_extractor.value_net.0",
 
 # the names under which Stable-Baselines3 (and its contrib package) saves the layers of each kind
 OTHERS = {
-    "SAC or TQC": linear(*LATENT)
-    + [
-        name
-        for critic in ("critic", "critic_target")
-        for q in ("qf0", "qf1")
-        for name in mlp(f"{critic}.{q}")
-    ],
-    "TD3 or DDPG": [
-        name
-        for layer in ("actor.mu", "actor_target.mu", "critic.qf0", "critic.qf1", "critic_target.qf0")
-        for name in mlp(layer)
-    ],
     "DQN": mlp("q_net.q_net") + mlp("q_net_target.q_net"),
     "QR-DQN": mlp("quantile_net.quantile_net") + mlp("quantile_net_target.quantile_net"),
     "recurrent": ACTOR_CRITIC + LSTM,
@@ -321,7 +308,7 @@ def test_an_agent_of_another_kind_is_named_and_so_is_what_can_be_read(tmp_path, 
     what = {"recurrent": "a recurrent agent", "images": "an agent that sees images"}
     message = str(refused.value)
     assert f": {what.get(kind, f'a Stable-Baselines3 {kind} agent')}; what can be read: " in message
-    assert message.endswith("the SA-PPO family (.npz, .model) and of Stable-Baselines3's PPO and A2C (.zip)")
+    assert message.endswith(readable())
     assert not any(name in message for name in OTHERS[kind])
 
 
@@ -354,7 +341,7 @@ def test_code_is_refused_and_not_run(tmp_path, monkeypatch, write, module, name)
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken", pickle.dumps([1, 2], protocol=2)])
 def test_a_file_that_is_no_agent(tmp_path, content):
     (tmp_path / "agent").write_bytes(content)
-    with pytest.raises(SpecError, match=r"agent: .*agent"):
+    with pytest.raises(SpecError, match=r"^agent: .*agent: [^\n]+$"):
         read_agent(tmp_path / "agent")
 
 
@@ -397,7 +384,7 @@ def test_numbers_that_are_not_finite(tmp_path, bad):
         (
             "policy_model",
             {"lstm.weight_ih_l0": draw(3, 3)},
-            "a recurrent agent; what can be read: feed-forward",
+            "a recurrent agent; what can be read: ",
         ),
         ("policy_model", {"skip.weight": draw(3, 3)}, "unknown layers: skip.weight; what can be read"),
         ("policy_model", {"final_mean.weight": draw(ACT, 9)}, "fit no chain"),
@@ -415,7 +402,7 @@ def test_parts_that_do_not_fit(tmp_path, part, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"obs_clip": np.array(5.0)}, "clipped to ±5.0"),
+        ({"obs_clip": np.array(0.0)}, "clipped to ±0"),
         ({"obs_mean": np.zeros(3)}, "mean of shape"),
         ({"obs_mean": np.zeros(3), "obs_std": np.ones(3)}, "filter of shape"),
     ],

@@ -1,0 +1,95 @@
+"""Take a policy away: `python -m experiments.export --run FOLDER --member I --out DIR`, or `--agent FILE`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import polars as pl
+
+from experiments.command import run_command
+from experiments.victims import AGENT
+from jaxprune import Population, SpecError, device, envs
+from jaxprune.export import NAMES, Known, export
+from jaxprune.options import known
+from jaxprune.policy import ACTIVATIONS
+from jaxprune.policy.files import PolicyFile, fit, read_policy
+from jaxprune.population import prune
+from jaxprune.report import open_console
+from jaxprune.run_folder import RunFolder
+from jaxprune.spec import check_sparsities
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write one policy as safetensors and JSON, as ONNX and as a function of NumPy, with a card of it."""
+
+    out: Path
+    """New folder for the files."""
+    run: Path | None = None
+    """Folder of a sweep, whose member is taken."""
+    member: int | None = None
+    """Number of that member in the tables of the run."""
+    agent: Annotated[Path | None, AGENT] = None
+    normalizer: Path | None = None
+    """VecNormalize of Stable-Baselines3, a pickle, with the observation filter of the agent."""
+    activation: Annotated[str | None, known(lambda: ACTIVATIONS)] = None
+    """What stands between the layers of an agent whose file does not say."""
+    env: str | None = None
+    """Task of the agent; left out, it is not said, and not checked."""
+    sparsity: float | None = None
+    """Sparsity to which an agent from a file is pruned, by magnitude within each layer. Default: as it is."""
+    onnx: bool = True
+    """Also as ONNX, by the package onnx (pip install 'jaxprune[export]')."""
+
+
+def main(arguments: Arguments) -> None:
+    """Read, write, and say where the files are."""
+    device.select("cpu")
+    policy, told = _of_file(arguments) if arguments.run is None else _of_run(arguments, arguments.run)
+    export(policy, arguments.out, told, onnx=arguments.onnx)
+    written = ", ".join(name for name in NAMES.values() if (arguments.out / name).is_file())
+    open_console().print(f"{written} are in {arguments.out}", soft_wrap=True)
+
+
+def _of_run(arguments: Arguments, run: Path) -> tuple[PolicyFile, Known]:
+    """A member of a run, and the rows about it. Raises SpecError for options that a run does not take."""
+    for name in ("agent", "normalizer", "activation", "env", "sparsity"):
+        if getattr(arguments, name) is not None:
+            raise SpecError(f"{name}: not for a member of a run, which has its own; leave it out")
+    if arguments.member is None:
+        raise SpecError("member: a run has many; say which, by its number in the tables")
+    population, folder = Population.load(run), RunFolder(run)
+    policy, member, spec = population.policy(arguments.member), arguments.member, folder.spec()
+    facts: dict[str, Any] = {
+        "task": population.env.task,
+        "physics": population.env.physics,
+        **population.members.columns()[member],
+        "eps": [budget.eps for budget in spec.budgets],
+        "norm": spec.norm,
+        "space": spec.space,
+        "source": f"member {member} of {run.resolve()}",
+    }
+    results, certificates = (
+        folder.table(name).filter(pl.col("member") == member) for name in ("results", "certificates")
+    )
+    return policy, Known(facts, results, certificates)
+
+
+def _of_file(arguments: Arguments) -> tuple[PolicyFile, Known]:
+    """An agent from a file. Raises SpecError where it cannot be read, or is none of the task."""
+    if arguments.agent is None or arguments.member is not None:
+        raise SpecError("run, agent: give either --run FOLDER --member NUMBER or --agent FILE")
+    policy = read_policy(arguments.agent, normalizer=arguments.normalizer, activation=arguments.activation)
+    if arguments.env is not None:
+        agent, _ = fit(policy, envs.make(arguments.env))
+        policy = policy._replace(agent=agent)
+    if arguments.sparsity is not None:
+        (level,) = check_sparsities((arguments.sparsity,))
+        policy = policy._replace(agent=prune(policy.agent.pruned(), jnp.float32(level)))
+    facts = {"task": arguments.env, "sparsity_asked": arguments.sparsity, "source": str(arguments.agent)}
+    return policy, Known(facts)
+
+
+if __name__ == "__main__":
+    run_command(Arguments, main)

@@ -1,0 +1,95 @@
+"""A policy card: in Markdown, what is known of a policy, and what its certificates are about."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from jaxprune.bounds import local_names
+from jaxprune.report.numbers import number
+
+QUANTITIES = {
+    "delta": "shift of the mean, in the policy's standard deviations",
+    "delta_action": "shift of the mean, in units of the action",
+    "range": "span of the change of the logits",
+    "tv_limit": "F: total variation, expected over the states visited",
+    "return": "what an adversary can cost",
+}
+"""The quantities that a card shows, in words. Others compare a policy with another one."""
+
+UNITS = {"normalised": "standard deviations of the observation", "raw": "raw units of the observation"}
+
+
+def card(about: dict[str, Any], results: pl.DataFrame | None, certificates: pl.DataFrame | None) -> str:
+    """The card. about: what the JSON beside the policy says. The tables are of this policy alone."""
+    lines = ["# Policy card", "", *_facts(about), "", "## Returns", "", *_returns(results)]
+    lines += ["", "## Certificates", "", *_certificates(certificates)]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(about: dict[str, Any]) -> Iterator[str]:
+    sizes = (about["observation_size"], *about["hidden"], about["action_size"])
+    yield f"- network: {' x '.join(map(str, sizes))}, {about['activation']}; {_head(about)}"
+    clip = "not clipped" if about["clip"] is None else f"clipped to ±{about['clip']:g}"
+    yield f"- observation filter: included, {clip}"
+    yield f"- sparsity: {about['sparsity']:.1%} of its weights are exactly zero"
+    for name in ("task", "physics", "arm", "seed", "sparsity_asked", "source"):
+        if about.get(name) is not None:
+            yield f"- {name.replace('_', ' ')}: {about[name]}"
+    made = about["provenance"]
+    yield f"- written by: `{made['command']}`, jaxprune {made['versions']['jaxprune']}"
+
+
+def _head(about: dict[str, Any]) -> str:
+    if about["head"] == "categorical":
+        return "logits of discrete actions"
+    if about["squash"] is None:
+        return "mean of the action, which the task clips"
+    low, high = about["squash"]
+    return (
+        f"tanh squashes its output u to actions in [{low:g}, {high:g}]. A bound on the change of u is one on "
+        "the change of the action in halves of that range, for tanh has a slope of at most 1"
+    )
+
+
+def _returns(results: pl.DataFrame | None) -> Iterator[str]:
+    if results is None:
+        yield "Not measured by what wrote this card."
+        return
+    yield "Raw undiscounted returns of the deterministic policy, every attack in its ball at every step."
+    yield ""
+    yield "| attack | eps | norm | space | episodes | mean | standard deviation | diverged |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in results.iter_rows(named=True):
+        ball = (number(row["eps"]), row["norm"], row["space"])
+        played = (str(row["episodes"]), number(row["return_mean"]), number(row["return_std"]))
+        yield _row(row["attack"], *ball, *played, "yes" if row["diverged"] else "no")
+
+
+def _certificates(certificates: pl.DataFrame | None) -> Iterator[str]:
+    shown = None if certificates is None else certificates.filter(pl.col("quantity").is_in(list(QUANTITIES)))
+    if shown is None or shown.is_empty():
+        yield "None. `python -m experiments.certify --agent policy.safetensors --env TASK` makes some."
+        return
+    yield (
+        "What is shown to the policy may differ from what is true by at most eps in the norm named. A "
+        "`bound` is sound, in the arithmetic named; an `estimate` is not. Shifts by "
+        f"{', '.join(local_names())} and `mad`, the largest that an attack found, are means over states that "
+        "the policy visits; by the others they hold everywhere. F and returns are about the policy that "
+        "draws its actions."
+    )
+    for (eps, norm, space), rows in shown.group_by("eps", "norm", "space", maintain_order=True):
+        yield ""
+        yield f"### eps {eps:g}, {norm}, in {UNITS[str(space)]}"
+        yield ""
+        yield "| what | by | value | kind | arithmetic | confidence | vacuous |"
+        yield "|---|---|---|---|---|---|---|"
+        for row in rows.iter_rows(named=True):
+            sure = "" if row["confidence"] is None else f"{row['confidence']:.0%}"
+            told = {None: "", True: "yes", False: "no"}[row["vacuous"]]
+            value, what = number(row["value"]), QUANTITIES[row["quantity"]]
+            yield _row(what, row["bound"], value, row["kind"], row["arithmetic"], sure, told)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

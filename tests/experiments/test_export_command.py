@@ -1,0 +1,173 @@
+"""`python -m experiments.export`: a member of a run or an agent in files, and the way back."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from experiments.command import run_command
+from experiments.export import Arguments, main
+from experiments.victims import Source
+from jaxprune import SpecError, SweepSpec, envs
+from jaxprune.export import NAMES
+from jaxprune.policy import agent as agents
+from jaxprune.policy.files import PolicyFile, read_policy, to_bytes
+from jaxprune.population import Population
+from jaxprune.pruning import masks
+from jaxprune.run_folder import RunFolder
+from tests.experiments.agent_files import write_agent
+from tests.populations import untrained_run
+
+PEERS = Path(__file__).parents[1] / "policy" / "peers"
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["experiments.export", *map(str, arguments)])
+    run_command(Arguments, main)
+
+
+def refused(monkeypatch, capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        command(monkeypatch, *arguments)
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.fixture(name="run", scope="module")
+def _run(tmp_path_factory):
+    """A run of two members that were never trained, with tables of one row each."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    untrained_run(SweepSpec(env="probe/linear", sparsities="0,0.5", hidden=(4,), steps=8192), path)
+    budget = {"eps": 0.1, "norm": "linf", "space": "normalised", "diverged": False}
+    results = [
+        {"member": i, "attack": "none", "episodes": 3, "return_mean": 7.25 + i, "return_std": 0.5, **budget}
+        for i in range(2)
+    ]
+    certificates = [
+        {
+            "member": i,
+            "bound": bound,
+            "quantity": quantity,
+            "kind": "bound",
+            "arithmetic": "float32, rounded outwards",
+            "value": 0.125 * (i + 1),
+            "confidence": None,
+            "vacuous": None,
+            **budget,
+        }
+        for i in range(2)
+        for bound, quantity in (("crown", "delta_action"), ("crown", "delta_dense"))
+    ]
+    for name, rows in {"results": results, "certificates": certificates}.items():
+        RunFolder(path).write_table(name, pl.DataFrame(rows))
+    return path
+
+
+def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    command(monkeypatch, "--run", run, "--member", 1, "--out", out, "--no-onnx")
+    assert "policy.safetensors" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == set(NAMES.values()) - {"policy.onnx"}
+    card = (out / "CARD.md").read_text()
+    for fact in (
+        "probe/linear",
+        "sparsity asked: 0.5",
+        "| 8.25 |",
+        "crown | 0.250 | bound",
+        "float32, rounded",
+    ):
+        assert fact in card
+    assert "7.25" not in card  # the other member's
+    assert card.count("crown |") == 1  # not the comparison with the dense twin
+    about = json.loads((out / "policy.json").read_text())
+    assert (about["member"], about["sparsity_asked"], about["eps"]) == (1, 0.5, [0.1])
+    member = Population.load(run).policy(1).agent
+    read = read_policy(out / "policy.safetensors").agent
+    observation = jnp.array([1.0, -2.0, 0.5, 30.0])
+    np.testing.assert_array_equal(
+        read.output(read.normalise(observation)), member.output(member.normalise(observation))
+    )
+
+
+def test_an_agent_is_pruned_exported_and_taken_back(tmp_path, monkeypatch, capsys):
+    agent = write_agent(tmp_path / "agent.npz", 4, 1)
+    out = tmp_path / "out"
+    command(
+        monkeypatch, "--agent", agent, "--env", "probe/linear", "--sparsity", 0.5, "--out", out, "--no-onnx"
+    )
+    back = Source(agent=out / "policy.safetensors", env="probe/linear", sparsities="0,0.75").load(
+        0.1, "linf", "normalised"
+    )
+    # It keeps what it has lost, and loses more.
+    np.testing.assert_allclose([float(masks.achieved(back.policy(i).agent)) for i in range(2)], [0.5, 0.75])
+
+
+def test_a_member_of_a_run_is_an_agent_too(run):
+    taken = Source(agent=run, member=1, env="probe/linear").load(0.1, "linf", "normalised")
+    assert taken.trained_by is None
+    observation = jnp.array([1.0, -2.0, 0.5, 30.0])
+    one, other = (population.policy(i).agent for population, i in ((taken, 0), (Population.load(run), 1)))
+    np.testing.assert_array_equal(
+        one.output(one.normalise(observation)), other.output(other.normalise(observation))
+    )
+
+
+def test_a_squashing_agent_acts_in_a_squashed_environment(tmp_path):
+    file = tmp_path / "policy.safetensors"
+    file.write_bytes(to_bytes(PolicyFile(agents.init(jax.random.key(0), 4, 1), squash=(-1.0, 1.0)), {}))
+    population = Source(agent=file, env="probe/linear").load(0.1, "linf", "normalised")
+    assert population.env is envs.squashed(envs.make("probe/linear"))
+    assert population.to_dict()["squashes"]
+    assert population.policy(0).squash == (-1, 1)
+
+
+def test_a_source_is_written_down_and_read_again(tmp_path):
+    source = Source(
+        agent=tmp_path / "a", member=3, normalizer=tmp_path / "v", activation="relu", env="hopper"
+    )
+    assert Source.from_dict(json.loads(json.dumps(source.to_dict()))) == source
+    before = {"run": None, "agent": "/a", "env": "hopper", "physics": "auto", "sparsities": None}
+    assert Source.from_dict(before) == Source(agent=Path("/a"), env="hopper")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--member", 0), "run, agent: give either --run FOLDER --member NUMBER or --agent FILE"),
+        (("--run", "RUN"), "member: a run has many"),
+        (("--run", "RUN", "--member", 2), "member: 2 is not one of 0 to 1"),
+        (("--run", "RUN", "--member", 0, "--sparsity", 0.5), "sparsity: not for a member of a run"),
+        (("--agent", "RUN"), "no policy that we know; what can be read: "),
+        (("--agent", "missing"), "No such file"),
+        (("--agent", PEERS / "sb3_recurrent.zip"), "a recurrent agent; what can be read: "),
+        (("--agent", PEERS / "sb3_ppo.zip", "--sparsity", 1), "sparsities: 1 is outside"),
+        (("--agent", PEERS / "sb3_ppo.zip", "--env", "hopper"), "it maps 3 features to 1 actions"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(run, arguments, said, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    given = (run if argument == "RUN" else argument for argument in arguments)
+    assert said in refused(monkeypatch, capsys, *given, "--out", out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"run": "RUN", "member": 0}, "member: goes with --agent FILE"),
+        ({"agent": "RUN"}, "is a run, which has many; say which"),
+        ({"agent": "RUN", "member": 0, "activation": "relu"}, "a run knows those of its members"),
+        ({"agent": PEERS / "sb3_ppo.zip", "member": 0}, "is not the folder of a run"),
+    ],
+)
+def test_sources_that_contradict_themselves(run, source, said):
+    given = {name: run if value == "RUN" else value for name, value in source.items()}
+    with pytest.raises(SpecError, match=said):
+        Source(**given, env="probe/linear").load(0.1, "linf", "normalised")
