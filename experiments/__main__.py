@@ -11,6 +11,7 @@ COMMANDS = {
     "attack": "attack a population, or one agent, as hard as can be",
     "certify": "certify a population, or one agent, and audit what pruning did to it",
     "shift": "measure a population, or one agent, under shifted dynamics",
+    "report": "make the page of one run or several anew",
     "merge": "put finished sweeps of different seeds together into one",
 }
 
