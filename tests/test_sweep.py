@@ -23,7 +23,7 @@ from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
 from tests.compiled import as_users_compile
 
-TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "layers")
 SMALL = jp.SweepSpec(
     env="probe/linear",
     sparsities=(0.0, 0.5),

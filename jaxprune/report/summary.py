@@ -103,7 +103,7 @@ def _screen_table(regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.Da
         for arm, asked, names in rows.group_by("arm", "sparsity_asked").agg(by).iter_rows()
     }
     judged = {(row["arm"], row["sparsity_asked"]): row for row in spots.iter_rows(named=True)}
-    table = plain_table(f"means over seeds under the strongest attack, {name}")
+    table = plain_table(f"strongest attack, {name}")
     arms = rows["arm"].n_unique()
     for column in ("arm", "sparsity")[arms == 1 :]:
         table.add_column(column, justify="right")

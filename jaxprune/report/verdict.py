@@ -59,7 +59,7 @@ def findings(
     return [
         *sweet_spot_lines(spots, alpha, arms),
         *_paper_lines(best_average_score(regret)),
-        *_audit_lines(certificates),
+        *audit_lines(certificates),
         *_trust_lines(results),
     ]
 
@@ -195,7 +195,7 @@ def _paper_lines(choices: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _audit_lines(certificates: pl.DataFrame) -> list[str]:
+def audit_lines(certificates: pl.DataFrame) -> list[str]:
     """What masks and pruning did to each bound on the policies' distance, over all budgets and sparsities."""
     bounds = audit(certificates).filter(
         pl.col("kind") == "bound", pl.col("quantity") == distance_quantity(certificates)

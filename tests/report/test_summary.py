@@ -5,14 +5,14 @@ import polars as pl
 import pytest
 
 from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
-from jaxprune.report import open_console, print_summary, verdicts
+from jaxprune.report import open_console, screen_words, sweep_words, verdicts
 from jaxprune.report.numbers import low_to_high, number, signed
 
 
-def printed(results, certificates):
+def printed(results, certificates, words=sweep_words):
     console = open_console(io.StringIO())
     regret = decompose(results)
-    print_summary(console, results, regret, certificates, sweet_spots(regret))
+    words(results, regret, certificates, sweet_spots(regret)).print(console)
     return console.file.getvalue()
 
 
@@ -24,8 +24,9 @@ def row_of(text, title, sparsity):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_it_fits_in_100_columns_of_plain_text(synthetic, seeds):
-    text = printed(synthetic.results(seeds), synthetic.certificates(seeds))
+@pytest.mark.parametrize("words", [sweep_words, screen_words])
+def test_it_fits_in_100_columns_of_plain_text(synthetic, seeds, words):
+    text = printed(synthetic.results(seeds), synthetic.certificates(seeds), words)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert text.replace("\n", "").isprintable()
     assert "..." not in text
@@ -90,6 +91,41 @@ def test_it_does_without_attacks_and_certificates(synthetic):
     text = printed(synthetic.results(1).filter(attack="none"), CERTIFICATES.to_frame())
     assert "none" in text
     assert "strongest" not in text
+
+
+def test_one_screen_holds_the_verdicts_beside_returns_and_bounds(synthetic):
+    results, certificates = synthetic.results(12), synthetic.certificates(12)
+    regret = decompose(results).filter(attack="strongest", eps=0.075, sparsity_asked=0.5)
+    spots = sweet_spots(decompose(results)).filter(~pl.col("placebo"), eps=0.075, sparsity_asked=0.5)
+    bounds = certificates.filter(eps=0.075, sparsity_asked=0.5, quantity="delta", kind="bound")
+    smallest = bounds.group_by("seed").agg(pl.min("value"))["value"].mean()
+    path = bounds.filter(bound="path")["value"].mean()
+    text = printed(results, certificates, screen_words)
+    row, _ = row_of(text, "strongest attack, eps = 0.075", "0.50")
+    assert row == [
+        "0.50",
+        number(regret["clean_return"].mean()),
+        number(regret["attacked_return"].mean()),
+        "pa-ad",
+        signed(spots["attacked_difference"][0]),
+        number(spots["attacked_p"][0]),
+        number(smallest),
+        number(path),
+        "sweet",
+    ]
+    assert "family-wise error 5% over 7 sparsities x 2 budgets" in " ".join(text.split())
+    assert len(text.splitlines()) <= 28
+
+
+def test_one_screen_has_a_row_for_every_arm_and_what_diverged(synthetic):
+    one = synthetic.results(6, budgets=(0.075,)).with_columns(diverged=pl.col("member") == 3)
+    both = pl.concat([one, one.with_columns(arm=pl.lit("noise"), member=pl.col("member") + 1000)])
+    regret = decompose(both)
+    words = screen_words(both, regret, CERTIFICATES.to_frame(), sweet_spots(regret))
+    (table,) = words.tables
+    assert list(table.columns[0].cells) == ["noise"] * 8 + ["ppo"] * 8
+    assert [line.partition(":")[0] for line in words.lines] == ["ppo", "noise"]
+    assert [line[:20] for line in words.alarms] == ["DIVERGED: member 3 (", "DIVERGED: member 100"]
 
 
 def test_differences_to_the_twin_have_a_table_with_the_placebo_last(synthetic):

@@ -25,7 +25,7 @@ _NEEDED = {
 _OPTIONAL = {
     SWEEP: ("layers", *_SHIFTS),
     ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
-    CERTIFY: ("smoothing", "votes", "attacked_returns", "attacked_returns_curve"),
+    CERTIFY: ("smoothing", "votes", "attacked_returns", "attacked_return_curve"),
     SHIFT: (),
 }
 

@@ -153,11 +153,10 @@ def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.
         words = sweep_words(
             of_results, of_regret, of_certificates, of_verdicts, alpha=_alpha(run), arms=len(arms)
         )
-        bounds = (
-            [theorem_line(of_certificates), tight_line(of_certificates)] if of_certificates.height else []
-        )
+        of_bounds = (theorem_line, tight_line) if of_certificates.height else ()
         judged = sweet_spot_lines(of_verdicts, _alpha(run), len(arms))
         story.details += [prefix + line for line in words.lines if line not in judged]
+        bounds = [line(of_certificates) for line in of_bounds]
         story.take(words._replace(lines=[*judged, *bounds]), prefix)
     story.warnings += [*warnings.few_seeds(verdicts), *warnings.vacuous(certificates)]
     if not results["diverged"].all():

@@ -13,7 +13,7 @@ MOST_CHARACTERS = 2_400_000
 FULL = (
     *("results", "regret", "verdicts", "certificates", "layers", "tried", "effort", "transfer", "members"),
     *("audit", "returns", "attacked_returns", "smoothing", "shift_summary", "shift_verdicts", "shifts"),
-    *("sampled", "votes", "rungs", "attacked_returns_curve"),
+    *("sampled", "votes", "rungs", "attacked_return_curve"),
 )
 """The tables that a reader may want to look through, the first first; curves, states and episodes are not."""
 

@@ -5,6 +5,7 @@ const charts = JSON.parse(document.getElementById("charts").textContent);
 const root = document.documentElement;
 const narrow = matchMedia("(max-width: 40rem)");
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
+let printing = false;
 const TWO_COLOURS = /^#[0-9a-f]{6}\|#[0-9a-f]{6}$/i; // on white, on black
 
 function isDark() {
@@ -33,6 +34,11 @@ function axis(settings, style) {
   return { gridcolor: style.rule, linecolor: style.soft, zerolinecolor: style.soft, automargin: true, ...settings };
 }
 
+// A page of paper holds two charts; Plotly does not hear of its width.
+function size() {
+  return printing ? { width: 680, height: 320 } : { height: narrow.matches ? 370 : 420 };
+}
+
 function layout(chart) {
   const css = getComputedStyle(root);
   const style = Object.fromEntries(["ink", "soft", "rule", "panel"].map((n) => [n, css.getPropertyValue(`--${n}`).trim()]));
@@ -45,7 +51,7 @@ function layout(chart) {
     paper_bgcolor: style.panel,
     plot_bgcolor: style.panel,
     margin: { l: 50, r: 12, t: 12, b: 40 },
-    height: narrow.matches ? 370 : 420,
+    ...size(),
     legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0 },
     hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
@@ -86,5 +92,5 @@ narrow.addEventListener("change", drawAll);
 
 // Paper is white.
 let before = false;
-addEventListener("beforeprint", () => { before = isDark(); setTheme(false); drawAll(); });
-addEventListener("afterprint", () => { setTheme(before); drawAll(); });
+addEventListener("beforeprint", () => { before = isDark(); printing = true; setTheme(false); drawAll(); });
+addEventListener("afterprint", () => { printing = false; setTheme(before); drawAll(); });

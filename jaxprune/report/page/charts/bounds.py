@@ -35,6 +35,7 @@ def bounds_chart(certificates: pl.DataFrame) -> Chart:
     kept = without_diverged(certificates).filter(pl.col("quantity") == distance)
     drawn = kept.filter(pl.col("value").is_finite(), pl.col("value") > 0)
     arms = kept["arm"].unique(maintain_order=True).to_list()
+    what, _, unit = QUANTITIES[distance].partition("\n")
     traces: list[Trace] = []
     told: list[str] = []
     for name, budget in budgets(kept).items():
@@ -52,7 +53,7 @@ def bounds_chart(certificates: pl.DataFrame) -> Chart:
                 if estimates.is_empty():
                     continue
                 told.append(f"{named(arm, arms, label)}, {name}, {from_to(estimates)}")
-                traces.append(_line(named(arm, arms, label), estimates, color, meta, dash=dash, width=3))
+                traces.append(_line(named(arm, arms, label), estimates, color, meta, dash=dash, width=3.0))
             meta = tags(arm, budget=name, shown=EVERY)
             for place, bound in enumerate(sound["bound"].unique().sort()):
                 rows = sound.filter(bound=bound)
@@ -64,15 +65,15 @@ def bounds_chart(certificates: pl.DataFrame) -> Chart:
     return Chart(
         "bounds",
         "Bounds: monotone beside tight",
-        f"Bounds on the {distance} against sparsity: {listed(told)}.",
+        f"Bounds on the {what} against sparsity: {listed(told)}.",
         "Solid: monotone, no mask can raise it (the theorem). Dashed: tighter, and pruning may raise it. "
         "Dotted: the largest distance an attack found, below which no sound bound may lie. Means over seeds; "
-        "bars: 95 % Student t interval.",
+        f"bars: 95 % Student t interval. {unit}",
         traces,
         {
             "xaxis": {"title": {"text": "sparsity"}},
             "yaxis": {
-                "title": {"text": QUANTITIES[distance].replace("\n", "<br>")},
+                "title": {"text": what},
                 "type": "log",
                 "dtick": "D2",
             },

@@ -5,7 +5,6 @@ import polars as pl
 from jaxprune.analysis import across_seeds, without_diverged
 from jaxprune.report.attacked_returns import PANELS
 from jaxprune.report.page.charts.chart import (
-    DASHES,
     SYMBOLS,
     Chart,
     Choice,
@@ -18,6 +17,9 @@ from jaxprune.report.page.charts.chart import (
     sparsity_colors,
     tags,
 )
+
+_DASHES = {"clean": "dot", "certified": "solid", "certified by blocks": "dash"}
+_OTHER_DASH = "dashdot"
 
 
 def certified_chart(means: pl.DataFrame) -> Chart:
@@ -33,7 +35,7 @@ def certified_chart(means: pl.DataFrame) -> Chart:
     for arm in arms:
         for place, (asked, color) in enumerate(colors.items()):
             rows = kept.filter(pl.col("arm") == arm, pl.col("sparsity_asked") == asked)
-            for dash, (shown, column) in zip(DASHES, PANELS.items(), strict=False):
+            for shown, column in PANELS.items():
                 estimates = across_seeds(rows, ["eps"], column)
                 if estimates.is_empty():
                     continue
@@ -47,7 +49,7 @@ def certified_chart(means: pl.DataFrame) -> Chart:
                         color,
                         meta=tags(arm, shown=shown, sparsity=sparsity),
                         symbol=SYMBOLS[place % len(SYMBOLS)],
-                        dash=dash,
+                        dash=_DASHES.get(shown, _OTHER_DASH),
                         hover="eps %{x:.4g}: %{y:.4g}",
                         **bars(estimates, color),
                     )

@@ -81,21 +81,21 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=False)
 
 
-def rounded(values: Iterable[float | None]) -> list[float | None]:
+def rounded(values: Iterable[float | int | None]) -> list[float | None]:
     """Numbers as JSON knows them, six digits of each; null for what is none."""
     return [None if v is None or not np.isfinite(v) else float(f"{v:.6g}") for v in values]
 
 
 def line(
     name: str,
-    x: Iterable[float | None],
-    y: Iterable[float | None],
+    x: Iterable[float | int | None],
+    y: Iterable[float | int | None],
     color: str,
     *,
     meta: dict[str, str],
     symbol: str = "circle",
     dash: str = "solid",
-    width: float = 2,
+    width: float = 2.0,
     hover: str = "%{x:.4g}: %{y:.4g}",
     **more: Any,
 ) -> Trace:
@@ -134,7 +134,7 @@ def bars(estimates: pl.DataFrame, color: str) -> Trace:
     }
 
 
-def limits(values: pl.Series, low: Iterable[float | None], high: Iterable[float | None]) -> list[float]:
+def limits(values: pl.Series, low: Iterable[float | int | None], high: Iterable[float | None]) -> list[float]:
     """The range of an axis: of every seed's value, and wider by at most half of that where intervals need it.
 
     With two seeds an interval reaches nine standard deviations to either side.

@@ -93,7 +93,7 @@ def _with_seeds(
     if rows.is_empty():
         return []
     estimates = by_sparsity(rows, "return_mean")
-    width = 3 if color in (INK, VERMILLION) else 1.5
+    width = 3.0 if color in (INK, VERMILLION) else 1.5
     group = {"legendgroup": text(name)}
     mean = line(
         name,
@@ -157,7 +157,7 @@ def frontier_chart(regret: pl.DataFrame) -> Chart:
                         attacked["mean"],
                         INK,
                         meta=tags(arm, budget=name),
-                        width=1,
+                        width=1.0,
                         hover="sparsity %{text}<br>clean %{x:.4g}, attacked %{y:.4g}",
                     ),
                     "mode": "lines+markers+text",
