@@ -107,7 +107,8 @@ def returns(population: Population, tally: Tally, policy: str) -> pl.DataFrame:
 def layers(population: Population) -> pl.DataFrame:
     """One row per member x layer of what is pruned: how many of its weights are exactly zero."""
     agents = population.agents.pruned()
-    networks = {"policy": agents.policy} | ({} if agents.value_mask is None else {"value": agents.value})
+    values = {} if population.agents.value_mask is None else {"value": agents.value}
+    networks = {"policy": agents.policy} | values
     rows = []
     for network, params in networks.items():
         weights = kernels(params)

@@ -16,7 +16,7 @@ import jaxprune as jp
 from experiments import merge as command
 from experiments import sweep as sweep_command
 from experiments.command import run_command
-from jaxprune import checkpoint
+from jaxprune import checkpoint, tables
 from jaxprune import sweep as sweeps
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.merging import TABLES, Plan, merge
@@ -49,7 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> jp.Sweep:
     """Some of its members are marked as diverged, in no pattern that another order would repeat."""
     found = jp.sweep.run(SPEC, tmp_path_factory.mktemp("whole") / "run")
     marked = np.random.default_rng(0).random(found.population.members.size) < 0.3
-    return replace(found, population=replace(found.population, diverged=marked))
+    population = replace(found.population, diverged=marked)
+    return replace(found, population=population, layers=tables.layers(population))
 
 
 def part_of(whole: jp.Sweep, seeds: str, path: Path, **changes: Any) -> Path:

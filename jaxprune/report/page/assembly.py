@@ -44,7 +44,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """
     path = folders[0] / NAME if out is None else out
     text = document(_told_apart(folders, [read_run(folder) for folder in folders]))
-    in_one_piece(path, lambda part: part.write_text(text))
+    in_one_piece(path, lambda part: part.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -59,45 +59,49 @@ def _told_apart(folders: Sequence[Path], runs: list[Run]) -> list[Run]:
 
 def document(runs: Sequence[Run]) -> str:
     """The page as HTML."""
-    sections, tables = [], {}
-    left = MOST_CHARACTERS
-    for number, run in enumerate(runs):
-        place = f"r{number}"
-        share, kept, left_out = left // (len(runs) - number), [], []
-        for name in (name for name in FULL if run.has(name)):
-            packed = columns(run.tables[name])
-            size = len(json.dumps(packed))
-            if size > share:
-                left_out.append(name)
-                continue
-            share, left = share - size, left - size
-            tables[f"{place}-{name}"] = packed
-            kept.append(name)
-        story = tell(run)
-        texts = [printed(table) for table in story.tables]
-        sections.append(Section(place, run, _KINDS[run.kind], story, texts, kept, left_out))
+    told = [tell(run) for run in runs]
     compared = comparison_chart(runs) if len(runs) > 1 else None
-    charts = {f"{s.place}-{chart.name}": _packed(chart) for s in sections for chart in s.story.charts}
+    charts = {f"r{n}-{chart.name}": _packed(chart) for n, story in enumerate(told) for chart in story.charts}
     if compared is not None:
         charts[f"all-{compared.name}"] = _packed(compared)
-    return (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=f"jaxprune: {', '.join(run.name for run in runs)}",
-            sections=sections,
-            compared=compared,
-            rows=comparison_rows([(s.run, s.story) for s in sections]) if len(runs) > 1 else [],
-            charts=charts,
-            tables=tables,
-            style=_asset("page.css"),
-            scripts=[Markup(get_plotlyjs()), _asset("charts.js"), _asset("tables.js")],
-        )
+    left = MOST_CHARACTERS - len(json.dumps(charts))
+    sections, tables = [], {}
+    for number, (run, story) in enumerate(zip(runs, told, strict=True)):
+        place = f"r{number}"
+        held, left_out = _that_fit(run, left // (len(runs) - number))
+        left -= sum(len(json.dumps(table)) for table in held.values())
+        tables |= {f"{place}-{name}": table for name, table in held.items()}
+        texts = [printed(table) for table in story.tables]
+        sections.append(Section(place, run, _KINDS[run.kind], story, texts, list(held), left_out))
+    page = _environment().get_template("page.html.jinja")
+    return page.render(
+        title=f"jaxprune: {', '.join(run.name for run in runs)}",
+        sections=sections,
+        compared=compared,
+        rows=comparison_rows(list(zip(runs, told, strict=True))) if len(runs) > 1 else [],
+        charts=charts,
+        tables=tables,
+        style=_asset("page.css"),
+        scripts=[Markup(get_plotlyjs()), _asset("charts.js"), _asset("tables.js")],
     )
 
 
+def _that_fit(run: Run, most: int) -> tuple[dict[str, Any], list[str]]:
+    """The full tables of a run that together have at most so many characters, and the names of the others."""
+    held, left_out = {}, []
+    for name in filter(run.has, FULL):
+        packed = columns(run.tables[name])
+        size = len(json.dumps(packed))
+        if size > most:
+            left_out.append(name)
+        else:
+            most -= size
+            held[name] = packed
+    return held, left_out
+
+
 def _packed(chart: Chart) -> dict[str, Any]:
-    return {"data": chart.traces, "layout": chart.layout, "tags": [choice.tag for choice in chart.choices]}
+    return {"data": chart.traces, "layout": chart.layout}
 
 
 @cache
@@ -113,4 +117,4 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> Markup:
     """A file of this package, as it is."""
-    return Markup(files("jaxprune.report.page").joinpath("assets", name).read_text())
+    return Markup(files("jaxprune.report.page").joinpath("assets", name).read_text("utf-8"))

@@ -263,11 +263,13 @@ def test_what_json_has_no_number_for_is_a_word():
     json.dumps(held, allow_nan=False)
 
 
-def test_tables_too_large_for_the_page_are_named(sweep, monkeypatch):
-    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_CHARACTERS", 30_000)
-    page = document([read_run(sweep)])
-    assert "Too large for this page, and in the folder of the run: results.csv, regret.csv" in words(page)
-    assert set(data(page, "tables")) == {"r0-layers", "r0-sampled", "r0-verdicts"}
+def test_tables_too_large_for_the_page_are_named(sweep, page, monkeypatch):
+    charts = len(json.dumps(data(page, "charts")))
+    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_CHARACTERS", charts + 30_000)
+    small = document([read_run(sweep)])
+    assert "Too large for this page, and in the folder of the run: results.csv, regret.csv" in words(small)
+    assert set(data(small, "tables")) == {"r0-layers", "r0-sampled", "r0-verdicts"}
+    assert data(small, "charts") == data(page, "charts")
 
 
 def test_the_terminal_is_left_with_one_table_and_the_verdicts(sweep):

@@ -34,12 +34,16 @@ function axis(settings, style) {
   return { gridcolor: style.rule, linecolor: style.soft, zerolinecolor: style.soft, automargin: true, ...settings };
 }
 
-// A page of paper holds two charts; Plotly does not hear of its width.
-function size() {
-  return printing ? { width: 680, height: 320 } : { height: narrow.matches ? 370 : 420 };
+// Names below the chart take no height from it, of which they get one line for two free. A page of paper
+// holds two charts; Plotly does not hear of its width.
+function size(data) {
+  const names = data.filter((trace) => trace.showlegend !== false && trace.type !== "heatmap").length;
+  const below = 20 * Math.max(0, Math.ceil(names / (narrow.matches ? 1.5 : 2)) - 2);
+  if (printing) return { width: 680, height: 320 + below };
+  return { height: (narrow.matches ? 370 : 420) + below };
 }
 
-function layout(chart) {
+function layout(chart, data) {
   const css = getComputedStyle(root);
   const style = Object.fromEntries(["ink", "soft", "rule", "panel"].map((n) => [n, css.getPropertyValue(`--${n}`).trim()]));
   const { xaxis, yaxis, ...rest } = chart.layout;
@@ -51,8 +55,8 @@ function layout(chart) {
     paper_bgcolor: style.panel,
     plot_bgcolor: style.panel,
     margin: { l: 50, r: 12, t: 12, b: 40 },
-    ...size(),
-    legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0 },
+    ...size(data),
+    legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, maxheight: 0.9 },
     hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   };
@@ -61,7 +65,7 @@ function layout(chart) {
 function draw(figure) {
   const chart = charts[figure.id];
   const data = chosen(figure, chart.data).map(coloured);
-  return Plotly.react(figure.querySelector(".plot"), data, layout(chart), { displayModeBar: false, responsive: true });
+  return Plotly.react(figure.querySelector(".plot"), data, layout(chart, data), { displayModeBar: false, responsive: true });
 }
 
 function drawAll() {
