@@ -5,6 +5,7 @@ import polars as pl
 from jaxprune.analysis import (
     BUDGET,
     NOT_SHOWN,
+    STRONGEST,
     SWEET,
     WORSE,
     audit,
@@ -208,6 +209,26 @@ def audit_lines(certificates: pl.DataFrame) -> list[str]:
         f"{row['above_dense']} of {row['with_twin']} cases, at most {number(row['largest_ratio'])} times"
         for row in counts.sort("monotone", "bound", descending=[True, False]).iter_rows(named=True)
     ]
+
+
+def attack_lines(regret: pl.DataFrame) -> list[str]:
+    """What the strongest attack of each budget leaves at the lowest and the highest sparsity, and its name."""
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
+    lines = []
+    for name, budget in budgets(rows).items():
+        own = rows.filter(budget)
+        means = own.group_by("sparsity_asked").agg(pl.mean("sparsity", "clean_return", "attacked_return"))
+        ends = means.sort("sparsity_asked")[[0, -1]].unique(maintain_order=True)
+        left = ", ".join(
+            f"{number(attacked)} of {number(clean)} at sparsity {sparsity:.2f}"
+            for sparsity, clean, attacked in ends.drop("sparsity_asked").iter_rows()
+        )
+        counts = own.group_by("found_by").len().sort(["len", "found_by"], descending=[True, False])
+        attack, count = counts.row(0)
+        lines.append(
+            f"{name}: the strongest attack leaves {left}; for {count} of {own.height} members {attack}"
+        )
+    return lines
 
 
 def tight_line(certificates: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pytest
 from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
 from jaxprune.report import open_console, screen_words, sweep_words, verdicts
 from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.verdict import attack_lines, tight_line
 
 
 def printed(results, certificates, words=sweep_words):
@@ -187,6 +188,36 @@ def test_where_all_pairs_are_lost_nothing_is_decided(synthetic):
     text = said(results)
     assert "normalised observations): undecided (0 seeds, 6 needed)\n" in text
     assert "train a dense policy" not in text
+
+
+def test_what_the_strongest_attack_leaves_is_said(synthetic):
+    regret = decompose(synthetic.results(3))
+    ends = [
+        regret.filter(attack="strongest", eps=0.075, sparsity_asked=asked).select(
+            pl.mean("attacked_return", "clean_return")
+        )
+        for asked in (0.0, 0.9)
+    ]
+    left = [" of ".join(map(number, means.row(0))) for means in ends]
+    assert attack_lines(regret)[1] == (
+        "eps = 0.075 (linf norm, normalised observations): the strongest attack "
+        f"(pa-ad for 24 of 24 members) leaves {left[0]} at sparsity 0.00, {left[1]} at sparsity 0.90"
+    )
+
+
+def test_the_smallest_bound_is_compared_with_that_of_the_dense_policy(synthetic):
+    certificates = synthetic.certificates(2, budgets=(0.075,)).filter(
+        pl.col("bound").is_in(["frobenius", "path"]), pl.col("sparsity_asked").is_in([0.0, 0.5, 0.9])
+    )
+    value = pl.when(sparsity_asked=0.5).then(2.0).when(sparsity_asked=0.9).then(0.5).otherwise(1.0)
+    # The Frobenius bound is ten times as large, and does not count.
+    value = pl.when(bound="frobenius").then(10 * value).otherwise(value)
+    assert tight_line(certificates.with_columns(value=value)) == (
+        "tight bounds: the smallest sound bound on delta (path) is above the dense policy's in 2 of 4 cases; "
+        "at sparsity 0.90 it is 0.500 in the mean, dense 1.00"
+    )
+    alone = certificates.filter(pl.col("sparsity_asked") > 0)
+    assert tight_line(alone) == "tight bounds: no pruned member has a dense twin to be compared with"
 
 
 def test_nothing_shown_is_said(synthetic):

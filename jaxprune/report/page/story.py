@@ -16,7 +16,7 @@ from jaxprune.report.page.charts import Chart
 from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
 from jaxprune.report.shifts import shift_words
 from jaxprune.report.summary import sweep_words
-from jaxprune.report.verdict import ALPHA, sweet_spot_lines, tight_line
+from jaxprune.report.verdict import ALPHA, attack_lines, sweet_spot_lines, tight_line
 from jaxprune.report.words import Words
 
 _PLANNED = {SWEEP: "spec", ATTACK: "search", CERTIFY: "certification", SHIFT: "shifts"}
@@ -157,7 +157,7 @@ def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.
         judged = sweet_spot_lines(of_verdicts, _alpha(run), len(arms))
         story.details += [prefix + line for line in words.lines if line not in judged]
         bounds = [line(of_certificates) for line in of_bounds]
-        story.take(words._replace(lines=[*judged, *bounds]), prefix)
+        story.take(words._replace(lines=[*judged, *attack_lines(of_regret), *bounds]), prefix)
     story.warnings += [*warnings.few_seeds(verdicts), *warnings.vacuous(certificates)]
     if not results["diverged"].all():
         _chart(run, story, "returns", lambda: charts.returns_chart(results))

@@ -61,6 +61,8 @@ def tried_chart(tried: pl.DataFrame, sparsity: dict[int, float]) -> Chart:
     tried: of an attack search. sparsity: of every member.
     """
     levels = sorted(set(sparsity.values()))
+    several = tried.filter(pl.col("attacker").max().over("attack") > 0)
+    tried = several if several.height else tried  # one attacker makes no line
     of = pl.col("member").replace_strict(sparsity, return_dtype=pl.Float64)
     means = (
         tried.with_columns(sparsity=of)
