@@ -212,7 +212,7 @@ def audit_lines(certificates: pl.DataFrame) -> list[str]:
 
 
 def attack_lines(regret: pl.DataFrame) -> list[str]:
-    """What the strongest attack of each budget leaves at the lowest and the highest sparsity, and its name."""
+    """What the strongest attack of each budget leaves at the lowest and highest sparsity, and its name."""
     rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
     lines = []
     for name, budget in budgets(rows).items():
@@ -225,9 +225,8 @@ def attack_lines(regret: pl.DataFrame) -> list[str]:
         )
         counts = own.group_by("found_by").len().sort(["len", "found_by"], descending=[True, False])
         attack, count = counts.row(0)
-        lines.append(
-            f"{name}: the strongest attack leaves {left}; for {count} of {own.height} members {attack}"
-        )
+        by = f"{attack} for {count} of {own.height} members"
+        lines.append(f"{name}: the strongest attack ({by}) leaves {left}")
     return lines
 
 

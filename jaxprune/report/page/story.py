@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 from rich.table import Table
@@ -12,14 +11,13 @@ from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
 from jaxprune.report.effort import strongest_table, transfer_tables
 from jaxprune.report.figures import heading
 from jaxprune.report.page import charts, warnings
+from jaxprune.report.page.asked import asked
 from jaxprune.report.page.charts import Chart
 from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
 from jaxprune.report.shifts import shift_words
 from jaxprune.report.summary import sweep_words
 from jaxprune.report.verdict import ALPHA, attack_lines, sweet_spot_lines, tight_line
 from jaxprune.report.words import Words
-
-_PLANNED = {SWEEP: "spec", ATTACK: "search", CERTIFY: "certification", SHIFT: "shifts"}
 
 
 @dataclass
@@ -49,7 +47,7 @@ class Story:
 
 def tell(run: Run) -> Story:
     """The story of a run, as far as its tables go: what cannot be told is a warning."""
-    story = Story(asked=_asked(run), warnings=warnings.incomplete(run))
+    story = Story(asked=asked(run), warnings=warnings.incomplete(run))
     parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts}
     _part(run, story, "the summary", lambda: parts[run.kind](run, story))
     return story
@@ -77,47 +75,6 @@ def _alpha(run: Run) -> float:
     return ALPHA
 
 
-def _asked(run: Run) -> list[str]:
-    """What was asked for, from what the command wrote down."""
-    settings: dict[str, Any] = run.about.get(_PLANNED[run.kind]) or {}
-    population = run.about.get("population") or {}
-    resolved = {name: value for name, value in (run.about.get("resolved") or {}).items() if name in settings}
-    where = {**population, **settings, **resolved}
-    names = {
-        SWEEP: (
-            "env",
-            "seeds",
-            "sparsities",
-            "arms",
-            "schedule",
-            "score",
-            "scope",
-            "steps",
-            "attacks",
-            "eps",
-        ),
-        ATTACK: (
-            "task",
-            "members",
-            "attacks",
-            "eps",
-            "norm",
-            "space",
-            "search",
-            "steps",
-            "rungs",
-            "episodes",
-        ),
-        CERTIFY: ("task", "members", "sparsities", "bounds", "eps", "norm", "states", "policy"),
-        SHIFT: ("task", "members", "sparsities", "parameters", "factors", "draws", "episodes"),
-    }[run.kind]
-    return [f"{name.replace('_', ' ')}: {_value(where[name])}" for name in names if name in where]
-
-
-def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 # --- sweeps ---------------------------------------------------------------------------------------------
 
 
@@ -142,7 +99,19 @@ def _sweep(run: Run, story: Story) -> None:
 
 def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataFrame) -> None:
     """Words and charts of the returns of a population: of a sweep, or of an attack on one."""
+    regret = run.tables["regret"]
+    _part(run, story, "the summary", lambda: _words(run, story, results, certificates))
+    story.warnings += warnings.few_seeds(run.tables["verdicts"])
+    if not results["diverged"].all():
+        _chart(run, story, "returns", lambda: charts.returns_chart(results))
+        _chart(run, story, "the frontier", lambda: charts.frontier_chart(regret))
+        _chart(run, story, "regret", lambda: charts.regret_chart(regret))
+
+
+def _words(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataFrame) -> None:
+    """What is said of every arm by itself."""
     regret, verdicts = run.tables["regret"], run.tables["verdicts"]
+    story.warnings += warnings.vacuous(certificates)
     arms = results["arm"].unique(maintain_order=True).to_list()
     for arm in arms:
         of_results, of_regret, of_certificates, of_verdicts = (
@@ -158,11 +127,6 @@ def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.
         story.details += [prefix + line for line in words.lines if line not in judged]
         bounds = [line(of_certificates) for line in of_bounds]
         story.take(words._replace(lines=[*judged, *attack_lines(of_regret), *bounds]), prefix)
-    story.warnings += [*warnings.few_seeds(verdicts), *warnings.vacuous(certificates)]
-    if not results["diverged"].all():
-        _chart(run, story, "returns", lambda: charts.returns_chart(results))
-        _chart(run, story, "the frontier", lambda: charts.frontier_chart(regret))
-        _chart(run, story, "regret", lambda: charts.regret_chart(regret))
 
 
 # --- attacks --------------------------------------------------------------------------------------------

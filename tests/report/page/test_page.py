@@ -197,6 +197,8 @@ def test_a_run_of_an_older_program_shows_what_can_be_shown_and_names_it(syntheti
         "NOT SHOWN: the summary cannot be made of the tables of jaxprune 0.0.9, format 2 (results: missing"
         in read
     )
+    # What can be drawn is drawn all the same.
+    assert {"r0-bounds", "r0-training"} <= set(data(document([read_run(run)]), "charts"))
 
 
 def test_no_run_and_a_newer_run_are_refused(sweep, synthetic, tmp_path):
