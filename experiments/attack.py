@@ -6,18 +6,24 @@ from pathlib import Path
 
 import polars as pl
 import tyro
-from rich import box
-from rich.table import Table
 
 from experiments.by_arm import report
 from experiments.command import refuse_changes, run_command
+from experiments.report import write_page
 from experiments.victims import Source
 from jaxprune import Population, SpecError, attack_search, device
-from jaxprune.analysis import STRONGEST, strongest_by_steps, sweet_spots
-from jaxprune.attack_search import AttackSearch, AttackSearchSpec
+from jaxprune.analysis import strongest_by_steps, sweet_spots
+from jaxprune.attack_search import AttackSearchSpec
 from jaxprune.interrupt import exit_code
-from jaxprune.report import LiveProgress, effort_figure, open_console, plan, save, transfer_tables
-from jaxprune.report.numbers import low_to_high, number
+from jaxprune.report import (
+    LiveProgress,
+    effort_figure,
+    open_console,
+    plan,
+    save,
+    strongest_table,
+    transfer_tables,
+)
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 
@@ -63,7 +69,7 @@ def main(arguments: Arguments) -> None:
         sys.exit(exit_code(stopped))
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
-    console.print(_table(found))
+    console.print(strongest_table(found.results))
     if spec.rungs > 1:
         folder.write_table("rungs", found.rungs)
         effort = strongest_by_steps(found.rungs)
@@ -77,6 +83,7 @@ def main(arguments: Arguments) -> None:
     if certificates is not None:
         _report_run(folder, found.results, population, certificates)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
+    write_page(console, folder.path)
 
 
 def _report_run(
@@ -99,7 +106,11 @@ def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
     """A folder that knows all that is needed to go on with this attack, the physics included."""
     folder = arguments.victims.new_folder(arguments.out, "attacks")
     source = replace(arguments.victims, physics=population.env.physics)
-    asked = {"search": arguments.search.to_dict(), "victims": source.to_dict()}
+    asked = {
+        "search": arguments.search.to_dict(),
+        "population": population.to_dict(),
+        "victims": source.to_dict(),
+    }
     folder.write_json("attack.json", {"format": FORMAT, **asked, **provenance()})
     return folder
 
@@ -142,31 +153,6 @@ def _training(spec: AttackSearchSpec) -> str:
         f"{count} x {steps:,}" for count, steps in zip(spec.rung_sizes, spec.rung_steps, strict=True)
     )
     return f"adversaries x steps of each, by rung: {rungs}{warm}"
-
-
-def _table(found: AttackSearch) -> Table:
-    """Returns by victim and attack: the chosen attacker on fresh episodes, and where it came from."""
-    table = Table(
-        "victim", "sparsity", "attack", box=box.SIMPLE_HEAD, title="mean return under the strongest attacker"
-    )
-    for column in ("fresh episodes", "interval", "as selected", "median attacker", "tried"):
-        table.add_column(column, justify="right")
-    fresh, selection = (
-        found.results.filter(pl.col("episode_set") == episodes) for episodes in ("fresh", "selection")
-    )
-    for row, as_selected in zip(fresh.iter_rows(named=True), selection["return_mean"], strict=True):
-        name = row["attack"]
-        table.add_row(
-            str(row["member"]),
-            f"{row['sparsity']:.2f}",
-            f"{name} ({row['found_by']})" if name == STRONGEST else name,
-            number(row["return_mean"]),
-            low_to_high(row["return_low"], row["return_high"]),
-            number(as_selected),
-            number(row["return_median_attacker"]),
-            str(row["attackers_tried"]),
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the report says of a run: figures and summary, for each training arm by itself."""
+"""What the terminal says of a run, and the figures of each of its training arms."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import polars as pl
 from rich.console import Console
 
 from jaxprune import ShiftEvaluation
-from jaxprune.report import figures, print_shifts, print_summary, shifts_figure
+from jaxprune.report import figures, screen_words, shift_words, shifts_figure
 
 
 def ending(arm: str, arms: list[str]) -> str:
@@ -26,29 +26,27 @@ def report(
     *,
     alpha: float,
 ) -> list[str]:
-    """Print the summary and draw the figures of every arm; the names of the files drawn.
+    """Print what fits on one screen and draw the figures of every arm; the names of the files drawn.
 
     alpha: the error of all verdicts of all arms together.
     """
     arms = results["arm"].unique(maintain_order=True).to_list()
     written = []
     for arm in arms:
-        of_results, of_certificates, of_regret, of_verdicts = (
-            table.filter(pl.col("arm") == arm) for table in (results, certificates, regret, verdicts)
+        of_results, of_certificates, of_regret = (
+            table.filter(pl.col("arm") == arm) for table in (results, certificates, regret)
         )
+        title = figures.heading(of_results)
+        console.print(title, style="bold")
         drawn = figures.population_figures(of_results, of_certificates, of_regret)
         if curves is not None:
             own = curves.filter(pl.col("arm") == arm)
-            drawn["training"] = figures.training_figure(own, figures.heading(of_results))
+            drawn["training"] = figures.training_figure(own, title)
         written += [
             figures.save(figure, folder / f"{name}{ending(arm, arms)}.png").name
             for name, figure in drawn.items()
         ]
-        if len(arms) > 1:
-            console.rule(f"arm {arm}")
-        print_summary(
-            console, of_results, of_regret, of_certificates, of_verdicts, alpha=alpha, arms=len(arms)
-        )
+    screen_words(results, regret, certificates, verdicts, alpha=alpha).print(console)
     return written
 
 
@@ -67,5 +65,5 @@ def report_shifts(console: Console, folder: Path, found: ShiftEvaluation, *, alp
             written.append(figures.save(figure, folder / f"shifts{ending(arm, arms)}.png").name)
         if len(arms) > 1:
             console.rule(f"arm {arm}, shifted dynamics")
-        print_shifts(console, shifts, summary, verdicts, alpha=alpha)
+        shift_words(shifts, summary, verdicts, alpha=alpha).print(console)
     return written

@@ -10,13 +10,14 @@ import tyro
 from rich.console import Console
 
 from experiments.command import refuse_changes, run_command
+from experiments.report import write_page
 from experiments.victims import Source
 from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
 from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
-from jaxprune.report import attacked_returns_figure, figures, open_console, plan, print_audit
+from jaxprune.report import attacked_returns_figure, audit_words, figures, open_console, plan
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT, STAGES = "certify.json", "stages"
@@ -67,8 +68,7 @@ def main(arguments: Arguments) -> None:
         resume = f"python -m experiments.certify --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
-    print_audit(
-        console,
+    words = audit_words(
         states=found.states,
         members=found.members,
         above=found.audit,
@@ -80,7 +80,9 @@ def main(arguments: Arguments) -> None:
         confidence=spec.confidence,
         post_hoc=population.pruned_post_hoc,
     )
+    words.print(console)
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
+    write_page(console, folder.path)
 
 
 def _write(folder: RunFolder, found: Certification, population: Population) -> None:

@@ -7,10 +7,11 @@ import tyro
 
 from experiments.by_arm import report_shifts
 from experiments.command import run_command
+from experiments.report import write_page
 from experiments.victims import Source
 from jaxprune import Population, ShiftSpec, device, shift_evaluation
 from jaxprune.report import LiveProgress, open_console, plan
-from jaxprune.run_folder import provenance
+from jaxprune.run_folder import FORMAT, provenance
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def main(arguments: Arguments) -> None:
     folder.write_json(
         "shift.json",
         {
+            "format": FORMAT,
             "shifts": spec.to_dict(),
             "population": population.to_dict(),
             "victims": arguments.victims.to_dict(),
@@ -53,6 +55,7 @@ def main(arguments: Arguments) -> None:
         folder.write_table(name, table)
     report_shifts(console, folder.path, found, alpha=population.error)
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
+    write_page(console, folder.path)
 
 
 def _population(arguments: Arguments) -> Population:

@@ -12,6 +12,7 @@ import tyro
 from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
 from experiments.hosts import Hosts, check_resumable, shards, wait
+from experiments.report import write_page
 from jaxprune import SpecError, Sweep, SweepSpec, device, sweep
 from jaxprune.interrupt import exit_code
 from jaxprune.merging import finished, merge
@@ -131,6 +132,7 @@ def report_sweep(made: Sweep, out: Path) -> None:
     if made.shifted is not None:
         written += report_shifts(console, out, made.shifted, alpha=made.spec.error)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
+    write_page(console, out)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from jaxprune.run_folder import RunFolder
 from jaxprune.shift_evaluation import ShiftEvaluation
 from jaxprune.spec import SweepSpec
 from jaxprune.sweep import Sweep
+from jaxprune.tables import layers
 
 TABLES = ("results", "certificates", "curves", "episodes", "sampled")
 """The tables of a run whose rows are of one member each."""
@@ -107,6 +108,7 @@ def _write(
     tables["verdicts"] = sweet_spots(tables["regret"], alpha=spec.error)
     shifted = _shifted(folders, parts, whole) if spec.shift_episodes else None
     population = _population([Population.load(folder.path) for folder in folders], whole)
+    tables["layers"] = layers(population)
     about = {"runs": [folder.origin() for folder in folders], **({} if plan is None else plan._asdict())}
     folder = RunFolder.create(out, spec, whole.env.physics, merged=about)
     saved = Saved(population.agents, jnp.asarray(population.diverged))

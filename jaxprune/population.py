@@ -200,6 +200,7 @@ class Population:
             "seeds": sorted(set(self.members.seed.tolist())),
             "sparsities": list(dict.fromkeys(self.members.sparsity.tolist())),
             "pruned_post_hoc": self.pruned_post_hoc,
+            "verdict_error": self.error,
             "diverged": np.flatnonzero(self.diverged).tolist(),
             "activation": self.agents.activation,
             "discount": self.discount,

@@ -53,7 +53,8 @@ class Sweep:
     `regret` is derived from `results`, and `verdicts`, the sweet spots, from `regret`.
 
     population: the trained members. sampled: the clean episodes of the stochastic policies, which the
-    certificates are about. shifted: what is left under shifted dynamics, where that was asked for.
+    certificates are about. layers: where the zeros are. shifted: what is left under shifted dynamics, where
+    that was asked for.
     """
 
     spec: SweepSpec
@@ -65,6 +66,7 @@ class Sweep:
     verdicts: pl.DataFrame
     episodes: pl.DataFrame
     sampled: pl.DataFrame
+    layers: pl.DataFrame
     folder: Path | None
     shifted: ShiftEvaluation | None = None
 
@@ -135,6 +137,7 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
         "verdicts": sweet_spots(regret, alpha=spec.error),
         "episodes": tables.episodes(spec, job.everyone, evaluated),
         "sampled": tables.returns(population, sampled, "sampled"),
+        "layers": tables.layers(population),
     }
     if folder is not None:
         saved = Saved(population.agents, jnp.asarray(population.diverged))

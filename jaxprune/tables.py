@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxprune.analysis import CURVES, RESULTS, validate
+from jaxprune.analysis import CURVES, LAYERS, RESULTS, validate
 from jaxprune.evaluation import Tally
+from jaxprune.policy import kernels
 from jaxprune.population import Members, Population
 from jaxprune.pruning import masks
 from jaxprune.spec import SweepSpec
@@ -101,6 +102,23 @@ def returns(population: Population, tally: Tally, policy: str) -> pl.DataFrame:
             "diverged": population.diverged,
         }
     )
+
+
+def layers(population: Population) -> pl.DataFrame:
+    """One row per member x layer of what is pruned: how many of its weights are exactly zero."""
+    agents = population.agents.pruned()
+    values = {} if population.agents.value_mask is None else {"value": agents.value}
+    networks = {"policy": agents.policy} | values
+    rows = []
+    for network, params in networks.items():
+        weights = kernels(params)
+        for layer in range(len(weights)):
+            kernel = np.asarray(weights[f"layer_{layer}"])
+            for who, own in zip(population.members.columns(), kernel, strict=True):
+                count = {"zeros": int((own == 0).sum()), "size": own.size}
+                place = {"network": network, "layer": layer, "diverged": population.diverged[who["member"]]}
+                rows.append(who | place | count)
+    return validate(table(rows, LAYERS).sort("member", maintain_order=True), "layers")
 
 
 def curves(spec: SweepSpec, members: Members, history: Progress) -> pl.DataFrame:

@@ -16,12 +16,13 @@ import jaxprune as jp
 from experiments import merge as command
 from experiments import sweep as sweep_command
 from experiments.command import run_command
-from jaxprune import checkpoint
+from jaxprune import checkpoint, tables
 from jaxprune import sweep as sweeps
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.merging import TABLES, Plan, merge
 from jaxprune.population import Members, Saved
 from jaxprune.run_folder import RunFolder
+from tests.experiments.reports import charts_of
 
 SPEC = jp.SweepSpec(
     env="probe/linear",
@@ -48,7 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> jp.Sweep:
     """Some of its members are marked as diverged, in no pattern that another order would repeat."""
     found = jp.sweep.run(SPEC, tmp_path_factory.mktemp("whole") / "run")
     marked = np.random.default_rng(0).random(found.population.members.size) < 0.3
-    return replace(found, population=replace(found.population, diverged=marked))
+    population = replace(found.population, diverged=marked)
+    return replace(found, population=population, layers=tables.layers(population))
 
 
 def part_of(whole: jp.Sweep, seeds: str, path: Path, **changes: Any) -> Path:
@@ -73,7 +75,7 @@ def test_parts_make_the_whole_whatever_their_order(whole: jp.Sweep, tmp_path: Pa
     parts = [part_of(whole, "7:20", tmp_path / "late"), part_of(whole, "7", tmp_path / "early")]
     merged = merge(parts, tmp_path / "merged")
     assert merged.spec == replace(SPEC, seeds="0:20", physics="none")
-    for name in (*TABLES, "regret", "verdicts"):
+    for name in (*TABLES, "regret", "verdicts", "layers"):
         assert_frame_equal(getattr(merged, name), getattr(whole, name), check_exact=True)
         written = pl.read_parquet(tmp_path / "merged" / f"{name}.parquet")
         assert_frame_equal(written, getattr(whole, name), check_exact=True)
@@ -137,7 +139,8 @@ def test_the_command_reports_the_merged_run_and_nothing_of_it_can_be_resumed(
     printed = " ".join(capsys.readouterr().out.split())
     assert "3 seeds (0:2,5:6) of 2 runs" in printed
     assert "(3 seeds, 7 needed)" in printed  # two arms share the error
-    assert {path.suffix for path in out.iterdir()} >= {".png", ".csv", ".parquet", ".json"}
+    assert {path.suffix for path in out.iterdir()} >= {".png", ".svg", ".csv", ".parquet", ".json"}
+    assert "returns" in charts_of(out)
     monkeypatch.setattr(sys, "argv", ["experiments.sweep", "--resume", str(out)])
     with pytest.raises(SystemExit):
         run_command(sweep_command.Arguments, sweep_command.main)

@@ -23,7 +23,7 @@ from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
 from tests.compiled import as_users_compile
 
-TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "layers")
 SMALL = jp.SweepSpec(
     env="probe/linear",
     sparsities=(0.0, 0.5),
@@ -201,7 +201,20 @@ def test_every_kind_of_sweep_runs_through(change: dict) -> None:
     result = jp.sweep.run(replace(SMALL, **change))
     budgets = len(result.spec.budgets) * len(result.spec.attacks) + 1
     assert len(result.results) == 2 * budgets
+    assert set(result.layers["network"]) == ({"policy", "value"} if "networks" in change else {"policy"})
     assert result.results["outside_ball"].sum() == 0
+
+
+def test_the_zeros_of_every_layer_are_those_of_the_masks(small: jp.Sweep) -> None:
+    weights = small.population.agents.pruned().policy
+    for row in small.layers.iter_rows(named=True):
+        kernel = np.asarray(weights[f"layer_{row['layer']}"]["kernel"])[row["member"]]
+        assert (row["zeros"], row["size"]) == ((kernel == 0).sum(), kernel.size)
+        assert row["zeros"] == round(row["sparsity_asked"] * row["size"])  # per layer, exactly
+    achieved = small.layers.group_by("member").agg(pl.sum("zeros", "size")).sort("member")
+    clean = small.results.filter(attack="none").sort("member")["sparsity"]
+    np.testing.assert_allclose(achieved["zeros"] / achieved["size"], clean, rtol=1e-6)
+    assert small.layers["network"].unique().to_list() == ["policy"]
 
 
 def test_an_existing_folder_is_left_alone(tmp_path) -> None:

@@ -144,6 +144,22 @@ CURVES = pl.Schema(
 """One row per member x training iteration. The training statistics may be null or NaN: no episode may have
 ended in an iteration, and a loss may have diverged."""
 
+LAYERS = pl.Schema(
+    {
+        "member": pl.Int64(),
+        "arm": pl.String(),
+        "seed": pl.Int64(),
+        "sparsity_asked": pl.Float64(),
+        "network": pl.String(),
+        "layer": pl.Int64(),
+        "zeros": pl.Int64(),
+        "size": pl.Int64(),
+        "diverged": pl.Boolean(),
+    }
+)
+"""One row per member x layer: how many of the `size` prunable weights of that layer, counted from 0 at the
+input, are exactly zero. `network` is `policy`, or `value` where that is pruned as well."""
+
 SHIFTS = pl.Schema(
     {
         "member": pl.Int64(),
@@ -289,6 +305,7 @@ _RULES = {
             }
         ),
     ),
+    "layers": _Rules(LAYERS, ("member", "network", "layer"), frozenset()),
     "shifts": _Rules(SHIFTS, ("member", "parameter", "point"), frozenset({"factor"})),
     "shift_summary": _Rules(SHIFT_SUMMARY, ("member",), frozenset()),
 }
@@ -296,7 +313,7 @@ _RULES = {
 
 def validate(
     table: pl.DataFrame,
-    name: Literal["results", "certificates", "states", "curves", "shifts", "shift_summary"],
+    name: Literal["results", "certificates", "states", "curves", "layers", "shifts", "shift_summary"],
 ) -> pl.DataFrame:
     """`table` itself, if it is a well-formed table of that name.
 

@@ -1,9 +1,9 @@
-"""From tables to what people read: figures as PNG, and text in the terminal. Knows no JAX."""
+"""From tables to what people read: figures, text in the terminal, and the page. Knows no JAX."""
 
 from jaxprune.report.attacked_returns import attacked_returns_figure
-from jaxprune.report.audit import print_audit
+from jaxprune.report.audit import audit_words
 from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
-from jaxprune.report.effort import effort_figure, transfer_tables
+from jaxprune.report.effort import effort_figure, strongest_table, transfer_tables
 from jaxprune.report.figures import (
     bounds_figure,
     heading,
@@ -12,30 +12,29 @@ from jaxprune.report.figures import (
     save,
     training_figure,
 )
-from jaxprune.report.shifts import print_shifts, shifts_figure
-from jaxprune.report.summary import attack_tables, budget_tables, difference_tables, print_summary
+from jaxprune.report.shifts import shift_words, shifts_figure
+from jaxprune.report.summary import screen_words, sweep_words
 from jaxprune.report.verdict import alarms, verdicts
 
 __all__ = [
     "LiveProgress",
     "SparsityReturn",
     "alarms",
-    "attack_tables",
     "attacked_returns_figure",
+    "audit_words",
     "bounds_figure",
-    "budget_tables",
-    "difference_tables",
     "effort_figure",
     "heading",
     "open_console",
     "plan",
-    "print_audit",
-    "print_shifts",
-    "print_summary",
     "regret_figure",
     "returns_figure",
     "save",
+    "screen_words",
+    "shift_words",
     "shifts_figure",
+    "strongest_table",
+    "sweep_words",
     "training_figure",
     "transfer_tables",
     "verdicts",

@@ -1,21 +1,19 @@
-"""What the certificates of a population say, in the terminal: a table by sparsity, and the verdicts."""
+"""What the certificates of a population say: a table by sparsity, and the verdicts."""
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from jaxprune.analysis import audit, distance_quantity
 from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
-from jaxprune.report.console import WIDTH, plain_table
+from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import number
+from jaxprune.report.words import Words
 
 TIGHTEST, FOUND = "tightest", "mad"  # rows of the audit that have a sentence of their own
 BALLS = {"own": "the policy's own ball", "dense": "the dense twin's raw ball"}
 
 
-def print_audit(
-    console: Console,
+def audit_words(
     *,
     states: pl.DataFrame,
     members: pl.DataFrame,
@@ -27,13 +25,12 @@ def print_audit(
     attacked_returns: pl.DataFrame | None,
     confidence: float,
     post_hoc: bool,
-) -> None:
-    """Print the bounds by sparsity, how often pruning raised them, and the verdicts.
+) -> Words:
+    """The bounds by sparsity, how often pruning raised them, and the verdicts.
 
     Members that diverged are named first, and left out of all that follows but the alarm.
 
     Args:
-        console: where to.
         states: every bound at every state.
         members: `at_the_same_states` of them.
         above: `against_dense` of them.
@@ -51,10 +48,8 @@ def print_audit(
     members, certificates, returns = (t.filter(trusted) for t in (members, certificates, returns))
     if balls_coincide(members):
         members, above = members.filter(ball="own"), above.filter(ball="own")
-    for line in alarm:
-        console.print("", Text(line, style="bold"), sep="\n", width=WIDTH)
     if members.is_empty():
-        return
+        return Words(alarm)
     tables = [sparsity_table(members, certificates, returns)]
     if above.height:
         tables += [change_table(above), bound_table(members, above)]
@@ -70,12 +65,7 @@ def print_audit(
         attacked_returns = attacked_returns.filter(trusted)
         tables.append(attacked_returns_table(attacked_returns))
         lines += attacked_returns_lines(attacked_returns)
-    for table in tables:
-        console.print("", table, width=WIDTH)
-    bullets = Table.grid(padding=(0, 1))
-    for line in lines:
-        bullets.add_row("-", Text(line))
-    console.print("", bullets, width=WIDTH)
+    return Words(alarm, tables, lines)
 
 
 def diverged_lines(members: pl.DataFrame) -> list[str]:

@@ -1,12 +1,13 @@
-"""What an attack search has to show beside its returns: strength against steps, and what transfers."""
+"""What an attack search has to show: returns, strength against steps, and what transfers."""
 
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 from rich.table import Table
 
+from jaxprune.analysis import STRONGEST
 from jaxprune.report.console import plain_table
-from jaxprune.report.numbers import number
+from jaxprune.report.numbers import low_to_high, number
 from jaxprune.report.style import HUES, MORE_HUES, Label, label_line_ends, panel_grid, styled
 
 
@@ -53,6 +54,30 @@ def effort_figure(effort: pl.DataFrame, title: str, panel: tuple[float, float] =
     for axes, labels in ends:
         label_line_ends(axes, labels)
     return figure
+
+
+def strongest_table(results: pl.DataFrame) -> Table:
+    """Returns by victim and attack: the chosen attacker on fresh episodes, and where it came from.
+
+    results: of an attack search.
+    """
+    table = plain_table("mean return under the strongest attacker", "victim", "sparsity", "attack")
+    for column in ("fresh episodes", "interval", "as selected", "median attacker", "tried"):
+        table.add_column(column, justify="right")
+    fresh, selection = (results.filter(pl.col("episode_set") == part) for part in ("fresh", "selection"))
+    for row, as_selected in zip(fresh.iter_rows(named=True), selection["return_mean"], strict=True):
+        name = row["attack"]
+        table.add_row(
+            str(row["member"]),
+            f"{row['sparsity']:.2f}",
+            f"{name} ({row['found_by']})" if name == STRONGEST else name,
+            number(row["return_mean"]),
+            low_to_high(row["return_low"], row["return_high"]),
+            number(as_selected),
+            number(row["return_median_attacker"]),
+            str(row["attackers_tried"]),
+        )
+    return table
 
 
 def transfer_tables(transfer: pl.DataFrame) -> list[Table]:

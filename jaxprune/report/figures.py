@@ -1,9 +1,12 @@
-"""The figures of a sweep. Each takes a table and a title and returns a figure, which `save` writes as PNG."""
+"""The figures of a sweep. Each takes a table and a title and returns a figure, which `save` writes as PNG
+and SVG.
+"""
 
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib import colormaps
@@ -16,13 +19,13 @@ from jaxprune.analysis import (
     DEFAULT_INTERVAL,
     STRONGEST,
     Student,
-    across_seeds,
     distance_quantity,
     family_of,
     strongest,
     without_diverged,
 )
 from jaxprune.report.budgets import budgets
+from jaxprune.report.lines import by_sparsity, seed_range, smoothed
 from jaxprune.report.style import (
     BLACK,
     BLUE,
@@ -42,7 +45,7 @@ from jaxprune.report.style import (
 )
 
 _SPARSITY = "sparsity (share of prunable weights that are zero)"
-_QUANTITIES = {
+QUANTITIES = {
     "delta": "shift of the mean action, delta\n(in the policy's standard deviations)",
     "delta_dense": "shift of the mean action, delta\n(in the dense policy's standard deviations)",
     "delta_action": "shift of the mean action\n(in units of the action)",
@@ -79,9 +82,14 @@ def heading(results: pl.DataFrame) -> str:
 
 
 def save(figure: Figure, path: Path, dpi: int = 200) -> Path:
-    """Write `figure` as a PNG of (inches x `dpi`) pixels, making its folder if needed. Returns `path`."""
+    """Write `figure` as a PNG of (inches x `dpi`) pixels, and as SVG beside it. Returns `path`.
+
+    Makes the folder if needed. The same figure gives the same bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "jaxprune"}):
+        figure.savefig(path.with_suffix(".svg"), format="svg", metadata={"Date": None})
     return path
 
 
@@ -144,7 +152,7 @@ def returns_figure(
                     "marker": MARKERS[index % len(MARKERS)],
                     "zorder": 3,
                 }
-                labels.append(_mean_line(axes, attack, _line(rows, "return_mean", interval), **style))
+                labels.append(_mean_line(axes, attack, by_sparsity(rows, "return_mean", interval), **style))
         axes.set(xlabel=_SPARSITY, ylabel="mean return per episode")
         ends.append((axes, labels))
     bands.draw(figure)
@@ -186,7 +194,7 @@ def bounds_figure(
         bounds = _names(about.filter(pl.col("kind") == "bound", of_style), "bound")
         colors |= dict(zip(bounds, cycle((VERMILLION, *HUES, *MORE_HUES)), strict=False))
     ends, bands = [], _Bands()
-    label = _QUANTITIES.get(quantity, quantity)
+    label = QUANTITIES.get(quantity, quantity)
     if quantity in _OF_A_POLICY:
         label += f"\n(clean episodes of {' and '.join(_names(about, 'policy'))} actions)"
     for axes, budget in panels:
@@ -196,7 +204,7 @@ def bounds_figure(
             style = {"color": BLACK, "linestyle": ":", "marker": "o"}
             if kind == "bound":
                 style = {"color": colors[bound], "linestyle": "-" if monotone else "--"}
-            line = _line(rows, "value", interval)
+            line = by_sparsity(rows, "value", interval)
             labels.append(_mean_line(axes, bound, line, **style))
             bands.add(axes, line, rows["value"], style["color"])
         ends.append((axes, labels))
@@ -262,9 +270,7 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
     """
     if curves.is_empty():
         raise ValueError("curves: the table is empty, there is nothing to draw")
-    window = max(1, curves.select(pl.max("iteration")).item() // 20)
-    running = pl.col("return_mean").fill_nan(None).rolling_mean(window, min_samples=1)
-    curves = curves.sort("member", "iteration").with_columns(running.over("member"))
+    curves, window = smoothed(curves)
     figure = Figure(figsize=panel, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     entitle(figure, "Training", title)
@@ -274,7 +280,7 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
     labels = []
     for sparsity, color in zip(asked, colors, strict=True):
         rows = curves.filter(pl.col("sparsity_asked") == sparsity)
-        returns = _seed_range(rows, "return_mean")
+        returns = seed_range(rows, "return_mean")
         upper.plot(returns["env_steps"], returns["mean"], color=color, linewidth=1.3)
         upper.fill_between(
             returns["env_steps"], returns["low"], returns["high"], color=color, alpha=0.15, linewidth=0
@@ -282,12 +288,12 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
         if not returns.is_empty():
             steps, height = returns.select("env_steps", "mean").row(-1)
             labels.append(Label(f"{sparsity:.2f}", steps, height, color))
-        achieved = _seed_range(rows, "sparsity")
+        achieved = seed_range(rows, "sparsity")
         lower.plot(achieved["env_steps"], achieved["mean"], color=color, linewidth=1.3)
     band = "; band: lowest to highest seed" if curves["seed"].n_unique() > 1 else ""
-    smoothed = f"; running mean of {window} iterations" if window > 1 else ""
+    averaged = f"; running mean of {window} iterations" if window > 1 else ""
     upper.set(
-        ylabel="mean return of training episodes", title=f"final sparsity at the line's end{smoothed}{band}"
+        ylabel="mean return of training episodes", title=f"final sparsity at the line's end{averaged}{band}"
     )
     lower.set(ylabel="sparsity", ylim=(-0.03, 1.0), xlabel="environment steps per member")
     lower.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -297,11 +303,11 @@ def training_figure(curves: pl.DataFrame, title: str, panel: tuple[float, float]
 
 
 def _stack(axes: Axes, rows: pl.DataFrame, interval: Student, bars: "_Bands") -> None:
-    total = _line(rows, "total", interval)
+    total = by_sparsity(rows, "total", interval)
     places = np.arange(total.height)
     above, below = np.zeros(total.height), np.zeros(total.height)
     for term, (name, color) in _TERMS.items():
-        height = _line(rows, term, interval)["mean"].to_numpy()
+        height = by_sparsity(rows, term, interval)["mean"].to_numpy()
         foot = np.where(height >= 0, above, below)
         axes.bar(places, height, 0.72, foot, color=color, label=name, edgecolor="white", linewidth=0.6)
         above += np.maximum(height, 0)
@@ -324,7 +330,7 @@ def _return_line(
     axes: Axes, name: str, rows: pl.DataFrame, interval: Student, color: str, bands: "_Bands"
 ) -> Label:
     """A thick line of returns with what is known about its spread."""
-    line = _line(rows, "return_mean", interval)
+    line = by_sparsity(rows, "return_mean", interval)
     bands.add(axes, line, rows["return_mean"], color)
     if rows["seed"].n_unique() == 1:
         episodes = rows.sort("sparsity")["return_std"]
@@ -390,24 +396,6 @@ def _interval(axes: Axes, line: pl.DataFrame, color: str) -> None:
         axes.errorbar(line["place"], line["mean"], reach, **style)
     else:
         axes.fill_between(line["sparsity"], line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
-
-
-def _line(rows: pl.DataFrame, column: str, interval: Student) -> pl.DataFrame:
-    """`column` over seeds, one row per sparsity asked, from the lowest `sparsity` achieved (its mean) up."""
-    achieved = rows.group_by("sparsity_asked").agg(pl.col("sparsity").mean())
-    estimates = across_seeds(rows, ["sparsity_asked"], column, interval)
-    return estimates.join(achieved, on="sparsity_asked").sort("sparsity")
-
-
-def _seed_range(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Mean, lowest and highest seed of `column` at each iteration where there is one."""
-    value = pl.col(column).fill_nan(None)
-    return (
-        rows.group_by("iteration")
-        .agg(pl.col("env_steps").mean(), mean=value.mean(), low=value.min(), high=value.max())
-        .drop_nulls("mean")
-        .sort("iteration")
-    )
 
 
 def _distances(line: pl.DataFrame) -> np.ndarray:

@@ -1,13 +1,11 @@
-"""What shifted dynamics did to a population: one figure, and the tables in the terminal."""
+"""What shifted dynamics did to a population: one figure, tables and sentences."""
 
 import numpy as np
 import polars as pl
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from jaxprune.analysis import (
     DEFAULT_INTERVAL,
@@ -18,9 +16,10 @@ from jaxprune.analysis import (
     validate,
     without_diverged,
 )
-from jaxprune.report.console import WIDTH, plain_table
+from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import low_to_high, number, signed
 from jaxprune.report.style import Label, label_line_ends, panel_grid, styled
+from jaxprune.report.words import Words
 
 _COLUMNS = ("nominal", "mean", "quantile_10", "worst")
 
@@ -68,38 +67,38 @@ def shifts_figure(shifts: pl.DataFrame, title: str, panel: tuple[float, float] =
     return figure
 
 
-def print_shifts(
-    console: Console,
+def shift_words(
     shifts: pl.DataFrame,
     summary: pl.DataFrame,
     verdicts: pl.DataFrame,
     interval: Student = DEFAULT_INTERVAL,
     *,
     alpha: float = 0.05,
-) -> None:
-    """Print who diverged, the returns by sparsity, the differences to the dense twins, and what failed.
+) -> Words:
+    """Who diverged, the returns by sparsity, the differences to the dense twins, and what failed.
 
     All tables are of one arm. verdicts: by `shift_verdicts`, of family-wise error alpha over all arms. Means
     are over seeds, with Student's interval below them when there are several; members that have diverged are
     in none of them.
     """
-    for member in summary.filter("diverged")["member"]:
-        line = f"DIVERGED: member {member}, left out of means and verdicts"
-        console.print(Text(line, style="bold"), width=WIDTH)
-    kept = without_diverged(summary)
+    alarms = [
+        f"DIVERGED: member {member}, left out of means and verdicts"
+        for member in summary.filter("diverged")["member"]
+    ]
+    kept, tables, lines = without_diverged(summary), [], []
     if kept.height:
-        console.print("", _returns(kept, interval), width=WIDTH)
+        tables.append(_returns(kept, interval))
     if verdicts.height:
-        console.print("", _differences(verdicts), width=WIDTH)
-        console.print(
+        tables.append(_differences(verdicts))
+        lines.append(
             f"family-wise error {alpha:.0%} over all arms, sparsities and both numbers; the worst of many "
-            "means is too low, for a member and its dense twin alike",
-            width=WIDTH,
+            "means is too low, for a member and its dense twin alike"
         )
     played = shifts.unique(["member", "point"])
     if failed := played["failed"].sum():
         total = played["episodes"].sum()
-        console.print(f"{failed} of {total} episodes ended on non-finite physics", width=WIDTH)
+        lines.append(f"{failed} of {total} episodes ended on non-finite physics")
+    return Words(alarms, tables, lines)
 
 
 def _returns(summary: pl.DataFrame, interval: Student) -> Table:

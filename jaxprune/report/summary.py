@@ -1,9 +1,7 @@
-"""The tables a sweep ends with, in the terminal, and the verdicts below them."""
+"""The tables a sweep ends with, and the verdicts below them: all of them, or what fits on one screen."""
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from jaxprune.analysis import (
     BUDGET,
@@ -18,17 +16,18 @@ from jaxprune.analysis import (
     without_diverged,
 )
 from jaxprune.report.budgets import budgets
-from jaxprune.report.console import WIDTH, plain_table
-from jaxprune.report.figures import heading
+from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import low_to_high, number, signed
-from jaxprune.report.verdict import ALPHA, alarms, verdicts
+from jaxprune.report.verdict import ALPHA, alarms, findings, sweet_spot_lines
+from jaxprune.report.words import Words
 
 _VALUE_GAP = "horizon_gap"  # of the bounds on return, the one on the undiscounted return that the tables show
+Cell = tuple[str, float]
+"""Arm and sparsity asked."""
 _SPARSITIES_PER_TABLE = 8  # so many columns of returns fit beside the attack and its budget
 
 
-def print_summary(
-    console: Console,
+def sweep_words(
     results: pl.DataFrame,
     regret: pl.DataFrame,
     certificates: pl.DataFrame,
@@ -37,14 +36,13 @@ def print_summary(
     *,
     alpha: float = ALPHA,
     arms: int = 1,
-) -> None:
-    """Print what was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
+) -> Words:
+    """What was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
 
     Means are over seeds, with Student's interval below them when there are several; members that have
     diverged, or whose dense twin has, are in none of them. All tables fit into 100 columns.
 
     Args:
-        console: where to.
         results: of one family of members.
         regret: of the same members, by `decompose`.
         certificates: of the same members; may be empty.
@@ -58,19 +56,83 @@ def print_summary(
     """
     validate(results, "results")
     validate(certificates, "certificates")
-    console.print(f"[bold]{heading(results)}")
-    for line in alarms(results, certificates):
-        console.print(Text(line, style="bold"), width=WIDTH)
-    for table in attack_tables(results):
-        console.print("", table, width=WIDTH)
-    for table in budget_tables(regret, certificates, interval):
-        console.print("", table, width=WIDTH)
-    for table in difference_tables(spots):
-        console.print("", table, width=WIDTH)
-    bullets = Table.grid(padding=(0, 1))
-    for line in verdicts(results, regret, certificates, spots, alpha=alpha, arms=arms):
-        bullets.add_row("-", Text(line))
-    console.print("", bullets, width=WIDTH)
+    tables = [
+        *attack_tables(results),
+        *budget_tables(regret, certificates, interval),
+        *difference_tables(spots),
+    ]
+    lines = findings(results, regret, certificates, spots, alpha=alpha, arms=arms)
+    return Words(alarms(results, certificates), tables, lines)
+
+
+def screen_words(
+    results: pl.DataFrame,
+    regret: pl.DataFrame,
+    certificates: pl.DataFrame,
+    spots: pl.DataFrame,
+    *,
+    alpha: float = ALPHA,
+) -> Words:
+    """The same on one screen: alarms, one table at the largest budget, and the verdicts of every arm.
+
+    Args: as `sweep_words`, but of all arms.
+    """
+    arms = results["arm"].unique(maintain_order=True).to_list()
+    lines = []
+    for arm in arms:
+        told = sweet_spot_lines(spots.filter(pl.col("arm") == arm, ~pl.col("placebo")), alpha, len(arms))
+        lines += told if len(arms) == 1 else [f"{arm}: {line}" for line in told]
+    tables = [_screen_table(regret, certificates, spots)] if regret.height else []
+    return Words(alarms(results, certificates), tables, lines)
+
+
+def _screen_table(regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.DataFrame) -> Table:
+    """A row per arm and sparsity, means over seeds, under the strongest attack of the largest budget."""
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
+    largest = budgets(rows.filter(pl.col("eps") == pl.col("eps").max()))
+    name, budget = next(iter(largest.items()), ("no attack", pl.lit(value=False)))
+    rows, spots = rows.filter(budget), spots.filter(budget, ~pl.col("placebo"))
+    certificates = without_diverged(certificates).filter(budget)
+    distance = distance_quantity(certificates)
+    bounds = (smallest_bound(part, distance) for part in (certificates, certificates.filter("monotone")))
+    tight, monotone = (_means(part, "value") for part in bounds)
+    clean, attacked = (_means(rows, f"{what}_return") for what in ("clean", "attacked"))
+    by = pl.col("found_by").unique().sort().str.join(", ")
+    found_by = {
+        (arm, asked): names
+        for arm, asked, names in rows.group_by("arm", "sparsity_asked").agg(by).iter_rows()
+    }
+    judged = {(row["arm"], row["sparsity_asked"]): row for row in spots.iter_rows(named=True)}
+    table = plain_table(f"strongest attack, {name}")
+    arms = rows["arm"].n_unique()
+    for column in ("arm", "sparsity")[arms == 1 :]:
+        table.add_column(column, justify="right")
+    bound = [f"tight\n{distance}", f"monotone\n{distance}"]
+    for column in ("clean", "attacked", "by", "minus\ndense", "p", *bound):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for (arm, asked), achieved in sorted(_means(rows, "sparsity").items()):
+        cell = (arm, asked)
+        spot = judged.get(cell, {})
+        numbers = (clean, attacked), (tight, monotone)
+        returns, limits = ([number(each.get(cell)) for each in pair] for pair in numbers)
+        table.add_row(
+            *([arm] if arms > 1 else []),
+            f"{achieved:.2f}",
+            *returns,
+            found_by[cell],
+            signed(spot["attacked_difference"]) if spot else "",
+            number(spot["attacked_p"]) if spot else "",
+            *limits,
+            spot.get("verdict", "dense" if asked == 0 else ""),
+        )
+    return table
+
+
+def _means(rows: pl.DataFrame, column: str) -> dict[Cell, float]:
+    """The mean over seeds, by arm and sparsity asked."""
+    means = rows.group_by("arm", "sparsity_asked").agg(pl.mean(column))
+    return {(arm, asked): mean for arm, asked, mean in means.iter_rows()}
 
 
 def attack_tables(results: pl.DataFrame) -> list[Table]:

@@ -3,13 +3,17 @@
 import polars as pl
 
 from jaxprune.analysis import (
+    BUDGET,
     NOT_SHOWN,
+    STRONGEST,
     SWEET,
     WORSE,
     audit,
     best_average_score,
     best_members,
     distance_quantity,
+    smallest_bound,
+    without_diverged,
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.numbers import low_to_high, number, signed
@@ -27,7 +31,23 @@ def verdicts(
     alpha: float = ALPHA,
     arms: int = 1,
 ) -> list[str]:
-    """The sentences below the final tables: alarms, sweet spots, the paper's choice, audit, what to distrust.
+    """The sentences below the final tables: alarms and findings."""
+    return [
+        *alarms(results, certificates),
+        *findings(results, regret, certificates, spots, alpha=alpha, arms=arms),
+    ]
+
+
+def findings(
+    results: pl.DataFrame,
+    regret: pl.DataFrame,
+    certificates: pl.DataFrame,
+    spots: pl.DataFrame,
+    *,
+    alpha: float = ALPHA,
+    arms: int = 1,
+) -> list[str]:
+    """Sweet spots, the paper's choice, the audit of the bounds, and what to distrust.
 
     Args:
         results: of one family of members.
@@ -38,10 +58,9 @@ def verdicts(
         arms: in how many training arms it has tests.
     """
     return [
-        *alarms(results, certificates),
-        *_sweet_spot_lines(spots, alpha, arms),
+        *sweet_spot_lines(spots, alpha, arms),
         *_paper_lines(best_average_score(regret)),
-        *_audit_lines(certificates),
+        *audit_lines(certificates),
         *_trust_lines(results),
     ]
 
@@ -73,7 +92,8 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _sweet_spot_lines(spots: pl.DataFrame, alpha: float, arms: int) -> list[str]:
+def sweet_spot_lines(spots: pl.DataFrame, alpha: float, arms: int) -> list[str]:
+    """The verdict on each budget with its error rate, and what the placebo says."""
     lines = []
     for name, budget in budgets(spots).items():
         of_budget = spots.filter(budget)
@@ -176,7 +196,7 @@ def _paper_lines(choices: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _audit_lines(certificates: pl.DataFrame) -> list[str]:
+def audit_lines(certificates: pl.DataFrame) -> list[str]:
     """What masks and pruning did to each bound on the policies' distance, over all budgets and sparsities."""
     bounds = audit(certificates).filter(
         pl.col("kind") == "bound", pl.col("quantity") == distance_quantity(certificates)
@@ -189,6 +209,45 @@ def _audit_lines(certificates: pl.DataFrame) -> list[str]:
         f"{row['above_dense']} of {row['with_twin']} cases, at most {number(row['largest_ratio'])} times"
         for row in counts.sort("monotone", "bound", descending=[True, False]).iter_rows(named=True)
     ]
+
+
+def attack_lines(regret: pl.DataFrame) -> list[str]:
+    """What the strongest attack of each budget leaves at the lowest and highest sparsity, and its name."""
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
+    lines = []
+    for name, budget in budgets(rows).items():
+        own = rows.filter(budget)
+        means = own.group_by("sparsity_asked").agg(pl.mean("sparsity", "clean_return", "attacked_return"))
+        ends = means.sort("sparsity_asked")[[0, -1]].unique(maintain_order=True)
+        left = ", ".join(
+            f"{number(attacked)} of {number(clean)} at sparsity {sparsity:.2f}"
+            for sparsity, clean, attacked in ends.drop("sparsity_asked").iter_rows()
+        )
+        counts = own.group_by("found_by").len().sort(["len", "found_by"], descending=[True, False])
+        attack, count = counts.row(0)
+        by = f"{attack} for {count} of {own.height} members"
+        lines.append(f"{name}: the strongest attack ({by}) leaves {left}")
+    return lines
+
+
+def tight_line(certificates: pl.DataFrame) -> str:
+    """How the smallest sound bound of every pruned member compares with that of its dense twin."""
+    distance = distance_quantity(certificates)
+    smallest = smallest_bound(without_diverged(certificates), distance)
+    pair = ("arm", "seed", *BUDGET)
+    dense = smallest.filter(pl.col("sparsity_asked") == 0).select(*pair, dense="value")
+    pruned = smallest.filter(pl.col("sparsity_asked") > 0).join(dense, on=pair)
+    if pruned.is_empty():
+        return "tight bounds: no pruned member has a dense twin to be compared with"
+    above = (pruned["value"] > pruned["dense"]).sum()
+    most = pruned.filter(pl.col("sparsity_asked") == pl.col("sparsity_asked").max())
+    names = ", ".join(pruned["bound"].unique().sort())
+    return (
+        f"tight bounds: the smallest sound bound on {distance} ({names}) is above the dense policy's in "
+        f"{above} of {pruned.height} cases; at sparsity {most['sparsity'].mean():.2f} it is "
+        f"{number(most.select(pl.mean('value')).item())} in the mean, dense "
+        f"{number(most.select(pl.mean('dense')).item())}"
+    )
 
 
 def _mask_verdict(row: dict) -> str:

@@ -14,7 +14,7 @@ from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.envs.probes import HORIZON, WEIGHTS
 from jaxprune.policy import agent as agents
 from jaxprune.population import Members, Population
-from jaxprune.report import open_console, print_audit
+from jaxprune.report import audit_words, open_console
 
 ENV = envs.make("probe/linear")
 
@@ -40,7 +40,8 @@ def printed(found, post_hoc=False):
     console = open_console(io.StringIO())
     tables = found._asdict()
     tables.pop("attacked_return_curve")
-    print_audit(console, above=tables.pop("audit"), **tables, confidence=0.95, post_hoc=post_hoc)
+    words = audit_words(above=tables.pop("audit"), **tables, confidence=0.95, post_hoc=post_hoc)
+    words.print(console)
     return console.file.getvalue()
 
 

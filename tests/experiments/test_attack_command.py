@@ -20,6 +20,7 @@ from jaxprune.attack_search.effort import RECIPE
 from jaxprune.report import LiveProgress
 from jaxprune.training import sarsa, search
 from tests.experiments.agent_files import write_agent
+from tests.experiments.reports import charts_of, with_svg
 
 QUICK = ("--attacks", "random,sa-rl", "--episodes", "4", "--selection-episodes", "2", "--steps", "2048")
 
@@ -59,8 +60,10 @@ def test_an_agent_is_attacked_and_the_tables_are_left_behind(agent, tmp_path, mo
     assert {path.name for path in out.iterdir()} == {
         "attack.json",
         "attackers",
+        "report.html",
         *(f"{name}.{ending}" for name in ("results", "tried") for ending in ("csv", "parquet")),
     }
+    assert charts_of(out) == {"returns", "tried"}
     results = pl.read_csv(out / "results.csv")
     assert results["attack"].unique(maintain_order=True).to_list() == [
         "none",
@@ -147,7 +150,8 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(run, monkeypatch
     assert regret["attacked_return"].to_list() == fresh["return_mean"].to_list()
     assert regret["attackers_tried"].to_list() == [3, 3]
     assert "undecided (1 seed, 6 needed)" in capsys.readouterr().out
-    assert {"returns.png", "regret.png"} <= {path.name for path in folder.iterdir()}
+    assert with_svg("returns", "regret") <= {path.name for path in folder.iterdir()}
+    assert charts_of(folder) == {"returns", "frontier", "regret", "tried"}
 
 
 def test_halved_and_warm_started_and_carried_over_to_siblings(run, tmp_path, monkeypatch, capsys):
@@ -160,6 +164,7 @@ def test_halved_and_warm_started_and_carried_over_to_siblings(run, tmp_path, mon
     assert "by rung: 2 x 2,048 > 1 x 4,096; from a sibling's: 1 x 2,048" in said
     assert "mean return under the sa-rl found for another sparsity" in said
     assert (out / "effort.png").is_file()
+    assert "effort" in charts_of(out)
     effort, rungs, transfer = (
         pl.read_parquet(out / f"{name}.parquet") for name in ("effort", "rungs", "transfer")
     )

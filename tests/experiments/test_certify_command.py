@@ -16,6 +16,7 @@ from experiments.certify import Arguments, _Phases, main
 from experiments.command import run_command
 from jaxprune.bounds import BOUNDS
 from tests.experiments.agent_files import write_agent
+from tests.experiments.reports import charts_of, with_svg
 
 QUICK = ("--bounds", "interval", "--states", "5", "--starts", "2", "--search-steps", "3", "--episodes", "2")
 TABLES = ("states", "members", "audit", "certificates", "returns")
@@ -28,7 +29,7 @@ def command(monkeypatch, *arguments):
 
 def files(*tables):
     named = {f"{table}.{ending}" for table in tables for ending in ("csv", "parquet")}
-    return named | {"certify.json", "bounds.png"}
+    return named | {"certify.json"} | with_svg("bounds")
 
 
 @pytest.fixture(name="agent", scope="module")
@@ -64,7 +65,8 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     assert "WRONG" not in printed and "DIVERGED" not in printed
     assert {path.name for path in out.iterdir()} == files(
         *TABLES, "smoothing", "attacked_returns", "attacked_return_curve"
-    ) | {"attacked_returns.png"}
+    ) | with_svg("attacked_returns")
+    assert charts_of(out) == {"bounds", "certified"}
     limits = pl.read_parquet(out / "attacked_returns.parquet")
     assert limits["eps"].to_list() == [0.02, 0.05] * 2 and set(limits["episodes"]) == {30}
     assert (limits["certified_mean"] <= limits["mean_max_lowest"]).all()
@@ -94,6 +96,7 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
         "seeds": [0],
         "sparsities": [0.0, 0.5],
         "pruned_post_hoc": True,
+        "verdict_error": 0.05,
         "diverged": [],
         "activation": "tanh",
         "eps": 0.1,
@@ -123,6 +126,7 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
     command(monkeypatch, "--run", tmp_path / "run", *QUICK, *smoothing)
     (folder,) = (tmp_path / "run").glob("certificates-*")
     assert {path.name for path in folder.iterdir()} == files(*TABLES, "smoothing", "votes")
+    assert charts_of(folder) == {"bounds"}
     certificates = pl.read_parquet(folder / "certificates.parquet")
     place = ("member", "eps", "norm", "space", "bound", "quantity")
     same = certificates.join(swept.certificates, on=place, suffix="_of_sweep").filter(

@@ -14,6 +14,7 @@ from experiments.command import run_command
 from experiments.shift import Arguments, main
 from jaxprune.analysis import validate
 from tests.experiments.agent_files import write_agent
+from tests.experiments.reports import charts_of, with_svg
 from tests.populations import untrained_run
 
 QUICK = ("--parameters", "mass,gravity", "--factors", "0.7,1,1.4", "--draws", "2", "--episodes", "2")
@@ -46,7 +47,8 @@ def test_an_agent_is_measured_at_every_point(agent, tmp_path, monkeypatch, capsy
     ):
         assert fact in printed
     named = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
-    assert {path.name for path in out.iterdir()} == named | {"shift.json", "shifts.png"}
+    assert {path.name for path in out.iterdir()} == named | {"shift.json"} | with_svg("shifts")
+    assert charts_of(out) == {"shifts"}
     shifts = validate(pl.read_parquet(out / "shifts.parquet"), "shifts")
     assert shifts.group_by("member").len()["len"].to_list() == [1 + 2 * 3 + 2] * 2
     assert shifts["sparsity_asked"].unique().sort().to_list() == [0.0, 0.5]

@@ -15,8 +15,9 @@ from experiments.command import run_command
 from experiments.sweep import Arguments, from_preset, main
 from jaxprune import SweepSpec, checkpoint
 from jaxprune.run_folder import RunFolder
+from tests.experiments.reports import charts_of, with_svg
 
-TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "verdicts")
+TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "layers")
 COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
@@ -51,8 +52,10 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     assert str(out) in done.stdout.splitlines()[-1]
     names = {path.name for path in out.iterdir()}
     tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
-    figures = {"returns.png", "bounds.png", "regret.png", "training.png"}
+    figures = with_svg("returns", "bounds", "regret", "training")
     assert names == tables | figures | {"spec.json", "population", "checkpoints"}
+    assert charts_of(out) == {"returns", "frontier", "regret", "bounds", "training", "layers"}
+    assert "python -m experiments.sweep --env probe/linear" in (out / "report.html").read_text()
     assert len(pl.read_parquet(out / "results.parquet")) == 6
     spec = json.loads((out / "spec.json").read_text())
     assert spec["spec"]["sparsities"] == [0.0, 0.5]

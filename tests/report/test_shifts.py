@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts
-from jaxprune.report import print_shifts, shifts_figure
+from jaxprune.report import shift_words, shifts_figure
 
 FACTORS = (0.5, 1.0, 2.0)
 
@@ -28,7 +28,7 @@ def printed(shifts):
     file = io.StringIO()
     summary = summarise_shifts(shifts)
     console = Console(file=file, width=100, highlight=False)
-    print_shifts(console, shifts, summary, shift_verdicts(summary))
+    shift_words(shifts, summary, shift_verdicts(summary)).print(console)
     return " ".join(file.getvalue().split())
 
 

@@ -5,14 +5,15 @@ import polars as pl
 import pytest
 
 from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
-from jaxprune.report import open_console, print_summary, verdicts
+from jaxprune.report import open_console, screen_words, sweep_words, verdicts
 from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.verdict import attack_lines, tight_line
 
 
-def printed(results, certificates):
+def printed(results, certificates, words=sweep_words):
     console = open_console(io.StringIO())
     regret = decompose(results)
-    print_summary(console, results, regret, certificates, sweet_spots(regret))
+    words(results, regret, certificates, sweet_spots(regret)).print(console)
     return console.file.getvalue()
 
 
@@ -24,8 +25,9 @@ def row_of(text, title, sparsity):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_it_fits_in_100_columns_of_plain_text(synthetic, seeds):
-    text = printed(synthetic.results(seeds), synthetic.certificates(seeds))
+@pytest.mark.parametrize("words", [sweep_words, screen_words])
+def test_it_fits_in_100_columns_of_plain_text(synthetic, seeds, words):
+    text = printed(synthetic.results(seeds), synthetic.certificates(seeds), words)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert text.replace("\n", "").isprintable()
     assert "..." not in text
@@ -92,6 +94,41 @@ def test_it_does_without_attacks_and_certificates(synthetic):
     assert "strongest" not in text
 
 
+def test_one_screen_holds_the_verdicts_beside_returns_and_bounds(synthetic):
+    results, certificates = synthetic.results(12), synthetic.certificates(12)
+    regret = decompose(results).filter(attack="strongest", eps=0.075, sparsity_asked=0.5)
+    spots = sweet_spots(decompose(results)).filter(~pl.col("placebo"), eps=0.075, sparsity_asked=0.5)
+    bounds = certificates.filter(eps=0.075, sparsity_asked=0.5, quantity="delta", kind="bound")
+    smallest = bounds.group_by("seed").agg(pl.min("value"))["value"].mean()
+    path = bounds.filter(bound="path")["value"].mean()
+    text = printed(results, certificates, screen_words)
+    row, _ = row_of(text, "strongest attack, eps = 0.075", "0.50")
+    assert row == [
+        "0.50",
+        number(regret["clean_return"].mean()),
+        number(regret["attacked_return"].mean()),
+        "pa-ad",
+        signed(spots["attacked_difference"][0]),
+        number(spots["attacked_p"][0]),
+        number(smallest),
+        number(path),
+        "sweet",
+    ]
+    assert "family-wise error 5% over 7 sparsities x 2 budgets" in " ".join(text.split())
+    assert len(text.splitlines()) <= 28
+
+
+def test_one_screen_has_a_row_for_every_arm_and_what_diverged(synthetic):
+    one = synthetic.results(6, budgets=(0.075,)).with_columns(diverged=pl.col("member") == 3)
+    both = pl.concat([one, one.with_columns(arm=pl.lit("noise"), member=pl.col("member") + 1000)])
+    regret = decompose(both)
+    words = screen_words(both, regret, CERTIFICATES.to_frame(), sweet_spots(regret))
+    (table,) = words.tables
+    assert list(table.columns[0].cells) == ["noise"] * 8 + ["ppo"] * 8
+    assert [line.partition(":")[0] for line in words.lines] == ["ppo", "noise"]
+    assert [line[:20] for line in words.alarms] == ["DIVERGED: member 3 (", "DIVERGED: member 100"]
+
+
 def test_differences_to_the_twin_have_a_table_with_the_placebo_last(synthetic):
     results = synthetic.results(6)
     spots = sweet_spots(decompose(results)).filter(eps=0.075)
@@ -151,6 +188,36 @@ def test_where_all_pairs_are_lost_nothing_is_decided(synthetic):
     text = said(results)
     assert "normalised observations): undecided (0 seeds, 6 needed)\n" in text
     assert "train a dense policy" not in text
+
+
+def test_what_the_strongest_attack_leaves_is_said(synthetic):
+    regret = decompose(synthetic.results(3))
+    ends = [
+        regret.filter(attack="strongest", eps=0.075, sparsity_asked=asked).select(
+            pl.mean("attacked_return", "clean_return")
+        )
+        for asked in (0.0, 0.9)
+    ]
+    left = [" of ".join(map(number, means.row(0))) for means in ends]
+    assert attack_lines(regret)[1] == (
+        "eps = 0.075 (linf norm, normalised observations): the strongest attack "
+        f"(pa-ad for 24 of 24 members) leaves {left[0]} at sparsity 0.00, {left[1]} at sparsity 0.90"
+    )
+
+
+def test_the_smallest_bound_is_compared_with_that_of_the_dense_policy(synthetic):
+    certificates = synthetic.certificates(2, budgets=(0.075,)).filter(
+        pl.col("bound").is_in(["frobenius", "path"]), pl.col("sparsity_asked").is_in([0.0, 0.5, 0.9])
+    )
+    value = pl.when(sparsity_asked=0.5).then(2.0).when(sparsity_asked=0.9).then(0.5).otherwise(1.0)
+    # The Frobenius bound is ten times as large, and does not count.
+    value = pl.when(bound="frobenius").then(10 * value).otherwise(value)
+    assert tight_line(certificates.with_columns(value=value)) == (
+        "tight bounds: the smallest sound bound on delta (path) is above the dense policy's in 2 of 4 cases; "
+        "at sparsity 0.90 it is 0.500 in the mean, dense 1.00"
+    )
+    alone = certificates.filter(pl.col("sparsity_asked") > 0)
+    assert tight_line(alone) == "tight bounds: no pruned member has a dense twin to be compared with"
 
 
 def test_nothing_shown_is_said(synthetic):

@@ -1,0 +1,202 @@
+"""Returns against sparsity, by attack and arm; and the frontier of clean and attacked return."""
+
+import polars as pl
+
+from jaxprune.analysis import CLEAN, strongest, without_diverged
+from jaxprune.report.budgets import budgets
+from jaxprune.report.lines import by_sparsity
+from jaxprune.report.page.charts.chart import (
+    DASHES,
+    HUES,
+    INK,
+    SYMBOLS,
+    VERMILLION,
+    Chart,
+    Choice,
+    Trace,
+    bars,
+    from_to,
+    limits,
+    line,
+    listed,
+    named,
+    rounded,
+    sparsity_colors,
+    tags,
+    text,
+)
+
+STRONGEST = "strongest attack"
+SPARSITY = "sparsity"
+
+
+def returns_chart(results: pl.DataFrame) -> Chart:
+    """Raw returns, means over seeds with Student's intervals, and every seed beside them.
+
+    results: of the schema `RESULTS`, of all arms.
+    """
+    results = without_diverged(results)
+    arms = results["arm"].unique(maintain_order=True).to_list()
+    attacked = results.filter(pl.col("attack") != CLEAN)
+    attacks = attacked["attack"].unique().sort().to_list()
+    worst = strongest(results)
+    traces: list[Trace] = []
+    told: list[str] = []
+    ends: list[pl.DataFrame] = []
+    for arm, dash in zip(arms, DASHES * len(arms), strict=False):
+        own, own_worst = results.filter(arm=arm), worst.filter(arm=arm)
+        clean = own.filter(attack=CLEAN)
+        shown = _with_seeds(named(arm, arms, "clean"), clean, INK, "circle", dash, tags(arm))
+        traces += shown
+        ends.append(by_sparsity(clean, "return_mean"))
+        told.append(f"{named(arm, arms, 'clean')} {from_to(ends[-1])}")
+        for name, budget in budgets(attacked).items():
+            rows = own_worst.filter(budget)
+            tagged = tags(arm, budget=name, attack=STRONGEST)
+            traces += _with_seeds(named(arm, arms, STRONGEST), rows, VERMILLION, "circle", dash, tagged)
+            ends.append(by_sparsity(rows, "return_mean"))
+            told.append(f"{named(arm, arms, STRONGEST)}, {name}, {from_to(ends[-1])}")
+            for place, attack in enumerate(attacks):
+                rows = own.filter(budget, pl.col("attack") == attack)
+                style = (HUES[place % len(HUES)], SYMBOLS[place % len(SYMBOLS)], dash)
+                tagged = tags(arm, budget=name, attack=attack)
+                traces += _with_seeds(named(arm, arms, attack), rows, *style, tagged)
+    spread = pl.concat(ends)
+    seeds, episodes = results["seed"].n_unique(), results["episodes"].max()
+    interval = "bars: 95 % Student t interval over seeds; " if seeds > 1 else "one seed, so no interval; "
+    return Chart(
+        "returns",
+        "Return against sparsity",
+        f"Mean return against sparsity: {listed(told)}.",
+        f"Raw undiscounted returns, means over {seeds} seeds of {episodes} episodes each; {interval}small "
+        "points: every seed. The strongest attack was chosen on other episodes. Click a name to hide a line.",
+        traces,
+        {
+            "xaxis": {"title": {"text": SPARSITY}},
+            "yaxis": {
+                "title": {"text": "mean return per episode"},
+                "range": limits(results["return_mean"], spread["low"], spread["high"]),
+            },
+        },
+        (
+            Choice("attack", "attack", all=True),
+            Choice("budget", "eps"),
+            Choice("arm", "arm", all=True),
+        ),
+    )
+
+
+def _with_seeds(
+    name: str, rows: pl.DataFrame, color: str, symbol: str, dash: str, meta: dict[str, str]
+) -> list[Trace]:
+    """The line of means, and every seed as a small point."""
+    if rows.is_empty():
+        return []
+    estimates = by_sparsity(rows, "return_mean")
+    width = 3.0 if color in (INK, VERMILLION) else 1.5
+    group = {"legendgroup": text(name)}
+    mean = line(
+        name,
+        estimates["sparsity"],
+        estimates["mean"],
+        color,
+        meta=meta,
+        symbol=symbol,
+        dash=dash,
+        width=width,
+        hover="sparsity %{x:.2f}: return %{y:.4g}",
+        **group,
+        **bars(estimates, color),
+    )
+    rows = rows.sort("sparsity_asked", "seed")
+    seeds = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": text(name),
+        "showlegend": False,
+        "x": rounded(rows["sparsity"]),
+        "y": rounded(rows["return_mean"]),
+        "text": [f"seed {seed}, member {member}" for seed, member in rows.select("seed", "member").rows()],
+        "meta": meta,
+        "marker": {"color": color, "symbol": symbol, "size": 4},
+        "opacity": 0.4,
+        "hovertemplate": f"<b>{text(name)}</b><br>%{{text}}: %{{y:.4g}}<extra></extra>",
+        **group,
+    }
+    return [mean, seeds]
+
+
+def frontier_chart(regret: pl.DataFrame) -> Chart:
+    """Attacked against clean return: one point per sparsity, and every member as a small point.
+
+    regret: by `decompose`, of all arms.
+    """
+    rows = without_diverged(regret.filter(pl.col("attack") == "strongest"))
+    arms = rows["arm"].unique(maintain_order=True).to_list()
+    colors = sparsity_colors(rows["sparsity_asked"].unique().sort().to_list())
+    traces: list[Trace] = []
+    told: list[str] = []
+    for name, budget in budgets(rows).items():
+        for arm, symbol in zip(arms, ("circle", *SYMBOLS) * len(arms), strict=False):
+            own = rows.filter(budget, pl.col("arm") == arm).sort("sparsity_asked", "seed")
+            if own.is_empty():
+                continue
+            clean, attacked = (by_sparsity(own, f"{what}_return") for what in ("clean", "attacked"))
+            best = attacked.sort("mean", descending=True, maintain_order=True).row(0, named=True)
+            told.append(
+                f"{named(arm, arms, name)}: the largest mean return under attack, {best['mean']:.4g}, is at "
+                f"sparsity {best['sparsity']:.2f}"
+            )
+            shades = [colors[asked] for asked in clean["sparsity_asked"]]
+            above_and_below = ("top center", "bottom center") * clean.height
+            traces.append(
+                {
+                    **line(
+                        named(arm, arms, "means over seeds"),
+                        clean["mean"],
+                        attacked["mean"],
+                        INK,
+                        meta=tags(arm, budget=name),
+                        width=1.0,
+                        hover="sparsity %{text}<br>clean %{x:.4g}, attacked %{y:.4g}",
+                    ),
+                    "mode": "lines+markers+text",
+                    "text": [f"{sparsity:.2f}" for sparsity in clean["sparsity"]],
+                    "textposition": above_and_below[: clean.height],
+                    "marker": {"color": shades, "symbol": symbol, "size": 13},
+                }
+            )
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": text(named(arm, arms, "members")),
+                    "x": rounded(own["clean_return"]),
+                    "y": rounded(own["attacked_return"]),
+                    "text": [
+                        f"member {member}, seed {seed}, sparsity {sparsity:.2f}"
+                        for member, seed, sparsity in own.select("member", "seed", "sparsity").rows()
+                    ],
+                    "meta": tags(arm, budget=name),
+                    "marker": {
+                        "color": [colors[a] for a in own["sparsity_asked"]],
+                        "symbol": symbol,
+                        "size": 5,
+                    },
+                    "opacity": 0.55,
+                    "hovertemplate": "%{text}<br>clean %{x:.4g}, attacked %{y:.4g}<extra></extra>",
+                }
+            )
+    return Chart(
+        "frontier",
+        "Clean and attacked return: the frontier",
+        f"Return under the strongest attack against clean return. {listed(told)}.",
+        "Up and to the right is better. The number beside a large point is its sparsity; small points are "
+        "single members.",
+        traces,
+        {
+            "xaxis": {"title": {"text": "clean return"}},
+            "yaxis": {"title": {"text": "return under the strongest attack"}},
+        },
+        (Choice("budget", "eps"), Choice("arm", "arm", all=True)),
+    )

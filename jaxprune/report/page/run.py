@@ -1,0 +1,116 @@
+"""What a folder holds that a command left behind: what was asked, and the tables that are there."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxprune.errors import SpecError
+
+NEWEST = 3
+"""The newest format of run folders that this page knows; those before it are read as far as they go."""
+
+SWEEP, ATTACK, CERTIFY, SHIFT = "sweep", "attack", "certify", "shift"
+
+_SHIFTS = ("shifts", "shift_summary", "shift_verdicts")
+_ABOUT = {SWEEP: "spec.json", ATTACK: "attack.json", CERTIFY: "certify.json", SHIFT: "shift.json"}
+_NEEDED = {
+    SWEEP: ("results", "certificates", "regret", "verdicts", "curves", "episodes", "sampled"),
+    ATTACK: ("results", "tried"),
+    CERTIFY: ("states", "members", "audit", "certificates", "returns"),
+    SHIFT: _SHIFTS,
+}
+_OPTIONAL = {
+    SWEEP: ("layers", *_SHIFTS),
+    ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
+    CERTIFY: ("smoothing", "votes", "attacked_returns", "attacked_return_curve"),
+    SHIFT: (),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder.
+
+    name: of the folder. kind: of the command that wrote it. about: what it wrote about itself. tables: those
+    that are there, by name. missing: those that are not, though a finished command writes them. unreadable:
+    files that are there and no tables.
+    """
+
+    name: str
+    kind: str
+    about: dict[str, Any]
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def author(self) -> str:
+        """The program that wrote the folder, and the format of it."""
+        version = _dictionary(self.about.get("versions")).get("jaxprune", "unknown")
+        return f"jaxprune {version}, format {self.about.get('format', 1)}"
+
+    def has(self, *names: str) -> bool:
+        """Whether all these tables are there."""
+        return all(name in self.tables for name in names)
+
+
+def read_run(path: Path) -> Run:
+    """The run in a folder, finished or not.
+
+    Raises SpecError if no command has written there, or one that is newer than this page.
+    """
+    kinds = [kind for kind, name in _ABOUT.items() if (path / name).is_file()]
+    if not kinds:
+        raise SpecError(f"runs: {path} is no folder of a run (it holds none of {', '.join(_ABOUT.values())})")
+    (kind, *_) = kinds
+    about = _about(path / _ABOUT[kind])
+    run = Run(path.resolve().name, kind, about)
+    written = about.get("format", 1)
+    if not isinstance(written, int) or written > NEWEST:
+        raise SpecError(
+            f"runs: {path} was written by {run.author}; this program reads formats up to {NEWEST}"
+        )
+    read = {name: _table(path / f"{name}.parquet") for name in (*_NEEDED[kind], *_OPTIONAL[kind])}
+    there = [name for name in read if (path / f"{name}.parquet").is_file()]
+    return Run(
+        run.name,
+        kind,
+        about,
+        {name: table for name, table in read.items() if table is not None},
+        tuple(name for name in _needed(kind, about) if name not in there),
+        tuple(name for name in there if read[name] is None),
+    )
+
+
+def _needed(kind: str, about: dict[str, Any]) -> tuple[str, ...]:
+    """The tables that a finished command has written."""
+    shifted = kind == SWEEP and _dictionary(about.get("spec")).get("shift_episodes")
+    return (*_NEEDED[kind], *_SHIFTS) if shifted else _NEEDED[kind]
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SpecError(f"runs: {path} cannot be read ({error})") from None
+    if not isinstance(about, dict):
+        raise SpecError(f"runs: {path} holds no settings")
+    return about
+
+
+def _dictionary(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _table(path: Path) -> pl.DataFrame | None:
+    """The table in a file; None where there is none, or no file."""
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    # Earlier runs had one arm only, which not every table that says who a member is named.
+    unnamed = "seed" in table.columns and "arm" not in table.columns
+    return table.with_columns(arm=pl.lit("ppo")) if unnamed else table

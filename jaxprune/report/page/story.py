@@ -1,0 +1,215 @@
+"""What a run has to say: which words, tables and charts, by the command that wrote it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+from rich.table import Table
+
+from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST
+from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
+from jaxprune.report.effort import strongest_table, transfer_tables
+from jaxprune.report.figures import heading
+from jaxprune.report.page import charts, warnings
+from jaxprune.report.page.asked import asked
+from jaxprune.report.page.charts import Chart
+from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
+from jaxprune.report.shifts import shift_words
+from jaxprune.report.summary import sweep_words
+from jaxprune.report.verdict import ALPHA, attack_lines, sweet_spot_lines, tight_line
+from jaxprune.report.words import Words
+
+
+@dataclass
+class Story:
+    """What a run has to say.
+
+    about: what it is about, a line per arm. asked: the settings. warnings: what must be known first. lines:
+    what was found, in sentences; details: those that fewer will read.
+    """
+
+    about: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+
+    def take(self, words: Words, prefix: str = "") -> None:
+        """Add what a report of one arm consists of."""
+        self.warnings += [prefix + line for line in words.alarms]
+        self.lines += [prefix + line for line in words.lines]
+        for table in words.tables:
+            table.title = f"{prefix}{table.title}"
+        self.tables += words.tables
+
+
+def tell(run: Run) -> Story:
+    """The story of a run, as far as its tables go: what cannot be told is a warning."""
+    story = Story(asked=asked(run), warnings=warnings.incomplete(run))
+    parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts}
+    _part(run, story, "the summary", lambda: parts[run.kind](run, story))
+    return story
+
+
+def _part(run: Run, story: Story, name: str, make: Callable[[], object]) -> None:
+    """Make a part; where the tables are of a program that wrote others, say so in its place."""
+    try:
+        make()
+    except (KeyError, ValueError, TypeError, pl.exceptions.PolarsError) as error:
+        (said, *_) = str(error).splitlines() or [type(error).__name__]
+        story.warnings.append(f"NOT SHOWN: {name} cannot be made of the tables of {run.author} ({said})")
+
+
+def _chart(run: Run, story: Story, name: str, make: Callable[[], Chart]) -> None:
+    _part(run, story, f"the chart of {name}", lambda: story.charts.append(make()))
+
+
+def _alpha(run: Run) -> float:
+    """The family-wise error of the run's verdicts."""
+    for part in ("spec", "population"):
+        error = (run.about.get(part) or {}).get("verdict_error")
+        if error is not None:
+            return float(error)
+    return ALPHA
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------
+
+
+def _sweep(run: Run, story: Story) -> None:
+    tables = run.tables
+    if run.has("results", "regret", "verdicts"):
+        # Without certificates the rest can still be told.
+        certificates = tables.get("certificates", CERTIFICATES.to_frame())
+        _population(run, story, tables["results"], certificates)
+        attacks = tables["results"].filter(pl.col("attack") != CLEAN)["attack"].unique().sort().to_list()
+        story.warnings += warnings.weak_attacks(attacks)
+    if run.has("certificates"):
+        certificates = tables["certificates"]
+        _chart(run, story, "bounds", lambda: charts.bounds_chart(certificates))
+    if run.has("curves"):
+        _chart(run, story, "training", lambda: charts.training_chart(tables["curves"]))
+    if run.has("layers"):
+        _chart(run, story, "layers", lambda: charts.layers_chart(tables["layers"]))
+    if run.has("shifts", "shift_summary", "shift_verdicts"):
+        _shifts(run, story)
+
+
+def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataFrame) -> None:
+    """Words and charts of the returns of a population: of a sweep, or of an attack on one."""
+    regret = run.tables["regret"]
+    _part(run, story, "the summary", lambda: _words(run, story, results, certificates))
+    story.warnings += warnings.few_seeds(run.tables["verdicts"])
+    if not results["diverged"].all():
+        _chart(run, story, "returns", lambda: charts.returns_chart(results))
+        _chart(run, story, "the frontier", lambda: charts.frontier_chart(regret))
+        _chart(run, story, "regret", lambda: charts.regret_chart(regret))
+
+
+def _words(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataFrame) -> None:
+    """What is said of every arm by itself."""
+    regret, verdicts = run.tables["regret"], run.tables["verdicts"]
+    story.warnings += warnings.vacuous(certificates)
+    arms = results["arm"].unique(maintain_order=True).to_list()
+    for arm in arms:
+        of_results, of_regret, of_certificates, of_verdicts = (
+            table.filter(pl.col("arm") == arm) for table in (results, regret, certificates, verdicts)
+        )
+        prefix = "" if len(arms) == 1 else f"{arm}: "
+        story.about.append(heading(of_results))
+        words = sweep_words(
+            of_results, of_regret, of_certificates, of_verdicts, alpha=_alpha(run), arms=len(arms)
+        )
+        of_bounds = (theorem_line, tight_line) if of_certificates.height else ()
+        judged = sweet_spot_lines(of_verdicts, _alpha(run), len(arms))
+        story.details += [prefix + line for line in words.lines if line not in judged]
+        bounds = [line(of_certificates) for line in of_bounds]
+        story.take(words._replace(lines=[*judged, *attack_lines(of_regret), *bounds]), prefix)
+
+
+# --- attacks --------------------------------------------------------------------------------------------
+
+
+def _attack(run: Run, story: Story) -> None:
+    tables = run.tables
+    story.warnings += warnings.short_search(run)
+    if run.has("results"):
+        if run.has("regret", "verdicts"):
+            _population(run, story, _of_a_run(tables["results"], tables["regret"]), CERTIFICATES.to_frame())
+        else:
+            alone = _of_an_agent(tables["results"])
+            _chart(run, story, "returns", lambda: charts.returns_chart(alone))
+            story.tables.append(strongest_table(tables["results"]))
+        if run.has("tried"):
+            sparsity = dict(
+                tables["results"].select("member", pl.col("sparsity").round(2)).unique().iter_rows()
+            )
+            _chart(run, story, "attackers tried", lambda: charts.tried_chart(tables["tried"], sparsity))
+    if run.has("effort"):
+        _chart(run, story, "effort", lambda: charts.effort_chart(tables["effort"]))
+    if run.has("transfer"):
+        story.tables += transfer_tables(tables["transfer"])
+
+
+def _of_a_run(results: pl.DataFrame, regret: pl.DataFrame) -> pl.DataFrame:
+    """The results of an attack on the members of a sweep, as the table of that name of a sweep."""
+    who = regret.select("member", *FAMILY, "seed", "sparsity_asked").unique(maintain_order=True)
+    return _fresh(results).join(who, on="member").select(RESULTS.names()).cast(RESULTS)
+
+
+def _of_an_agent(results: pl.DataFrame) -> pl.DataFrame:
+    """The same for one agent at several sparsities."""
+    return _fresh(results).with_columns(arm=pl.lit("agent"), seed=pl.lit(0), sparsity_asked="sparsity")
+
+
+def _fresh(results: pl.DataFrame) -> pl.DataFrame:
+    return results.filter(pl.col("episode_set") == "fresh", pl.col("attack") != STRONGEST)
+
+
+# --- certificates ---------------------------------------------------------------------------------------
+
+
+def _certification(run: Run, story: Story) -> None:
+    tables = run.tables
+    if run.has("states", "members", "audit", "certificates", "returns"):
+        asked, population = run.about["certification"], run.about["population"]
+        words = audit_words(
+            states=tables["states"],
+            members=tables["members"],
+            above=tables["audit"],
+            certificates=tables["certificates"],
+            returns=tables["returns"],
+            smoothing=tables.get("smoothing"),
+            votes=tables.get("votes"),
+            attacked_returns=tables.get("attacked_returns"),
+            confidence=asked["confidence"],
+            post_hoc=population["pruned_post_hoc"],
+        )
+        story.take(words)
+        story.warnings += warnings.vacuous(tables["certificates"])
+    if run.has("members"):
+        # The tightest lies on one of the others.
+        own = tables["members"].filter(pl.col("ball") == "own", pl.col("bound") != TIGHTEST)
+        _chart(run, story, "bounds", lambda: charts.bounds_chart(own))
+    if run.has("attacked_returns") and not tables["attacked_returns"]["diverged"].all():
+        _chart(run, story, "certified returns", lambda: charts.certified_chart(tables["attacked_returns"]))
+
+
+# --- shifts ---------------------------------------------------------------------------------------------
+
+
+def _shifts(run: Run, story: Story) -> None:
+    if not run.has("shifts", "shift_summary", "shift_verdicts"):
+        return
+    shifts, summary, verdicts = (run.tables[name] for name in ("shifts", "shift_summary", "shift_verdicts"))
+    arms = summary["arm"].unique(maintain_order=True).to_list()
+    for arm in arms:
+        of_shifts, of_summary, of_verdicts = (
+            table.filter(pl.col("arm") == arm) for table in (shifts, summary, verdicts)
+        )
+        prefix = "shifted dynamics: " if len(arms) == 1 else f"{arm}, shifted dynamics: "
+        story.take(shift_words(of_shifts, of_summary, of_verdicts, alpha=_alpha(run)), prefix)
+    if not summary["diverged"].all():
+        _chart(run, story, "shifts", lambda: charts.shifts_chart(shifts))

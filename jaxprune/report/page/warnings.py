@@ -1,0 +1,85 @@
+"""What a reader must know before anything else, beside the alarms: what is missing, vacuous or too little."""
+
+import polars as pl
+
+from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
+
+RESUME = {SWEEP: "sweep", ATTACK: "attack", CERTIFY: "certify"}
+"""The commands that can go on."""
+
+
+def incomplete(run: Run) -> list[str]:
+    """Tables that are not there, or cannot be read."""
+    lines = []
+    if run.missing:
+        if "merged" in run.about or run.kind == SHIFT:
+            advice = "run the command again"
+        else:
+            advice = f"go on with python -m experiments.{RESUME[run.kind]} --resume {run.name}"
+        lines.append(f"INCOMPLETE: not there are {', '.join(run.missing)}; {advice}")
+    if run.unreadable:
+        lines.append(f"DAMAGED: cannot be read: {', '.join(run.unreadable)} (written by {run.author})")
+    return lines
+
+
+def vacuous(certificates: pl.DataFrame) -> list[str]:
+    """How many of the bounds that may be vacuous are."""
+    told = certificates.filter(pl.col("vacuous").is_not_null(), ~pl.col("diverged"))
+    count = int(told["vacuous"].sum())
+    if not count:
+        return []
+    names = ", ".join(told.filter("vacuous")["bound"].unique().sort())
+    what = f"{count} of {told.height} bounds on value ({names})"
+    return [f"VACUOUS: {what} say nothing, for they exceed all that can be lost"]
+
+
+def weak_attacks(attacks: list[str]) -> list[str]:
+    """Whether anybody searched for an attacker: the rules of a sweep that are made for no victim are weak."""
+    if not attacks:
+        return ["NO ATTACK: nobody attacked, so nothing is said of returns under attack"]
+    return [
+        f"SHORT SEARCH: only {', '.join(attacks)} attacked, and no attacker was trained for any member, so "
+        "that stronger ones may exist; python -m experiments.attack --run searches harder"
+    ]
+
+
+def short_search(run: Run) -> list[str]:
+    """Whether an attack search was a first look only, and whether it was still finding more at its end."""
+    search = run.about.get("search") or {}
+    lines = []
+    if search.get("search") == "quick":
+        lines.append(
+            "SHORT SEARCH: the quick one, 2 adversaries and 2 critics for each victim; the published tables "
+            "search 216 and 30"
+        )
+    if run.has("effort"):
+        falling = _still_falling(run.tables["effort"])
+        if falling:
+            lines.append(
+                f"SHORT SEARCH: {falling[0]} of {falling[1]} curves of return against training still fall by "
+                "more than 5 % in the last doubling"
+            )
+    return lines
+
+
+def _still_falling(effort: pl.DataFrame) -> tuple[int, int] | None:
+    """How many curves lose more than a twentieth in the last doubling that was trained, and of how many."""
+    found = effort.filter(~pl.col("extrapolated")).sort("steps")
+    ends = (
+        found.group_by("member", "attack")
+        .agg(pl.col("return_mean").tail(2), pl.len())
+        .filter(pl.col("len") > 1)
+    )
+    before, last = pl.col("return_mean").list.first(), pl.col("return_mean").list.last()
+    falling = ends.filter((before - last) > 0.05 * before.abs()).height
+    return (falling, ends.height) if falling else None
+
+
+def few_seeds(verdicts: pl.DataFrame) -> list[str]:
+    """How many verdicts there are too few seeds for."""
+    asked = verdicts.filter(~pl.col("placebo")) if "placebo" in verdicts.columns else verdicts
+    undecided = asked.filter(pl.col("verdict").str.starts_with("undecided"))
+    if undecided.is_empty():
+        return []
+    reasons = ", ".join(undecided["verdict"].str.strip_prefix("undecided ").unique().sort())
+    return [f"TOO FEW SEEDS: {undecided.height} of {asked.height} comparisons are undecided {reasons}"]

@@ -1,0 +1,148 @@
+"""Folders as commands leave them, of tables that were made up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxprune.analysis import (
+    EFFORT,
+    LAYERS,
+    SHIFTS,
+    decompose,
+    shift_verdicts,
+    summarise_shifts,
+    sweet_spots,
+)
+
+VERSIONS = {"versions": {"jaxprune": "0.1.0"}, "commit": "abc"}
+SPEC = {"env": "hopper", "seeds": 6, "arms": ["ppo"], "eps": "published", "verdict_error": None}
+
+
+def write(folder: Path, about: str, content: dict[str, Any], tables: dict[str, pl.DataFrame]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / about).write_text(json.dumps(content))
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+def layers(seeds: int) -> pl.DataFrame:
+    """Two layers of 100 and 10 weights; the first loses its share, the second half of it."""
+    sparsities = (0.0, 0.5, 0.9)
+    rows = [
+        (3 * seed + place, "ppo", seed, asked, "policy", layer, round(share * asked * size), size, False)
+        for seed in range(seeds)
+        for place, asked in enumerate(sparsities)
+        for layer, (size, share) in enumerate(((100, 1.0), (10, 0.5)))
+    ]
+    return pl.DataFrame(rows, schema=LAYERS, orient="row")
+
+
+def sweep(
+    folder: Path, synthetic: Any, seeds: int = 6, arms: tuple[str, ...] = ("ppo",), **about: Any
+) -> Path:
+    """A finished sweep of these arms."""
+    made = {
+        "results": synthetic.results(seeds),
+        "certificates": synthetic.certificates(seeds),
+        "curves": synthetic.curves(seeds),
+        "layers": layers(seeds),
+    }
+    count = made["results"]["member"].n_unique()
+    tables = {
+        name: pl.concat(
+            [
+                table.with_columns(pl.col("member") + place * count, arm=pl.lit(arm))
+                for place, arm in enumerate(arms)
+            ]
+        )
+        for name, table in made.items()
+    }
+    tables["regret"] = decompose(tables["results"])
+    tables["verdicts"] = sweet_spots(tables["regret"])
+    tables["episodes"] = tables["sampled"] = pl.DataFrame({"member": [0]})
+    command = "python -m experiments.sweep --env hopper --seeds 6"
+    return write(
+        folder, "spec.json", {"format": 3, "spec": SPEC, "command": command, **VERSIONS, **about}, tables
+    )
+
+
+def attack(folder: Path, synthetic: Any) -> Path:
+    """A quick attack search on the members of a sweep, in rungs."""
+    results = synthetic.results(6, budgets=(0.075,), attacks={"sa-rl": 0.4, "mad": 0.3})
+    regret = decompose(results)
+    strong = results.filter(attack="mad").with_columns(attack=pl.lit("strongest"))
+    fresh = pl.concat([results, strong]).with_columns(
+        pl.lit("fresh").alias("episode_set"),
+        found_by="attack",
+        return_low=pl.col("return_mean") - 1,
+        return_high=pl.col("return_mean") + 1,
+        return_median_attacker="return_mean",
+    )
+    rows = pl.concat([fresh, fresh.with_columns(episode_set=pl.lit("selection"))])
+    members = range(results["member"].n_unique())
+    tried = pl.DataFrame(
+        [
+            {"member": m, "attack": "sa-rl", "attacker": k, "best_of_first": 100.0 - 10 * k}
+            for m in members
+            for k in range(3)
+        ]
+    )
+    effort = pl.DataFrame(
+        [
+            (m, "sa-rl", steps, 9 * steps, 4, value, value - 1, value + 2, steps == 400)
+            for m in (0, 1)
+            for steps, value in ((100, 30.0), (200, 20.0), (400, 15.0))
+        ],
+        schema=EFFORT,
+        orient="row",
+    )
+    tables = {
+        "results": rows.drop(
+            "arm", "seed", "task", "physics", "schedule", "score", "scope", "sparsity_asked"
+        ),
+        "tried": tried,
+        "effort": effort,
+        "regret": regret,
+        "verdicts": sweet_spots(regret),
+    }
+    about = {"format": 3, "search": {"search": "quick", "attacks": ["sa-rl", "mad"]}, **VERSIONS}
+    return write(folder, "attack.json", about, tables)
+
+
+def shift(folder: Path) -> Path:
+    """Six seeds under two factors of the mass: half of the return is gone where it is doubled."""
+    family = {"task": "hopper", "physics": "native", "arm": "ppo"}
+    rest = {"episodes": 4, "return_std": 1.0, "return_min": 0.0, "return_median": 1.0, "length_mean": 9.0}
+    rows = [
+        {
+            **{
+                "member": 2 * seed + place,
+                **family,
+                "seed": seed,
+                "sparsity_asked": asked,
+                "sparsity": asked,
+            },
+            **{"parameter": parameter, "factor": factor, "point": point},
+            **dict.fromkeys(("mass", "friction", "gravity", "damping", "gear"), 1.0),
+            **{**rest, "return_mean": (1000.0 + seed) / factor, "failed": 0, "policy": "mode"},
+            **{"charge": "clipped", "diverged": False},
+        }
+        for seed in range(6)
+        for place, asked in enumerate((0.0, 0.5))
+        for parameter, factor, point in (("nominal", 1.0, 0), ("mass", 1.0, 0), ("mass", 2.0, 1))
+    ]
+    shifts = pl.DataFrame(rows, schema=SHIFTS)
+    summary = summarise_shifts(shifts)
+    tables = {"shifts": shifts, "shift_summary": summary, "shift_verdicts": shift_verdicts(summary)}
+    about = {"format": 3, "shifts": {}, "population": {"verdict_error": 0.05}, **VERSIONS}
+    return write(folder, "shift.json", about, tables)
+
+
+def unfinished(folder: Path, synthetic: Any) -> Path:
+    """A sweep that stopped in its training."""
+    return write(
+        folder, "spec.json", {"format": 3, "spec": SPEC, **VERSIONS}, {"curves": synthetic.curves(2)}
+    )
