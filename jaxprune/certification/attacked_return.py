@@ -6,6 +6,7 @@ and the squares of these shifts are kept, summed over stretches of steps; no sta
 choose how much an attacked episode may spend, the other half are certified (`bounds.composition`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -107,10 +108,23 @@ class ReturnSpec:
         """The confidence of each statement at which all of all members and radii hold together."""
         return 1 - (1 - confidence) / (STATEMENTS * members * len(self.radii))
 
+    def check_enough(self, confidence: float, members: int) -> None:
+        """Raise SpecError for so few episodes that nothing can be certified of so many members together."""
+        if not self.return_episodes:
+            return
+        try:
+            largest_budget(0.5, self.certifying, sigma=1.0, confidence=self.each(confidence, members))
+        except SpecError as error:
+            raise SpecError(
+                f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
+                f"others: {error}"
+            ) from None
+
     def check(self, confidence: float, population: Population) -> None:
         """Raise SpecError where these members, or so few episodes, can have no certified return."""
         if not self.return_episodes:
             return
+        self.check_enough(confidence, population.members.size)
         agents = population.agents
         if agents.log_std is None and self.return_std != 1:
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
@@ -120,14 +134,16 @@ class ReturnSpec:
                 "these certificates are about one that draws its actions; take a file of the agent with the "
                 "standard deviation it was trained with"
             )
-        each = self.each(confidence, population.members.size)
-        try:
-            largest_budget(0.5, self.certifying, sigma=1.0, confidence=each)
-        except SpecError as error:
-            raise SpecError(
-                f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
-                f"others: {error}"
-            ) from None
+
+    def total_steps(self, members: int, horizon: int) -> int:
+        """The most environment steps that all of these episodes can take."""
+        attacked = len(self.radii) * self.return_attacked
+        return members * (self.return_episodes + attacked) * horizon if self.return_episodes else 0
+
+    def in_words(self) -> str:
+        """The row of a plan."""
+        radii = ", ".join(f"{eps:g}" for eps in self.radii)
+        return f"eps {radii} at every step, {self.return_episodes} episodes per member, half of them choose"
 
 
 class Spent(NamedTuple):
@@ -151,6 +167,11 @@ class Spent(NamedTuple):
             np.full(self.rewards.shape[1], ends[-1]),
             ends=ends,
         )
+
+
+def joined_spent(parts: Sequence[Spent], order: np.ndarray) -> Spent:
+    """What the members of all parts have spent, in this order of them."""
+    return Spent(*(np.concatenate(of_each)[order] for of_each in zip(*parts, strict=True)))
 
 
 def block_ends(blocks: int, horizon: int) -> np.ndarray:
@@ -236,6 +257,10 @@ class AttackedReturns(NamedTuple):
     means: pl.DataFrame
     curve: pl.DataFrame
 
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """By the name that each is written under."""
+        return {"attacked_returns": self.means, "attacked_return_curve": self.curve}
+
 
 def attacked_returns(
     spec: ReturnSpec, population: Population, made: Spent, confidence: float
@@ -260,8 +285,9 @@ def attacked_returns(
     for member, who in enumerate(members.columns()):
         thresholds = choosing[members.dense_twin()[member]] * np.array(SHARES)
         for radius, eps in enumerate(spec.radii):
-            place = {**who, "sparsity": float(achieved[member]), "eps": eps, **about}
-            if population.diverged[member]:
+            lost = bool(population.diverged[member])
+            place = {**who, "sparsity": float(achieved[member]), "eps": eps, **about, "diverged": lost}
+            if lost:
                 means.append(place)
                 continue
             whole, parts = (
