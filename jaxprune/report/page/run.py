@@ -22,10 +22,11 @@ _NEEDED = {
     CERTIFY: ("states", "members", "audit", "certificates", "returns"),
     SHIFT: _SHIFTS,
 }
+_RETURNED = ("attacked_returns", "attacked_return_curve")
 _OPTIONAL = {
-    SWEEP: ("layers", *_SHIFTS),
+    SWEEP: ("layers", *_SHIFTS, *_RETURNED),
     ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
-    CERTIFY: ("smoothing", "votes", "attacked_returns", "attacked_return_curve"),
+    CERTIFY: ("smoothing", "votes", *_RETURNED),
     SHIFT: (),
 }
 
