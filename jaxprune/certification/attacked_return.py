@@ -243,7 +243,8 @@ def _squares(
 class AttackedReturns(NamedTuple):
     """Lower limits that hold for all members and radii together.
 
-    means: a row per member x radius. `return_mean` is the clean mean of the episodes certified,
+    means: a row per member x radius. `largest_budget`: the most that these episodes could let one spend and
+    still certify that a return is reached more often than not. `return_mean` is the clean mean of the episodes certified,
     `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on the latter under
     attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of max(return of a
     block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of returns cut to
@@ -279,6 +280,7 @@ def attacked_returns(
         "confidence": confidence,
         "simultaneous": STATEMENTS * members.size * len(spec.radii),
         "episodes": spec.certifying,
+        "largest_budget": largest_budget(0.5, spec.certifying, sigma=1.0, confidence=each),
         "lowest": float(lowest),
     }
     means, curve = [], []

@@ -81,6 +81,8 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
     each = 1 - 0.1 / (4 * 2 * 3)
     assert spec.each(0.9, 2) == pytest.approx(each) and set(table["simultaneous"]) == {24}
     half = EPISODES // 2
+    largest = bounds.largest_budget(0.5, half, sigma=1.0, confidence=each)
+    assert table["largest_budget"].to_list() == pytest.approx([largest] * table.height)
     for row in table.iter_rows(named=True):
         radius = RADII.index(row["eps"])
         returns = found.rewards[row["member"]].sum(-1)
