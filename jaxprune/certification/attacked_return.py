@@ -244,8 +244,8 @@ class AttackedReturns(NamedTuple):
     """Lower limits that hold for all members and radii together.
 
     means: a row per member x radius. `largest_budget`: the most that these episodes could let one spend and
-    still certify that a return is reached more often than not. `return_mean` is the clean mean of the episodes certified,
-    `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on the latter under
+    still certify that a return is reached more often than not. `return_mean` is the clean mean of the
+    episodes certified, `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on the latter under
     attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of max(return of a
     block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of returns cut to
     [lowest, the largest of the choosing half]. `certified_probability` bounds the probability of a return of

@@ -102,8 +102,8 @@ def attacked_returns_lines(means: pl.DataFrame) -> list[str]:
             about,
             "certified returns: none above the lowest; half of the episodes of member "
             f"{least['member']} spend {number(least['spent'])} or more at eps {least['eps']:g}, and so many "
-            f"episodes certify little beyond {number(least['largest_budget'])}; shifts grow about as eps does, "
-            f"so ask for {least['eps'] * least['largest_budget'] / least['spent']:.1g} or less",
+            f"episodes certify little beyond {number(least['largest_budget'])}; shifts grow about as eps "
+            f"does, so ask for {least['eps'] * least['largest_budget'] / least['spent']:.1g} or less",
         ]
     lines = [about]
     for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):
