@@ -245,13 +245,14 @@ class AttackedReturns(NamedTuple):
 
     means: a row per member x radius. `largest_budget`: the most that these episodes could let one spend and
     still certify that a return is reached more often than not. `return_mean` is the clean mean of the
-    episodes certified, `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on the latter under
-    attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of max(return of a
-    block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of returns cut to
-    [lowest, the largest of the choosing half]. `certified_probability` bounds the probability of a return of
-    at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the median of sqrt(sum
-    of squared shifts), `budget` the most that an attacked episode may spend and still count. `attacked_mean`
-    is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged have no limits.
+    episodes certified, `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on
+    the latter under attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of
+    max(return of a block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of
+    returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
+    of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
+    median of sqrt(sum of squared shifts), `budget` the most that an attacked episode may spend and still
+    count. `attacked_mean` is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged
+    have no limits.
     curve: a row per member x radius x threshold: `probability` of the clean episodes, and its limit.
     """
 
