@@ -121,10 +121,10 @@ def test_every_file_that_is_named_or_linked_exists(page: str) -> None:
     assert all((REPOSITORY / name).exists() for name in named), named
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("reference/")])
 def test_every_module_of_the_reference_has_what_is_asked_for(page: str) -> None:
     asked = re.findall(r"^::: (\S+)\n    options:\n(?:      members: \[(.*)\]\n)?", PAGES[page], re.MULTILINE)
-    assert len(asked) == PAGES[page].count("\n::: ")
+    assert len(asked) == PAGES[page].count("\n::: ") > 0
     for module, members in asked:
         for member in filter(None, members.split(",")):
             assert (getattr(import_module(module), member.strip()).__doc__ or "").strip()
