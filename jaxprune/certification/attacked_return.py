@@ -33,6 +33,7 @@ from jaxprune.bounds.rounding import outward
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import ARITHMETIC, distances
 from jaxprune.certification.smoothing import lowest_return
+from jaxprune.certification.units import is_deterministic
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Visits, for_all, play, stretches
 from jaxprune.policy import Agent
@@ -114,7 +115,7 @@ class ReturnSpec:
         agents = population.agents
         if agents.log_std is None and self.return_std != 1:
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
-        if agents.log_std is not None and not np.all(np.exp(agents.log_std) > np.finfo(np.float32).tiny):
+        if agents.log_std is not None and is_deterministic(agents):
             raise SpecError(
                 f"return_episodes: a policy is deterministic (log_std {float(agents.log_std.min()):g}), and "
                 "these certificates are about one that draws its actions; take a file of the agent with the "
