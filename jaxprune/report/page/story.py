@@ -236,4 +236,5 @@ def _audit(run: Run, story: Story) -> None:
     story.warnings += rest.warnings
     story.details += rest.lines
     story.tables += rest.tables
-    story.charts += rest.charts
+    one_each = run.has("tried") and tables["tried"]["attacker"].max() == 0
+    story.charts += [chart for chart in rest.charts if not (one_each and chart.name == "tried")]
