@@ -26,10 +26,18 @@ before anything is in the cache, as seen on HalfCheetah."""
 
 
 @dataclass(frozen=True)
+class OnePolicy(Source):
+    """Where the policy comes from: a file, or a member of a run."""
+
+    # Not in the help, and refused: a run has many.
+    run: tyro.conf.Suppress[Path | None] = None
+
+
+@dataclass(frozen=True)
 class Arguments:
     """Prune one policy at several levels, certify it, attack it, and say on one page what came out."""
 
-    victims: tyro.conf.OmitArgPrefixes[Source]
+    victims: tyro.conf.OmitArgPrefixes[OnePolicy]
     audit: tyro.conf.OmitArgPrefixes[AuditSpec]
     out: Path | None = None
     """New folder for the tables and the page. Default: runs/audit-AGENT-TIME."""
@@ -115,7 +123,7 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
     if folder.has_table("results") and not (path / audit.STAGES).is_dir():
         raise SpecError(f"resume: {path} is finished; its tables are there")
     try:
-        spec, victims = AuditSpec(**asked["audit"]), Source.from_dict(asked["victims"])
+        spec, victims = AuditSpec(**asked["audit"]), OnePolicy.from_dict(asked["victims"])
     except (KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / ABOUT} cannot be read ({error})") from None
     refuse_changes(arguments.audit, spec, path)

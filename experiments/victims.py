@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import tyro
 
@@ -102,7 +102,7 @@ class Source:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Source":
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """The source that `to_dict` wrote down."""
         paths = {name: Path(path) for name in PATHS if (path := values.get(name)) is not None}
         asked: dict[str, Any] = {**values, **paths}
