@@ -137,7 +137,7 @@ def _plan(spec: AuditSpec, asked: Asked, population: Population) -> dict[str, st
     attackers = ", ".join(f"{attack.attackers(name)} {name}" for name in attack.attacks)
     certified = "none, for it draws no actions" if spec.return_episodes else "none"
     if returned.return_episodes:
-        certified = f"eps {spec.return_eps:g} at every step, {returned.return_episodes} episodes each"
+        certified = returned.in_words()
     return {
         "task": population.env.in_words(),
         "policy": f"pruned by magnitude to {sparsities}, not trained again",

@@ -179,10 +179,7 @@ def _plan(
             f"episode, {smoothing.smoothing_episodes} episodes per member{votes}"
         )
     if returned.return_episodes:
-        radii = ", ".join(f"{eps:g}" for eps in returned.radii)
-        lines["certified returns"] = (
-            f"eps {radii} at every step, {returned.return_episodes} episodes per member, half of them choose"
-        )
+        lines["certified returns"] = returned.in_words()
     return lines
 
 

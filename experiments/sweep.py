@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import tyro
+from rich.console import Console
 
 from experiments.by_arm import report, report_shifts
 from experiments.command import refuse_changes, run_command
@@ -19,7 +21,14 @@ from jaxprune.merging import finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
 from jaxprune.presets import PRESETS, preset
-from jaxprune.report import LiveProgress, open_console, plan
+from jaxprune.report import (
+    LiveProgress,
+    attacked_returns_figure,
+    attacked_returns_lines,
+    open_console,
+    plan,
+    save,
+)
 from jaxprune.run_folder import RunFolder
 
 
@@ -131,8 +140,19 @@ def report_sweep(made: Sweep, out: Path) -> None:
     written = report(console, out, *tables, alpha=made.spec.error)
     if made.shifted is not None:
         written += report_shifts(console, out, made.shifted, alpha=made.spec.error)
+    if made.returned is not None:
+        written += _report_returned(console, made.returned.means.filter(~pl.col("diverged")), out)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
     write_page(console, out)
+
+
+def _report_returned(console: Console, means: pl.DataFrame, out: Path) -> list[str]:
+    """Print what is certified of the returns under attack at every step, and draw it; the files drawn."""
+    if means.is_empty():
+        return []
+    for line in attacked_returns_lines(means):
+        console.print(f"- {line}")
+    return [save(attacked_returns_figure(means, out.name), out / "attacked_returns.png").name]
 
 
 if __name__ == "__main__":

@@ -130,10 +130,9 @@ class Asked:
 
     def certification_steps(self, population: Population) -> int:
         """The most environment steps that the certification can take."""
-        episodes, returned = self.certification.episodes, self.returned
-        if returned.return_episodes:
-            episodes += returned.return_episodes + returned.return_attacked * len(returned.radii)
-        return population.members.size * population.env.horizon * episodes
+        members, horizon = population.members.size, population.env.horizon
+        visited = members * horizon * self.certification.episodes
+        return visited + self.returned.total_steps(members, horizon)
 
     def steps(self, population: Population) -> int:
         """The most environment steps that all of it can take."""

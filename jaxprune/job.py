@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxprune.certification import ReturnSpec
+from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.population import Members, environment, members
@@ -81,9 +83,20 @@ class Job(NamedTuple):
         return 0 if self.shifts is None else total_steps(self.shifts, self.env, self.everyone.size)
 
     @property
+    def returned(self) -> ReturnSpec:
+        """The certified returns under attack at every step."""
+        return returned(self.spec)
+
+    @property
+    def return_steps(self) -> int:
+        """The most environment steps that the episodes behind them can take."""
+        return self.returned.total_steps(self.everyone.size, self.env.horizon)
+
+    @property
     def steps(self) -> int:
         """The most environment steps of all."""
-        return self.training_steps + self.evaluation_steps + self.visit_steps + self.shift_steps
+        played = self.evaluation_steps + self.visit_steps + self.shift_steps + self.return_steps
+        return self.training_steps + played
 
 
 class Group(NamedTuple):
@@ -98,12 +111,18 @@ def job(spec: SweepSpec) -> Job:
     everyone, env = members(spec), environment(spec)
     if spec.shift_episodes:
         env.check_shiftable()
+    returned(spec).check_enough(CONFIDENCE, everyone.size)
     trained = everyone
     if not schedule(spec.schedule).during_training:
         trained = members(replace(spec, sparsities=(0.0,)))
     whole = Job(spec, env, everyone, trained, groups(spec, env, trained), 0, spec.iterations)
     trunk = _trunk(whole)
     return whole if trunk is None else whole._replace(trunk=trunk, begin=trunk.end)
+
+
+def returned(spec: SweepSpec) -> ReturnSpec:
+    """What a spec asks of certified returns."""
+    return ReturnSpec(return_episodes=spec.return_episodes, return_eps=spec.return_eps)
 
 
 def _trunk(whole: Job) -> Job | None:

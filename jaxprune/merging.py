@@ -9,6 +9,7 @@ no more than the error, and by Boole's inequality so does the probability of any
 (alpha spending, linear in the number of seeds). The plan has to stand before the first look.
 """
 
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,8 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from jaxprune import checkpoint, parse
+from jaxprune import checkpoint, kept, parse
 from jaxprune.analysis import decompose, needed_pairs, shift_verdicts, summarise_shifts, sweet_spots
+from jaxprune.certification.attacked_return import (
+    AttackedReturns,
+    Spent,
+    attacked_returns,
+    joined_spent,
+)
+from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.errors import SpecError
 from jaxprune.job import Job, job
 from jaxprune.population import Members, Population, Saved
@@ -71,8 +79,9 @@ def finished(run: Path) -> bool:
     if not (run / "spec.json").is_file():
         return False
     folder = RunFolder(run)
-    needed = (*TABLES, "shifts") if folder.spec().shift_episodes else TABLES
-    return all(folder.has_table(name) for name in needed)
+    spec = folder.spec()
+    further = {"shifts": spec.shift_episodes, "attacked_returns": spec.return_episodes}
+    return all(folder.has_table(name) for name in (*TABLES, *filter(further.get, further)))
 
 
 def merge(runs: Sequence[Path], out: Path, planned_seeds: int | None = None) -> Sweep:
@@ -113,9 +122,11 @@ def _write(
     folder = RunFolder.create(out, spec, whole.env.physics, merged=about)
     saved = Saved(population.agents, jnp.asarray(population.diverged))
     checkpoint.save(folder.population, spec.iterations, saved)
-    for name, table in (tables | ({} if shifted is None else shifted.tables())).items():
+    returned = _returned(folders, folder, population, parts, whole) if spec.return_episodes else None
+    asked_for = [part.tables() for part in (shifted, returned) if part is not None]
+    for name, table in ChainMap(tables, *asked_for).items():
         folder.write_table(name, table)
-    return Sweep(spec=spec, population=population, folder=out, shifted=shifted, **tables)
+    return Sweep(spec=spec, population=population, folder=out, shifted=shifted, returned=returned, **tables)
 
 
 def _but_for_seeds(spec: SweepSpec, plan: Plan | None) -> SweepSpec:
@@ -200,6 +211,20 @@ def _shifted(folders: list[RunFolder], parts: list[Job], whole: Job) -> ShiftEva
     shifts = _joined("shifts", folders, parts, whole)
     summary = summarise_shifts(shifts)
     return ShiftEvaluation(shifts, summary, shift_verdicts(summary, whole.spec.error))
+
+
+def _returned(
+    folders: list[RunFolder], into: RunFolder, population: Population, parts: list[Job], whole: Job
+) -> AttackedReturns:
+    """The limits of all members together, which are lower than those of fewer."""
+
+    def missing() -> kept.Arrays:
+        raise SpecError("runs: what the episodes behind certified returns have spent is missing in one")
+
+    each = [Spent(**kept.load_or_make(folder.spent, missing)) for folder in folders]
+    order = np.argsort(np.concatenate([_numbers(part.everyone, whole.everyone) for part in parts]))
+    made = kept.load_or_make(into.spent, joined_spent(each, order)._asdict)
+    return attacked_returns(whole.returned, population, Spent(**made), CONFIDENCE)
 
 
 def _population(parts: list[Population], whole: Job) -> Population:

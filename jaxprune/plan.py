@@ -102,6 +102,7 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
         "evaluation": f"none, {', '.join(spec.attacks)}; eps {eps} ({spec.norm}, {spec.space}); "
         f"{spec.episodes} episodes each, at most {job.evaluation_steps:,} steps",
         **shifted(job),
+        **returned(job),
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
         "can show": smallest_difference(spec),
         "takes about": "not known before the first steps"
@@ -123,6 +124,13 @@ def shifted(job: Job) -> dict[str, str]:
         return {}
     episodes = f"{job.shifts.episodes} clean episodes per member at each of {job.shifts.count} points"
     return {"shifts": f"{', '.join(job.shifts.parameters)}; {episodes}, at most {job.shift_steps:,} steps"}
+
+
+def returned(job: Job) -> dict[str, str]:
+    """The row about certified returns, where they are asked for."""
+    if not job.returned.return_episodes:
+        return {}
+    return {"certified returns": f"{job.returned.in_words()}, at most {job.return_steps:,} steps"}
 
 
 def smallest_difference(spec: SweepSpec) -> str:

@@ -168,6 +168,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def spent(self) -> Path:
+        """What the episodes behind certified returns earned, and could be shifted by."""
+        return self.path / "spent.npz"
+
+    @property
     def trunk(self) -> Path:
         """Where it is kept as long as one member is trained for all of its seed and arm."""
         return self.path / "checkpoints-trunk"

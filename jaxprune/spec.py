@@ -89,6 +89,11 @@ class SweepSpec(PPOSettings):
     shift_episodes: int = 0
     """Clean episodes per member at each of the 95 shifted dynamics of `experiments.shift`, a second axis of
     robustness with tables and verdicts of its own. 0: none."""
+    return_episodes: int = 0
+    """Clean episodes of sampled actions per member, behind certified returns under attack at every step
+    (docs/certified_return.md); half of them choose. 0: none."""
+    return_eps: str | tuple[float, ...] = "0.0025,0.0075,0.02"
+    """Radii of the ball of the certified returns, a comma list, in the norm and space of the budgets."""
     verdict_error: float | None = None
     """Largest probability of any wrong verdict on sweet spots. Left out: 0.05, and undecided where there are
     too few seeds; given: refused where there are too few."""
@@ -114,6 +119,7 @@ class SweepSpec(PPOSettings):
             "attacks": parse.names(self.attacks),
             "arms": parse.names(self.arms),
             "hidden": tuple(self.hidden),
+            "return_eps": parse.numbers("return_eps", self.return_eps),
         }.items():
             object.__setattr__(self, field, parsed)
         parse.seeds("seeds", self.seeds)

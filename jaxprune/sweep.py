@@ -6,8 +6,9 @@ the seeds and sparsities. This file, `evaluation.play` and the searches own that
 
 import shutil
 import time
+from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,11 +20,29 @@ import polars as pl
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxprune import attacks, certification, checkpoint, chunks, evaluation, shift_evaluation, streams, tables
+from jaxprune import (
+    attacks,
+    certification,
+    checkpoint,
+    chunks,
+    evaluation,
+    kept,
+    shift_evaluation,
+    streams,
+    tables,
+)
 from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.certification import Certified
+from jaxprune.certification.attacked_return import (
+    AttackedReturns,
+    Spent,
+    attacked_returns,
+    joined_spent,
+    spent,
+)
+from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
 from jaxprune.job import Group, Job, first_of_each, job, seed_and_arm
 from jaxprune.policy import Kernels
@@ -54,7 +73,7 @@ class Sweep:
 
     population: the trained members. sampled: the clean episodes of the stochastic policies, which the
     certificates are about. layers: where the zeros are. shifted: what is left under shifted dynamics, where
-    that was asked for.
+    that was asked for. returned: certified returns under attack at every step, likewise.
     """
 
     spec: SweepSpec
@@ -69,6 +88,7 @@ class Sweep:
     layers: pl.DataFrame
     folder: Path | None
     shifted: ShiftEvaluation | None = None
+    returned: AttackedReturns | None = None
 
 
 class Training(struct.PyTreeNode):
@@ -125,6 +145,7 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
         evaluated = evaluate(job, population, meter)
         sampled, visits = visit(job, population, meter)
         shifted = shift(job, population, meter)
+        returned = certified_returns(job, population, folder, meter)
         meter.begin("certificates", job.steps)
         certified = certify(job, population, visits)
     spec, results = job.spec, tables.results(job.spec, population, evaluated)
@@ -142,10 +163,11 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
     if folder is not None:
         saved = Saved(population.agents, jnp.asarray(population.diverged))
         checkpoint.save(folder.population, int(training.iteration), saved)
-        for name, table in (made | ({} if shifted is None else shifted.tables())).items():
+        asked_for = [part.tables() for part in (shifted, returned) if part is not None]
+        for name, table in ChainMap(made, *asked_for).items():
             folder.write_table(name, table)
     path = folder.path if folder else None
-    return Sweep(spec=spec, population=population, folder=path, shifted=shifted, **made)
+    return Sweep(spec=spec, population=population, folder=path, shifted=shifted, returned=returned, **made)
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -406,6 +428,33 @@ def _play(
 def shift(job: Job, population: Population, meter: Meter) -> ShiftEvaluation | None:
     """Every deterministic member under shifted dynamics, where that was asked for."""
     return None if job.shifts is None else shift_evaluation.evaluate(job.shifts, population, meter)
+
+
+def certified_returns(
+    job: Job, population: Population, folder: RunFolder | None, meter: Meter
+) -> AttackedReturns | None:
+    """Lower limits on the returns of the stochastic members, where they were asked for.
+
+    What their episodes earned and could be shifted by is kept in the folder, for merges.
+    """
+    if not job.returned.return_episodes:
+        return None
+    meter.begin("episodes for certified returns", job.steps - job.return_steps)
+
+    def make() -> kept.Arrays:
+        parts = [_spent(job, population, rows, meter) for rows in chunks.rows(job.everyone.size, job.chunk)]
+        return joined_spent(parts, np.arange(job.everyone.size))._asdict()
+
+    made = make() if folder is None else kept.load_or_make(folder.spent, make)
+    return attacked_returns(job.returned, population, Spent(**made), CONFIDENCE)
+
+
+def _spent(job: Job, population: Population, rows: np.ndarray, meter: Meter) -> Spent:
+    who = job.everyone.of(rows)
+    agents = jax.tree.map(lambda leaf: leaf[rows], population.agents)
+    some = replace(population, members=who, agents=agents, diverged=population.diverged[rows])
+    keys = jax.vmap(partial(streams.key, domain="attacked returns"))(jnp.asarray(who.seed))
+    return spent(job.returned, some, keys, lambda _, steps: meter.add(steps))
 
 
 # --- certification --------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ import jaxprune as jp
 from experiments import merge as command
 from experiments import sweep as sweep_command
 from experiments.command import run_command
-from jaxprune import checkpoint, tables
+from jaxprune import checkpoint, kept, tables
 from jaxprune import sweep as sweeps
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts, sweet_spots
+from jaxprune.certification.attacked_return import Spent, attacked_returns, joined_spent
+from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.merging import TABLES, Plan, merge
 from jaxprune.population import Members, Saved
 from jaxprune.run_folder import RunFolder
@@ -58,9 +60,9 @@ def part_of(whole: jp.Sweep, seeds: str, path: Path, **changes: Any) -> Path:
     spec = replace(whole.spec, seeds=seeds, **changes)
     part, job = sweeps.job(spec), sweeps.job(whole.spec)
     folder = RunFolder.create(path, spec, "none")
-    kept = np.isin(job.everyone.seed, spec.seed_numbers)
+    held = np.isin(job.everyone.seed, spec.seed_numbers)
     saved = Saved(whole.population.agents, whole.population.diverged)
-    checkpoint.save(folder.population, 2, jax.tree.map(lambda leaf: np.asarray(leaf)[kept], saved))
+    checkpoint.save(folder.population, 2, jax.tree.map(lambda leaf: np.asarray(leaf)[held], saved))
     for name in TABLES:
         who = (job.trained, part.trained) if name == "curves" else (job.everyone, part.everyone)
         rows = np.flatnonzero(np.isin(who[0].seed, spec.seed_numbers)).tolist()
@@ -79,13 +81,42 @@ def test_parts_make_the_whole_whatever_their_order(whole: jp.Sweep, tmp_path: Pa
         assert_frame_equal(getattr(merged, name), getattr(whole, name), check_exact=True)
         written = pl.read_parquet(tmp_path / "merged" / f"{name}.parquet")
         assert_frame_equal(written, getattr(whole, name), check_exact=True)
-    kept = jp.Population.load(tmp_path / "merged")
-    jax.tree.map(np.testing.assert_array_equal, kept.agents, whole.population.agents)
-    assert kept.members.columns() == whole.population.members.columns()
-    np.testing.assert_array_equal(kept.diverged, whole.population.diverged)
+    loaded = jp.Population.load(tmp_path / "merged")
+    jax.tree.map(np.testing.assert_array_equal, loaded.agents, whole.population.agents)
+    assert loaded.members.columns() == whole.population.members.columns()
+    np.testing.assert_array_equal(loaded.diverged, whole.population.diverged)
     np.testing.assert_array_equal(merged.population.diverged, whole.population.diverged)
     about = json.loads((tmp_path / "merged" / "spec.json").read_text())["merged"]
     assert [run["folder"] for run in about["runs"]] == [str(part) for part in parts]
+
+
+def test_certified_returns_of_parts_are_those_of_the_whole(whole: jp.Sweep, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"return_episodes": 30, "return_eps": (0.05,)}
+    count, rng = whole.population.members.size, np.random.default_rng(1)
+    made = Spent(
+        rng.uniform(size=(count, 30, 1)),
+        rng.uniform(0, 0.1, (count, 1, 30, 1)),
+        rng.uniform(size=(count, 1, 9)),
+    )
+    parts = []
+    for seeds in ("7:20", "0:7"):
+        rows = np.isin(whole.population.members.seed, replace(SPEC, seeds=seeds).seed_numbers)
+        path = part_of(whole, seeds, tmp_path / seeds.replace(":", "_"), **asked)
+        kept.load_or_make(RunFolder(path).spent, joined_spent([made], rows)._asdict)
+        parts.append(path)
+    merged = merge(parts, tmp_path / "merged")
+    spec = sweeps.job(merged.spec).returned
+    expected = attacked_returns(spec, whole.population, made, CONFIDENCE)
+    assert merged.returned is not None
+    for name, table in expected.tables().items():
+        assert_frame_equal(merged.returned.tables()[name], table, check_exact=True)
+        assert_frame_equal(RunFolder(tmp_path / "merged").table(name), table, check_exact=True)
+    # A merge can be merged again: it keeps what it was made of.
+    again = Spent(**kept.load_or_make(RunFolder(tmp_path / "merged").spent, dict))
+    np.testing.assert_array_equal(again.squares, made.squares)
+    RunFolder(parts[0]).spent.unlink()
+    with pytest.raises(jp.SpecError, match="missing in one"):
+        merge(parts, tmp_path / "without")
 
 
 @pytest.mark.parametrize(

@@ -605,6 +605,25 @@ def _() -> None:
         sweeps.job(replace(SPEC, shift_episodes=1))
 
 
+@option("return_episodes")
+def _() -> None:
+    spec = replace(SPEC, return_episodes=40)
+    job, without = sweeps.job(spec), sweeps.job(SPEC)
+    assert job.returned.return_episodes == 40 and without.return_steps == 0
+    # 40 clean episodes, and 10 under MAD at each of three radii, of four members.
+    assert job.steps - without.steps == 4 * (40 + 3 * 10) * HORIZON
+    with pytest.raises(jp.SpecError, match="return_episodes: 6 are too few"):
+        sweeps.job(replace(SPEC, return_episodes=6))
+
+
+@option("return_eps")
+def _() -> None:
+    job = sweeps.job(replace(SPEC, return_episodes=40, return_eps="0.1,0.2"))
+    assert job.returned.radii == (0.1, 0.2) and job.return_steps == 4 * (40 + 2 * 10) * HORIZON
+    with pytest.raises(jp.SpecError, match="return_eps: cannot read 'small'"):
+        replace(SPEC, return_eps="small")
+
+
 @option("verdict_error")
 def _() -> None:
     assert SPEC.error == 0.05
@@ -626,7 +645,8 @@ def error_of_the_verdicts(spec: jp.SweepSpec) -> float:
             patch.setattr(sweeps, name, lambda *_: nothing)
         patch.setattr(sweeps, "visit", lambda *_: (None, None))
         patch.setattr(sweeps, "shift", lambda *_: None)
-        for name in ("results", "curves", "episodes", "returns"):
+        patch.setattr(sweeps, "certified_returns", lambda *_: None)
+        for name in ("results", "curves", "episodes", "returns", "layers"):
             patch.setattr(tables, name, lambda *_: None)
         patch.setattr(certification, "certificates", lambda *_: None)
         patch.setattr(sweeps, "sweet_spots", lambda regret, alpha: alpha)

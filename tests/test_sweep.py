@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from jaxprune import checkpoint, envs, tables
+from jaxprune import checkpoint, envs, kept, tables
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
@@ -360,3 +360,26 @@ def test_one_member_trained_for_all_of_its_seed_changes_nothing_stopped_or_not(
     assert job.trunk is not None and (job.trunk.end, job.trunk.trained.size) == (2, 4)
     assert job.training_steps == seen[-1] == 32 * (2 * 4 + 13 * 12)
     assert seen[1] == 4 * 32
+
+
+def test_certified_returns_are_of_each_member_by_itself_and_hold_for_all_together(tmp_path):
+    spec = replace(SMALL, seeds=2, return_episodes=30, return_eps="0.05")
+
+    def returned(name, spec):
+        """Of the members as they are before training."""
+        job = sweeps.job(spec)
+        population = sweeps.finished(job, sweeps.start(job))
+        folder = RunFolder.create(tmp_path / name, spec, "none")
+        with Meter() as meter:
+            found = sweeps.certified_returns(job, population, folder, meter)
+        return found.means, kept.load_or_make(folder.spent, dict)
+
+    (means, spent), (of_one, alone) = returned("both", spec), returned("alone", replace(spec, seeds="1:2"))
+    for name, values in spent.items():
+        np.testing.assert_allclose(values[2:], alone[name], rtol=1e-4)
+    assert set(means["simultaneous"]) == {4 * 4} and set(means["episodes"]) == {15}
+    # More limits together are lower ones.
+    assert (means.filter(seed=1)["certified_mean"] <= of_one["certified_mean"] + 1e-3).all()
+    with pytest.raises(jp.SpecError, match="return_episodes: 4 are too few"):
+        jp.sweep.run(replace(spec, return_episodes=4), tmp_path / "few")
+    assert not (tmp_path / "few").exists()

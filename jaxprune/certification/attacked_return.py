@@ -6,6 +6,7 @@ and the squares of these shifts are kept, summed over stretches of steps; no sta
 choose how much an attacked episode may spend, the other half are certified (`bounds.composition`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -108,10 +109,23 @@ class ReturnSpec:
         """The confidence of each statement at which all of all members and radii hold together."""
         return 1 - (1 - confidence) / (STATEMENTS * members * len(self.radii))
 
+    def check_enough(self, confidence: float, members: int) -> None:
+        """Raise SpecError for so few episodes that nothing can be certified of so many members together."""
+        if not self.return_episodes:
+            return
+        try:
+            largest_budget(0.5, self.certifying, sigma=1.0, confidence=self.each(confidence, members))
+        except SpecError as error:
+            raise SpecError(
+                f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
+                f"others: {error}"
+            ) from None
+
     def check(self, confidence: float, population: Population) -> None:
         """Raise SpecError where these members, or so few episodes, can have no certified return."""
         if not self.return_episodes:
             return
+        self.check_enough(confidence, population.members.size)
         agents = population.agents
         if agents.log_std is None and self.return_std != 1:
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
@@ -121,14 +135,16 @@ class ReturnSpec:
                 "these certificates are about one that draws its actions; take a file of the agent with the "
                 "standard deviation it was trained with"
             )
-        each = self.each(confidence, population.members.size)
-        try:
-            largest_budget(0.5, self.certifying, sigma=1.0, confidence=each)
-        except SpecError as error:
-            raise SpecError(
-                f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
-                f"others: {error}"
-            ) from None
+
+    def total_steps(self, members: int, horizon: int) -> int:
+        """The most environment steps that all of these episodes can take."""
+        attacked = len(self.radii) * self.return_attacked
+        return members * (self.return_episodes + attacked) * horizon if self.return_episodes else 0
+
+    def in_words(self) -> str:
+        """The row of a plan."""
+        radii = ", ".join(f"{eps:g}" for eps in self.radii)
+        return f"eps {radii} at every step, {self.return_episodes} episodes per member, half of them choose"
 
 
 class Spent(NamedTuple):
@@ -152,6 +168,11 @@ class Spent(NamedTuple):
             np.full(self.rewards.shape[1], ends[-1]),
             ends=ends,
         )
+
+
+def joined_spent(parts: Sequence[Spent], order: np.ndarray) -> Spent:
+    """What the members of all parts have spent, in this order of them."""
+    return Spent(*(np.concatenate(of_each)[order] for of_each in zip(*parts, strict=True)))
 
 
 def block_ends(blocks: int, horizon: int) -> np.ndarray:
@@ -223,19 +244,25 @@ def _squares(
 class AttackedReturns(NamedTuple):
     """Lower limits that hold for all members and radii together.
 
-    means: a row per member x radius. `return_mean` is the clean mean of the episodes certified,
-    `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on the latter under
-    attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of max(return of a
-    block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of returns cut to
-    [lowest, the largest of the choosing half]. `certified_probability` bounds the probability of a return of
-    at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the median of sqrt(sum
-    of squared shifts), `budget` the most that an attacked episode may spend and still count. `attacked_mean`
-    is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged have no limits.
+    means: a row per member x radius. `largest_budget`: the most that these episodes could let one spend and
+    still certify that a return is reached more often than not. `return_mean` is the clean mean of the
+    episodes certified, `mean_max_lowest` that of max(return, lowest), and `certified_mean` the lower limit on
+    the latter under attack. `mean_blocks` and `certified_blocks` are the same with the sum over the blocks of
+    max(return of a block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of
+    returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
+    of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
+    median of sqrt(sum of squared shifts), `budget` the most that an attacked episode may spend and still
+    count. `attacked_mean` is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged
+    have no limits.
     curve: a row per member x radius x threshold: `probability` of the clean episodes, and its limit.
     """
 
     means: pl.DataFrame
     curve: pl.DataFrame
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """By the name that each is written under."""
+        return {"attacked_returns": self.means, "attacked_return_curve": self.curve}
 
 
 def attacked_returns(
@@ -255,14 +282,16 @@ def attacked_returns(
         "confidence": confidence,
         "simultaneous": STATEMENTS * members.size * len(spec.radii),
         "episodes": spec.certifying,
+        "largest_budget": largest_budget(0.5, spec.certifying, sigma=1.0, confidence=each),
         "lowest": float(lowest),
     }
     means, curve = [], []
     for member, who in enumerate(members.columns()):
         thresholds = choosing[members.dense_twin()[member]] * np.array(SHARES)
         for radius, eps in enumerate(spec.radii):
-            place = {**who, "sparsity": float(achieved[member]), "eps": eps, **about}
-            if population.diverged[member]:
+            lost = bool(population.diverged[member])
+            place = {**who, "sparsity": float(achieved[member]), "eps": eps, **about, "diverged": lost}
+            if lost:
                 means.append(place)
                 continue
             whole, parts = (

@@ -115,8 +115,8 @@ def run(
         returns=returns(population, tally, spec.policy),
         smoothing=None if smooth is None else _marked(smooth, population),
         votes=None if votes is None else _marked(votes, population),
-        attacked_returns=None if limits is None else _marked(limits.means, population),
-        attacked_return_curve=None if limits is None else _marked(limits.curve, population),
+        attacked_returns=None if limits is None else limits.means,
+        attacked_return_curve=None if limits is None else limits.curve,
     )
 
 

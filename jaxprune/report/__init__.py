@@ -1,6 +1,6 @@
 """From tables to what people read: figures, text in the terminal, and the page. Knows no JAX."""
 
-from jaxprune.report.attacked_returns import attacked_returns_figure
+from jaxprune.report.attacked_returns import attacked_returns_figure, attacked_returns_lines
 from jaxprune.report.audit import audit_words
 from jaxprune.report.console import LiveProgress, SparsityReturn, open_console, plan
 from jaxprune.report.effort import effort_figure, strongest_table, transfer_tables
@@ -22,6 +22,7 @@ __all__ = [
     "SparsityReturn",
     "alarms",
     "attacked_returns_figure",
+    "attacked_returns_lines",
     "audit_words",
     "bounds_figure",
     "effort_figure",

@@ -100,9 +100,10 @@ def attacked_returns_lines(means: pl.DataFrame) -> list[str]:
         least = means.sort("spent").row(0, named=True)
         return [
             about,
-            "certified returns: none above the lowest; smaller radii or more episodes may certify something "
-            f"(at eps {least['eps']:g} half of the episodes of member {least['member']} spend "
-            f"{number(least['spent'])} or more, and little is left beyond 2 to 3)",
+            "certified returns: none above the lowest; half of the episodes of member "
+            f"{least['member']} spend {number(least['spent'])} or more at eps {least['eps']:g}, and so many "
+            f"episodes certify little beyond {number(least['largest_budget'])}; shifts grow about as eps "
+            f"does, so ask for {least['eps'] * least['largest_budget'] / least['spent']:.1g} or less",
         ]
     lines = [about]
     for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):

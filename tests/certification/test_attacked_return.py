@@ -1,5 +1,7 @@
 """Certified returns of a population: what is summed, what is certified, and that no attack gets below it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,8 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
     each = 1 - 0.1 / (4 * 2 * 3)
     assert spec.each(0.9, 2) == pytest.approx(each) and set(table["simultaneous"]) == {24}
     half = EPISODES // 2
+    largest = bounds.largest_budget(0.5, half, sigma=1.0, confidence=each)
+    assert table["largest_budget"].to_list() == pytest.approx([largest] * table.height)
     for row in table.iter_rows(named=True):
         radius = RADII.index(row["eps"])
         returns = found.rewards[row["member"]].sum(-1)
@@ -117,6 +121,26 @@ def test_blocks_pay_for_their_own_past_only(members, made):
         ]
         by_hand = bounds.chosen_mean(*parts, lowest=np.zeros(ends.size), confidence=spec.each(0.9, 2))
         assert row["certified_blocks"] == pytest.approx(by_hand.bound) and row["blocks"] == ends.size
+
+
+def test_every_field_says_what_it_changes(members, made):
+    """Whoever adds one says here, or in a test above, which number it changes."""
+    spec, found = made
+    assert sorted(field.name for field in dataclasses.fields(ReturnSpec)) == [
+        "return_attacked",  # test_no_attack_on_the_policy_that_draws_gets_below_the_limits
+        "return_blocks",
+        "return_episodes",  # the fixture, test_what_cannot_be_certified_is_refused
+        "return_eps",  # likewise
+        "return_lowest",
+        "return_std",  # test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays
+    ]
+    one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, found, 0.9)
+    assert set(one_block["blocks"]) == {1}
+    assert one_block["certified_blocks"].to_list() == one_block["certified_mean"].to_list()
+    raised, _ = attacked_returns(dataclasses.replace(spec, return_lowest=70.0), members, found, 0.9)
+    counted = np.maximum(found.rewards.sum(-1)[:, EPISODES // 2 :], 70.0).mean(-1)
+    assert raised["mean_max_lowest"].to_list() == pytest.approx(np.repeat(counted, len(RADII)).tolist())
+    assert (raised["certified_mean"] >= 70).all() and set(raised["lowest"]) == {70.0}
 
 
 def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys, made):

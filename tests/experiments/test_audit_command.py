@@ -81,7 +81,7 @@ def test_the_plan_counts_the_steps_that_were_taken(printed):
     assert f"measuring, 100% of {steps} steps" in printed
     said = " ".join(printed.replace("│", " ").split())
     assert "pruned by magnitude to 0, 0.5, not trained again" in said
-    assert "certified returns eps 0.02 at every step, 40 episodes each" in said
+    assert "certified returns eps 0.02 at every step, 40 episodes per member, half of them choose" in said
     assert "1 random, 1 critic, 1 mad" in said and "2 to select, 4 fresh" in said
 
 

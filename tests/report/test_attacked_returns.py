@@ -31,6 +31,7 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
                     "episodes": 50,
                     "attacked_episodes": 10,
                     "lowest": 0.0,
+                    "largest_budget": 0.75,
                     "spent": 1.5 + radius,
                     "mean_max_lowest": None if limit is None else 1000.0,
                     "certified_mean": limit,
@@ -84,7 +85,9 @@ def test_the_largest_limits_are_named():
 
 def test_nothing_certified_is_said_with_what_episodes_spend():
     _, line = attacked_returns_lines(table(lambda *_: 0.0))
-    assert "none above the lowest" in line and "at eps 0.01" in line and "spend 1.50 or more" in line
+    assert "none above the lowest" in line and "spend 1.50 or more at eps 0.01" in line
+    # twice as much as .75 is spent at .01
+    assert "little beyond 0.750" in line and "ask for 0.005 or less" in line
 
 
 def test_members_that_diverged_are_not_drawn_nor_are_their_pairs():

@@ -15,6 +15,7 @@ NEWEST = 3
 SWEEP, ATTACK, CERTIFY, SHIFT, AUDIT = "sweep", "attack", "certify", "shift", "audit"
 
 _SHIFTS = ("shifts", "shift_summary", "shift_verdicts")
+_RETURNED = ("attacked_returns", "attacked_return_curve")
 _ABOUT = {SWEEP: "spec.json"} | {kind: f"{kind}.json" for kind in (ATTACK, CERTIFY, SHIFT, AUDIT)}
 _NEEDED = {
     SWEEP: ("results", "certificates", "regret", "verdicts", "curves", "episodes", "sampled"),
@@ -24,9 +25,9 @@ _NEEDED = {
 }
 _NEEDED[AUDIT] = (*_NEEDED[ATTACK], *_NEEDED[CERTIFY])
 _OPTIONAL = {
-    SWEEP: ("layers", *_SHIFTS),
+    SWEEP: ("layers", *_SHIFTS, *_RETURNED),
     ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
-    CERTIFY: ("smoothing", "votes", "attacked_returns", "attacked_return_curve"),
+    CERTIFY: ("smoothing", "votes", *_RETURNED),
     SHIFT: (),
 }
 _OPTIONAL[AUDIT] = _OPTIONAL[CERTIFY]

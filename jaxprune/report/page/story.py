@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 
 from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST
+from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
 from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
 from jaxprune.report.effort import strongest_table, transfer_tables
 from jaxprune.report.figures import heading
@@ -94,8 +95,19 @@ def _sweep(run: Run, story: Story) -> None:
         _chart(run, story, "training", lambda: charts.training_chart(tables["curves"]))
     if run.has("layers"):
         _chart(run, story, "layers", lambda: charts.layers_chart(tables["layers"]))
+    if run.has("attacked_returns"):
+        _part(run, story, "the certified returns", lambda: _returned(run, story))
     if run.has("shifts", "shift_summary", "shift_verdicts"):
         _shifts(run, story)
+
+
+def _returned(run: Run, story: Story) -> None:
+    """Words, table and chart of the certified returns of a sweep."""
+    means = run.tables["attacked_returns"].filter(~pl.col("diverged"))
+    if means.height:
+        story.lines += attacked_returns_lines(means)
+        story.tables.append(attacked_returns_table(means))
+        story.charts.append(charts.certified_chart(means))
 
 
 def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataFrame) -> None:

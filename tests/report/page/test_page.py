@@ -17,6 +17,7 @@ from jaxprune.report.page import tables as packed
 from jaxprune.report.summary import attack_tables, budget_tables, difference_tables
 from jaxprune.report.verdict import audit_lines, sweet_spot_lines
 from tests.report.page import folders
+from tests.report.test_attacked_returns import table as attacked_returns
 
 SWEEP = ("results", "regret", "certificates", "verdicts")
 
@@ -286,3 +287,13 @@ def test_the_folder_is_where_the_page_of_one_run_goes(synthetic, tmp_path):
     run = folders.sweep(tmp_path / "run", synthetic, seeds=1)
     assert write_report([run]) == run / "report.html"
     assert Path(run / "report.html").read_text() == document([read_run(run)])
+
+
+def test_certified_returns_of_a_sweep_are_in_words_table_and_chart(synthetic, tmp_path):
+    folder = folders.sweep(tmp_path / "run", synthetic)
+    attacked_returns().write_parquet(folder / "attacked_returns.parquet")
+    page = document([read_run(folder)])
+    said = words(page)
+    assert "all 32 limits hold together at 0.95" in said
+    assert "largest certified mean at eps 0.01: pruned 1000 of 1000" in said
+    assert "certified by blocks" in said and "NOT SHOWN" not in said
