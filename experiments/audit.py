@@ -29,8 +29,8 @@ before anything is in the cache, as seen on HalfCheetah."""
 class OnePolicy(Source):
     """Where the policy comes from: a file, or a member of a run."""
 
-    # Not in the help, and refused: a run has many.
-    run: tyro.conf.Suppress[Path | None] = None
+    run: Path | None = None
+    """Refused, for a run has many policies: give --agent RUN --member NUMBER."""
 
 
 @dataclass(frozen=True)
