@@ -121,8 +121,8 @@ def report() -> str:
 Policies that draw their actions, l_inf balls in the normalised space. Means over seeds with 95 % intervals \
 (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of steps, and of the return under \
 MAD, an estimate from above. All limits of an experiment hold together with the confidence named. \
-Differences to the dense member of the seed: exact sign-flip test, family-wise over the sparsities and radii \
-of the experiment.
+Differences to the dense member of the seed: exact sign-flip test, family-wise over all that the experiment \
+compares.
 
 {chr(10).join(parts)}"""
 
@@ -163,18 +163,24 @@ def _experiment(name: str, means: pl.DataFrame) -> str:
 
 
 def _differences(at: dict, sparsities: list[float], radii: list[float]) -> list[str]:
-    """Certified mean, pruned minus dense, by radius."""
-    places = [(s, e) for s in sparsities if s > 0 for e in radii]
-    values = {place: rows["certified_mean"].to_numpy() for place, rows in at.items()}
-    differences = np.stack([values[s, e] - values[0.0, e] for s, e in places], axis=1)
+    """Certified, pruned minus dense, by radius; and dense minus dense of other seeds, as the placebo."""
+    kinds = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
+    pruned = [s for s in sparsities if s > 0]
+    places = [(s, e, kind) for s in pruned for e in radii for kind in kinds]
+    value = {(*place, kind): rows[kind].to_numpy() for place, rows in at.items() for kind in kinds}
+    differences = np.stack([value[s, e, kind] - value[0.0, e, kind] for s, e, kind in places], axis=1)
     p = dict(zip(places, adjusted_p(differences), strict=True))
     mean = dict(zip(places, differences.mean(axis=0), strict=True))
-    pruned = [s for s in sparsities if s > 0]
-    return [
-        _row("certified, minus dense (adjusted p)", [f"{s:g}" for s in pruned]),
-        "|---" * (1 + len(pruned)) + "|",
-        *(_row(f"eps {e:g}", [f"{signed(mean[s, e])} ({number(p[s, e])})" for s in pruned]) for e in radii),
-    ]
+    lines = []
+    for eps in radii:
+        for kind, about in kinds.items():
+            dense = value[0.0, eps, kind]
+            pairs = len(dense) // 2
+            placebo = ", ".join(signed(one - other) for one, other in dense[: 2 * pairs].reshape(-1, 2))
+            cells = [f"{signed(mean[s, eps, kind])} ({number(p[s, eps, kind])})" for s in pruned]
+            lines.append(_row(f"eps {eps:g}, {about}", [*cells, placebo]))
+    header = [*(f"{s:g}" for s in pruned), "dense minus dense, pairs of seeds"]
+    return [_row("minus dense (adjusted p)", header), "|---" * (1 + len(header)) + "|", *lines]
 
 
 def _share(rows: pl.DataFrame) -> float:

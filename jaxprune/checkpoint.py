@@ -9,12 +9,11 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import Array
 
 from jaxprune.errors import SpecError
@@ -33,6 +32,8 @@ def save(folder: Path, step: int, tree: object) -> None:
 
     Raises SpecError, and leaves the steps before as they are, where the disk has no room for it.
     """
+    import orbax.checkpoint as ocp  # here, because it takes as long as a third of the library
+
     with _manager(folder) as manager:
         if step in manager.all_steps():
             if _whole(folder / str(step)):
@@ -61,6 +62,8 @@ def load(folder: Path, like: Tree) -> Tree:
 
     Raises SpecError where the folder holds none.
     """
+    import orbax.checkpoint as ocp
+
     step = latest(folder)
     if step is None:
         raise SpecError(f"checkpoint: {folder} holds no whole checkpoint")
@@ -93,7 +96,10 @@ def load_or_make(folder: Path | None, like: Callable[[], Tree], make: Callable[[
     return load(folder, like())
 
 
-def _manager(folder: Path) -> ocp.CheckpointManager:
+def _manager(folder: Path) -> Any:
+    """Orbax's manager of the steps in a folder."""
+    import orbax.checkpoint as ocp
+
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False, create=True)
     return ocp.CheckpointManager(folder.resolve(), options=options)
 

@@ -22,12 +22,8 @@ import polars as pl
 
 from jaxprune import checkpoint, kept, parse
 from jaxprune.analysis import decompose, needed_pairs, shift_verdicts, summarise_shifts, sweet_spots
-from jaxprune.certification.attacked_return import (
-    AttackedReturns,
-    Spent,
-    attacked_returns,
-    joined_spent,
-)
+from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
+from jaxprune.certification.spent import Spent, joined_spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.errors import SpecError
 from jaxprune.job import Job, job

@@ -35,13 +35,8 @@ from jaxprune.analysis import decompose, sweet_spots
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.certification import Certified
-from jaxprune.certification.attacked_return import (
-    AttackedReturns,
-    Spent,
-    attacked_returns,
-    joined_spent,
-    spent,
-)
+from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
+from jaxprune.certification.spent import Spent, joined_spent, spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
 from jaxprune.job import Group, Job, first_of_each, job, seed_and_arm

@@ -19,7 +19,8 @@ from experiments.command import run_command
 from jaxprune import checkpoint, kept, tables
 from jaxprune import sweep as sweeps
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts, sweet_spots
-from jaxprune.certification.attacked_return import Spent, attacked_returns, joined_spent
+from jaxprune.certification.attacked_return import attacked_returns
+from jaxprune.certification.spent import Spent, joined_spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.merging import TABLES, Plan, merge
 from jaxprune.population import Members, Saved

@@ -23,7 +23,6 @@ from math import exp, log
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import root_scalar
 from scipy.special import betaincinv, gammaln
 
 from jaxprune.errors import SpecError
@@ -55,6 +54,8 @@ def local_level(episodes: int, confidence: float) -> float:
     Raises:
         SpecError: no episode, or a confidence outside (0, 1).
     """
+    from scipy.optimize import root_scalar  # here, because it takes as long as a quarter of the library
+
     if episodes < 1:
         raise SpecError(f"episodes: got {episodes}, needs at least 1")
     if not 0 < confidence < 1:

@@ -18,15 +18,11 @@ from jaxprune import kept, streams
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
-from jaxprune.certification.attacked_return import (
-    AttackedReturns,
-    ReturnSpec,
-    Spent,
-    attacked_returns,
-    spent,
-)
+from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
+from jaxprune.certification.return_spec import ReturnSpec
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
+from jaxprune.certification.spent import Spent, spent
 from jaxprune.certification.stages import Stage, asked, check_same, claim, stages
 from jaxprune.certification.states import look_at_all, same_states, state_rows
 from jaxprune.certification.tables import certificates

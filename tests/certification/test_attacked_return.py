@@ -11,7 +11,9 @@ from jaxprune import bounds
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.budget import Ball, Budget
 from jaxprune.certification import attacked_return
-from jaxprune.certification.attacked_return import ReturnSpec, attacked_returns, block_ends, spent
+from jaxprune.certification.attacked_return import attacked_returns
+from jaxprune.certification.return_spec import ReturnSpec
+from jaxprune.certification.spent import block_ends, spent
 from jaxprune.envs import probes
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, for_all, play

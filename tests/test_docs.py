@@ -1,0 +1,215 @@
+"""The documentation says what is true: its examples run, its commands parse, its links lead somewhere."""
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tyro
+
+import jaxprune as jp
+from jaxprune import attacks, envs
+from jaxprune.budget import Ball
+from jaxprune.errors import SpecError
+from jaxprune.pruning import scores
+
+REPOSITORY = Path(__file__).parent.parent
+DOCS = REPOSITORY / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
+TUTORIAL = "tutorial.md"
+OWN = {
+    "own_task.md": (envs.TASKS, "catch"),
+    "own_attack.md": (attacks.ATTACKS, "corner"),
+    "own_score.md": (scores.SCORES, "share"),
+}
+"""The list that the example of each page adds to, and what it adds."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+class Command(NamedTuple):
+    """A line of a page that runs one of our commands."""
+
+    page: str
+    name: str
+    arguments: list[str]
+
+    def inputs(self) -> list[str]:
+        """The files and folders that it reads."""
+        if self.name in ("report", "merge"):
+            return list(takewhile(lambda word: not word.startswith("--"), self.arguments))
+        return [path for option in ("--run", "--agent") for path in self.values(option)]
+
+    def values(self, option: str) -> list[str]:
+        pairs = zip(self.arguments, self.arguments[1:], strict=False)
+        return [value for name, value in pairs if name == option]
+
+
+def commands(page: str) -> Iterator[Command]:
+    lines = "".join(blocks(page, "bash")) + "".join(blocks(page, "console"))
+    for line in lines.splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        for place, word in enumerate(words):
+            if word.startswith("experiments."):
+                yield Command(page, word.removeprefix("experiments."), words[place + 1 :])
+
+
+COMMANDS = [command for page in PAGES for command in commands(page)]
+
+
+@contextmanager
+def added(page: str) -> Iterator[dict[str, Any]]:
+    """The example of a page, run as it stands, and taken off its list afterwards."""
+    (example,) = blocks(page, "python")
+    names, name = OWN[page]
+    defined: dict[str, Any] = {}
+    exec(example, defined)
+    assert name in names
+    yield defined
+    del names[name]
+
+
+@pytest.fixture(name="everything_own")
+def _everything_own() -> Iterator[None]:
+    with added("own_task.md"), added("own_attack.md"), added("own_score.md"):
+        yield
+
+
+def parse(command: Command, monkeypatch: pytest.MonkeyPatch) -> object:
+    module = import_module(f"experiments.{command.name}")
+    monkeypatch.setattr(sys, "argv", [command.name, *command.arguments])
+    default = {"default": module.from_preset()} if hasattr(module, "from_preset") else {}
+    return tyro.cli(module.Arguments, args=command.arguments, **default)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.page}-{command.name}")
+def test_every_command_parses(
+    command: Command, monkeypatch: pytest.MonkeyPatch, everything_own: None
+) -> None:
+    parse(command, monkeypatch)
+
+
+def test_a_command_with_an_option_that_is_none_does_not_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises((SystemExit, SpecError)):
+        parse(Command(TUTORIAL, "sweep", ["--sparsity", "0.5"]), monkeypatch)
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    assert {command.name for command in COMMANDS} >= {"sweep", "export", "certify", "attack", "report"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_named_or_linked_exists(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page])
+    assert all((DOCS / page).parent.joinpath(link).is_file() for link in links), links
+    named = re.findall(r"`((?:jaxprune|tests|docs|experiments|benchmarks)/[\w./]+)`", PAGES[page])
+    assert all((REPOSITORY / name).exists() for name in named), named
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("reference/")])
+def test_every_module_of_the_reference_has_what_is_asked_for(page: str) -> None:
+    asked = re.findall(r"^::: (\S+)\n    options:\n(?:      members: \[(.*)\]\n)?", PAGES[page], re.MULTILINE)
+    assert len(asked) == PAGES[page].count("\n::: ") > 0
+    for module, members in asked:
+        for member in filter(None, members.split(",")):
+            assert (getattr(import_module(module), member.strip()).__doc__ or "").strip()
+
+
+def test_the_tutorial_reads_only_what_it_has_written() -> None:
+    written: set[str] = set()
+    for command in commands(TUTORIAL):
+        assert {path.partition("/")[0] for path in command.inputs()} <= written
+        written |= set(command.values("--out"))
+    assert written == {"line", "mine", "certificates", "attacks", "both.html"}
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    """As it is written: in order, by a shell, from an empty folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY)}
+    for block in blocks(TUTORIAL, "bash"):
+        shell = ["bash", "-euo", "pipefail", "-c", block]
+        done = subprocess.run(shell, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for name in ("line/report.html", "mine/policy.safetensors", "both.html"):
+        assert (tmp_path / name).is_file()
+
+
+def test_the_examples_of_the_public_names_are_true() -> None:
+    shared: dict[str, Any] = {}
+    runner = doctest.DocTestRunner()
+    for block in blocks("names.md", "pycon"):
+        example = doctest.DocTestParser().get_doctest(block, shared, "names.md", "names.md", 0)
+        runner.run(example, clear_globs=False)
+        shared = example.globs
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 0
+
+
+@pytest.mark.parametrize("name", jp.__all__)
+def test_every_public_name_has_an_example(name: str) -> None:
+    assert re.search(rf"\bjp\.{name}\b", "".join(blocks("names.md", "pycon")))
+
+
+def test_the_task_is_solved_by_undoing_number_and_wind() -> None:
+    with added("own_task.md"):
+        env = envs.make("catch")
+        state = env.reset(jax.random.key(0))
+        for _ in range(3):
+            number, wind = state.observation
+            state, transition = env.step(state, jnp.array([-number - wind]))
+            assert transition.reward == pytest.approx(1.0, abs=1e-6)
+        state, transition = env.step(state, jnp.array([0.5]))
+        assert transition.reward == pytest.approx(1 - (0.5 + float(wind)) ** 2, abs=1e-6)
+
+
+def test_the_attack_makes_the_action_of_a_linear_policy_as_large_as_it_can_be() -> None:
+    """mu(x) = w . x, which the ball can lengthen by eps |w|_1 and by no more."""
+    weights = np.array([1.0, -2.0, 0.5], np.float32)
+
+    class Linear(NamedTuple):
+        def output(self, x: jax.Array) -> jax.Array:
+            return jnp.asarray(weights) @ x[:, None]
+
+    with added("own_attack.md") as defined:
+        x = jnp.array([0.3, 0.1, 0.2])
+        shown, memory = defined["Corner"]().perturb(jax.random.key(0), Linear(), x, Ball(0.1), ())
+    assert memory == ()
+    assert np.max(np.abs(shown - x)) == pytest.approx(0.1, abs=1e-6)
+    assert weights @ shown == pytest.approx(weights @ np.asarray(x) + 0.1 * 3.5, abs=1e-6)
+
+
+def test_the_score_is_a_share_of_what_goes_into_a_unit() -> None:
+    with added("own_score.md"):
+        kernel = jnp.array([[1.0, 0.0], [-3.0, 0.0]])
+        found = scores.SCORES["share"].of({"layer": kernel}, jax.random.key(0))
+    np.testing.assert_allclose(found["layer"], [[0.25, 0.0], [0.75, 0.0]])
+
+
+@pytest.mark.skipif(
+    not (find_spec("mkdocs") and find_spec("mkdocstrings")),
+    reason="the generator is not installed: pip install -e '.[docs]'",
+)
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(build, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for page in ("index.html", "tutorial/index.html", "reference/bounds/index.html"):
+        assert (tmp_path / "site" / page).is_file()
