@@ -8,6 +8,7 @@ from jaxprune.errors import unknown_name
 
 COMMANDS = {
     "sweep": "train, prune, attack and certify a population",
+    "audit": "prune, certify and attack one policy, and say on one page what came out",
     "attack": "attack a population, or one agent, as hard as can be",
     "certify": "certify a population, or one agent, and audit what pruning did to it",
     "shift": "measure a population, or one agent, under shifted dynamics",

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
-from experiments.victims import Source
+from experiments.victims import Source, check_has_dense
 from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
 from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
@@ -155,8 +155,7 @@ def _population(arguments: Arguments) -> Population:
     """The members to certify. Raises SpecError for whatever cannot be certified."""
     spec, source = arguments.certification, arguments.victims
     population = source.load(spec.eps, spec.norm, spec.space, "0:0.9:0.1")
-    if population.trained_by is None and 0 not in population.members.sparsity:
-        raise SpecError("sparsities: 0, the dense policy that the others are compared with, is missing")
+    check_has_dense(population)
     return spec.applied_to(population)
 
 

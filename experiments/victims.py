@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import tyro
 
@@ -43,8 +43,8 @@ class Source:
     """What moves that task."""
     sparsities: str | None = None
     """Sparsities at which the agent is pruned by magnitude, per layer, without training: start:stop:step
-    (stop included) or a comma list. Default: 0, or 0:0.9:0.1 to certify it. The members of a run have
-    theirs."""
+    (stop included) or a comma list. Default: 0, or 0:0.9:0.1 to certify or audit it. The members of a run
+    have theirs."""
 
     def load(
         self, eps: str | float | tuple[float, ...], norm: str, space: str, sparsities: str = "0"
@@ -102,7 +102,7 @@ class Source:
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Source":
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """The source that `to_dict` wrote down."""
         paths = {name: Path(path) for name in PATHS if (path := values.get(name)) is not None}
         asked: dict[str, Any] = {**values, **paths}
@@ -126,3 +126,9 @@ class Source:
         if self.agent is None:
             raise SpecError(ONE_SOURCE)
         return Path("runs") / f"{purpose}-{self.agent.stem}-{now}"
+
+
+def check_has_dense(population: Population) -> None:
+    """Raise SpecError for one policy pruned, without its dense self. A run has the members that it has."""
+    if population.trained_by is None and 0 not in population.members.sparsity:
+        raise SpecError("sparsities: 0, the dense policy that the others are compared with, is missing")

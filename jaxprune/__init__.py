@@ -8,8 +8,9 @@
 6
 """
 
-from jaxprune import attack_search, certification, fusions, shift_evaluation, sweep
+from jaxprune import attack_search, audit, certification, fusions, shift_evaluation, sweep
 from jaxprune.attack_search import AttackSearchSpec
+from jaxprune.audit import AuditSpec
 from jaxprune.budget import Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.errors import SpecError
@@ -22,6 +23,7 @@ fusions.warn_if_unsafe()
 
 __all__ = [
     "AttackSearchSpec",
+    "AuditSpec",
     "Budget",
     "CertificationSpec",
     "Population",
@@ -32,6 +34,7 @@ __all__ = [
     "Sweep",
     "SweepSpec",
     "attack_search",
+    "audit",
     "certification",
     "shift_evaluation",
     "sweep",

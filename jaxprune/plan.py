@@ -55,7 +55,7 @@ def estimate(job: Job, most: int | None = None) -> Estimate:
         )
     if job.env.physics not in MEASURED_PHYSICS:
         return Estimate(None, needed)
-    speed = SHARE_OF_PHYSICS * _physics_speed(job.env, job.everyone.size * job.spec.environments)
+    speed = SHARE_OF_PHYSICS * physics_speed(job.env, job.everyone.size * job.spec.environments)
     return Estimate(COMPILE_SECONDS + job.steps / speed, needed)
 
 
@@ -157,7 +157,7 @@ def smallest_difference(spec: SweepSpec) -> str:
     )
 
 
-def _physics_speed(env: Environment, count: int) -> float:
+def physics_speed(env: Environment, count: int) -> float:
     """Environment steps per second of the physics alone, in a batch of `count`."""
     state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
     size = env.action_space.size

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxprune import parse
 from jaxprune.bounds import largest_budget
+from jaxprune.certification.units import is_deterministic
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
 
@@ -82,7 +83,7 @@ class ReturnSpec:
         agents = population.agents
         if agents.log_std is None and self.return_std != 1:
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
-        if agents.log_std is not None and not np.all(np.exp(agents.log_std) > np.finfo(np.float32).tiny):
+        if agents.log_std is not None and is_deterministic(agents):
             raise SpecError(
                 f"return_episodes: a policy is deterministic (log_std {float(agents.log_std.min()):g}), and "
                 "these certificates are about one that draws its actions; take a file of the agent with the "

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxprune.bounds import activation_named, check_finite
 from jaxprune.errors import SpecError
@@ -26,7 +27,7 @@ def in_units(units: str, population: Population) -> tuple[str, Agent]:
         "dense": agents.log_std[population.members.dense_twin()],
         "action": jnp.zeros_like(agents.log_std),
     }[units]
-    if not np.all(np.exp(log_std) > np.finfo(np.float32).tiny):
+    if not _spreads(log_std):
         raise SpecError(
             f"units: a policy is deterministic (log_std {float(log_std.min()):g}), so no shift is finite in "
             "its standard deviations; use --units action"
@@ -43,3 +44,12 @@ def check_certifiable(population: Population) -> None:
             check_finite(layers(jax.tree.map(lambda leaf, member=member: leaf[member], pruned)))
         except SpecError as error:
             raise SpecError(f"member {member}: {error}") from None
+
+
+def is_deterministic(agents: Agent) -> bool:
+    """Whether a Gaussian policy draws nothing, in float32."""
+    return agents.log_std is not None and not _spreads(agents.log_std)
+
+
+def _spreads(log_std: Float[Array, "member act"]) -> bool:
+    return bool(np.all(np.exp(log_std) > np.finfo(np.float32).tiny))

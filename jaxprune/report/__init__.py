@@ -12,6 +12,7 @@ from jaxprune.report.figures import (
     save,
     training_figure,
 )
+from jaxprune.report.one_policy import policy_words
 from jaxprune.report.shifts import shift_words, shifts_figure
 from jaxprune.report.summary import screen_words, sweep_words
 from jaxprune.report.verdict import alarms, verdicts
@@ -28,6 +29,7 @@ __all__ = [
     "heading",
     "open_console",
     "plan",
+    "policy_words",
     "regret_figure",
     "returns_figure",
     "save",

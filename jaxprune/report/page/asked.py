@@ -1,8 +1,8 @@
 """What a run was asked to do, from what its command wrote down."""
 
-from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
+from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run
 
-_WRITTEN = {SWEEP: "spec", ATTACK: "search", CERTIFY: "certification", SHIFT: "shifts"}
+_WRITTEN = {SWEEP: "spec", ATTACK: "search", CERTIFY: "certification", SHIFT: "shifts", AUDIT: "audit"}
 """Under which name the settings stand."""
 
 _SHOWN = {
@@ -10,6 +10,7 @@ _SHOWN = {
     ATTACK: "task members attacks eps norm space search steps rungs episodes",
     CERTIFY: "task members sparsities bounds eps norm states policy",
     SHIFT: "task members sparsities parameters factors draws episodes",
+    AUDIT: "task sparsities eps norm space episodes states return_episodes return_eps search",
 }
 """Those that say what the run is about; the page holds all others as they were written."""
 

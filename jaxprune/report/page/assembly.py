@@ -15,13 +15,19 @@ from plotly.offline import get_plotlyjs
 from jaxprune.files import in_one_piece
 from jaxprune.report.page.charts import Chart
 from jaxprune.report.page.comparison import comparison_chart, comparison_rows
-from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run, read_run
+from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run, read_run
 from jaxprune.report.page.story import Story, tell
 from jaxprune.report.page.tables import FULL, MOST_CHARACTERS, columns, printed
 
 NAME = "report.html"
 
-_KINDS = {SWEEP: "sweep", ATTACK: "attack search", CERTIFY: "certification", SHIFT: "shifted dynamics"}
+_KINDS = {
+    SWEEP: "sweep",
+    ATTACK: "attack search",
+    CERTIFY: "certification",
+    SHIFT: "shifted dynamics",
+    AUDIT: "audit of one policy",
+}
 
 
 @dataclass(frozen=True)

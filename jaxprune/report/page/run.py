@@ -12,23 +12,25 @@ from jaxprune.errors import SpecError
 NEWEST = 3
 """The newest format of run folders that this page knows; those before it are read as far as they go."""
 
-SWEEP, ATTACK, CERTIFY, SHIFT = "sweep", "attack", "certify", "shift"
+SWEEP, ATTACK, CERTIFY, SHIFT, AUDIT = "sweep", "attack", "certify", "shift", "audit"
 
 _SHIFTS = ("shifts", "shift_summary", "shift_verdicts")
-_ABOUT = {SWEEP: "spec.json", ATTACK: "attack.json", CERTIFY: "certify.json", SHIFT: "shift.json"}
+_RETURNED = ("attacked_returns", "attacked_return_curve")
+_ABOUT = {SWEEP: "spec.json"} | {kind: f"{kind}.json" for kind in (ATTACK, CERTIFY, SHIFT, AUDIT)}
 _NEEDED = {
     SWEEP: ("results", "certificates", "regret", "verdicts", "curves", "episodes", "sampled"),
     ATTACK: ("results", "tried"),
     CERTIFY: ("states", "members", "audit", "certificates", "returns"),
     SHIFT: _SHIFTS,
 }
-_RETURNED = ("attacked_returns", "attacked_return_curve")
+_NEEDED[AUDIT] = (*_NEEDED[ATTACK], *_NEEDED[CERTIFY])
 _OPTIONAL = {
     SWEEP: ("layers", *_SHIFTS, *_RETURNED),
     ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
     CERTIFY: ("smoothing", "votes", *_RETURNED),
     SHIFT: (),
 }
+_OPTIONAL[AUDIT] = _OPTIONAL[CERTIFY]
 
 
 @dataclass(frozen=True)

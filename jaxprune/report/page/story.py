@@ -11,10 +11,11 @@ from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_re
 from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
 from jaxprune.report.effort import strongest_table, transfer_tables
 from jaxprune.report.figures import heading
+from jaxprune.report.one_policy import policy_words
 from jaxprune.report.page import charts, warnings
 from jaxprune.report.page.asked import asked
 from jaxprune.report.page.charts import Chart
-from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
+from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run
 from jaxprune.report.shifts import shift_words
 from jaxprune.report.summary import sweep_words
 from jaxprune.report.verdict import ALPHA, attack_lines, sweet_spot_lines, tight_line
@@ -49,7 +50,7 @@ class Story:
 def tell(run: Run) -> Story:
     """The story of a run, as far as its tables go: what cannot be told is a warning."""
     story = Story(asked=asked(run), warnings=warnings.incomplete(run))
-    parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts}
+    parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts, AUDIT: _audit}
     _part(run, story, "the summary", lambda: parts[run.kind](run, story))
     return story
 
@@ -225,3 +226,27 @@ def _shifts(run: Run, story: Story) -> None:
         story.take(shift_words(of_shifts, of_summary, of_verdicts, alpha=_alpha(run)), prefix)
     if not summary["diverged"].all():
         _chart(run, story, "shifts", lambda: charts.shifts_chart(shifts))
+
+
+# --- audits of one policy -------------------------------------------------------------------------------
+
+
+def _audit(run: Run, story: Story) -> None:
+    """The verdict first; then what the certification and the attack have to say by themselves."""
+    tables = run.tables
+    if run.has("results", "members", "certificates"):
+        words = policy_words(
+            results=tables["results"],
+            members=tables["members"],
+            certificates=tables["certificates"],
+            attacked_returns=tables.get("attacked_returns"),
+        )
+        story.take(words)
+    rest = Story()
+    _attack(run, rest)
+    _certification(run, rest)
+    story.warnings += rest.warnings
+    story.details += rest.lines
+    story.tables += rest.tables
+    one_each = run.has("tried") and tables["tried"]["attacker"].max() == 0
+    story.charts += [chart for chart in rest.charts if not (one_each and chart.name == "tried")]

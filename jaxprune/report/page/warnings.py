@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from jaxprune.report.page.run import ATTACK, CERTIFY, SHIFT, SWEEP, Run
+from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run
 
-RESUME = {SWEEP: "sweep", ATTACK: "attack", CERTIFY: "certify"}
+RESUME = {SWEEP: "sweep", ATTACK: "attack", CERTIFY: "certify", AUDIT: "audit"}
 """The commands that can go on."""
 
 

@@ -1,0 +1,201 @@
+"""What an audit of one policy says: one table by sparsity, and the verdict in words."""
+
+from typing import Any
+
+import polars as pl
+from rich.table import Table
+
+from jaxprune.analysis import CLEAN, STRONGEST
+from jaxprune.report.audit import theorem_line
+from jaxprune.report.console import plain_table
+from jaxprune.report.numbers import number
+from jaxprune.report.words import Words
+
+LOSS = 0.05
+"""Of the dense policy's clean return: what a pruned one may lose and still have kept it."""
+
+BOUNDS = ("path", "crown")
+"""The bounds that the table shows: one that no mask can raise, and a tight one."""
+
+CERTIFIED = ("certified_mean", "certified_blocks")
+
+
+def policy_words(
+    *,
+    results: pl.DataFrame,
+    members: pl.DataFrame,
+    certificates: pl.DataFrame,
+    attacked_returns: pl.DataFrame | None,
+) -> Words:
+    """The verdict on one policy pruned at several levels.
+
+    Args:
+        results: of an attack search.
+        members: the bounds at the same states.
+        certificates: of every member on its own clean states.
+        attacked_returns: certified returns under attack at every step, at one radius, if there are any.
+    """
+    rows = overview(results, members, attacked_returns)
+    about = _about(results, members, attacked_returns)
+    lines = [*_return_lines(rows, about), *_bound_lines(rows, certificates)]
+    if attacked_returns is not None:
+        lines.append(_certified_line(rows, attacked_returns))
+    lines.append(
+        f"one policy: intervals are over its {about['episodes']} episodes, and say nothing of other seeds"
+    )
+    return Words(_alarms(results, members), [policy_table(rows, about)], lines)
+
+
+def overview(
+    results: pl.DataFrame, members: pl.DataFrame, attacked_returns: pl.DataFrame | None
+) -> pl.DataFrame:
+    """A row per sparsity: `clean` and `attacked` with their intervals, `found_by`, bounds, certified returns.
+
+    Returns are of fresh episodes; the strongest attack was chosen on others.
+    """
+    fresh = _fresh(results)
+    rows = fresh.filter(pl.col("attack") == STRONGEST).select("member", "sparsity", "found_by")
+    for name, attack in (("clean", CLEAN), ("attacked", STRONGEST)):
+        of_attack = fresh.filter(pl.col("attack") == attack).select(
+            "member",
+            pl.col("return_mean").alias(name),
+            pl.col("return_low").alias(f"{name}_low"),
+            pl.col("return_high").alias(f"{name}_high"),
+        )
+        rows = rows.join(of_attack, on="member")
+    for bound in BOUNDS:
+        own = members.filter(pl.col("ball") == "own", pl.col("bound") == bound)
+        rows = rows.join(own.select("member", pl.col("value").alias(bound)), on="member", how="left")
+    if attacked_returns is not None:
+        rows = rows.join(attacked_returns.select("member", "mean_max_lowest", *CERTIFIED), on="member")
+    return rows.sort("sparsity")
+
+
+def policy_table(rows: pl.DataFrame, about: dict[str, Any]) -> Table:
+    """Sparsity against returns, bounds and what is certified."""
+    table = plain_table(f"one policy, pruned and not trained again; {about['budget']}")
+    columns = {
+        "clean": "clean\nreturn",
+        "attacked": "under\nattack",
+        "path": f"path bound\non {about['quantity']}",
+        "crown": "CROWN\nbound",
+    }
+    if about["return_eps"] is not None:
+        columns |= {
+            "certified_mean": f"certified,\neps {about['return_eps']:g}",
+            "certified_blocks": "the same\nby blocks",
+        }
+    for column in ("sparsity", *columns.values()):
+        table.add_column(column, justify="right")
+    table.add_column("strongest\nattack")
+    for row in rows.iter_rows(named=True):
+        table.add_row(f"{row['sparsity']:.2f}", *(number(row[name]) for name in columns), row["found_by"])
+    return table
+
+
+def _about(
+    results: pl.DataFrame, members: pl.DataFrame, attacked_returns: pl.DataFrame | None
+) -> dict[str, Any]:
+    """What holds of all rows."""
+    attack = _fresh(results).filter(pl.col("attack") == STRONGEST).row(0, named=True)
+    return {
+        "budget": f"eps {attack['eps']:g}, {attack['norm']}, {attack['space']}",
+        "episodes": attack["episodes"],
+        "attacks": ", ".join(_attacks(results)),
+        "quantity": members["quantity"][0],
+        "return_eps": None if attacked_returns is None else attacked_returns["eps"][0],
+    }
+
+
+def _fresh(results: pl.DataFrame) -> pl.DataFrame:
+    return results.filter(pl.col("episode_set") == "fresh")
+
+
+def _attacks(results: pl.DataFrame) -> list[str]:
+    names = results["attack"].unique(maintain_order=True).to_list()
+    return [name for name in names if name not in (CLEAN, STRONGEST)]
+
+
+def _alarms(results: pl.DataFrame, members: pl.DataFrame) -> list[str]:
+    """What makes numbers wrong, and whether anybody searched for an attacker."""
+    alarms = []
+    violated, outside = members["violated"].sum(), results["outside_ball"].sum()
+    if violated:
+        alarms.append(f"WRONG: at {violated} states an attack found more than a bound allows")
+    if outside:
+        alarms.append(
+            f"WRONG: {outside} perturbations lie outside their ball: the attacked returns do not count"
+        )
+    if results.filter(pl.col("attack") != STRONGEST)["attackers_tried"].max() == 1:
+        alarms.append(
+            f"SHORT SEARCH: only {', '.join(_attacks(results))} attacked, and none of them has learned "
+            "anything of this policy, so that stronger ones may exist; --search quick or small looks for them"
+        )
+    return alarms
+
+
+def _return_lines(rows: pl.DataFrame, about: dict[str, Any]) -> list[str]:
+    """Where pruning costs nothing, where it helps, and whether it does both anywhere."""
+    dense, pruned = rows.row(0, named=True), rows[1:]
+    left = f"{number(dense['attacked'])} of {number(dense['clean'])}"
+    by = f"the strongest of {about['attacks']}, chosen on other episodes"
+    if pruned.is_empty():
+        return [f"attacked: {by}, leaves {left}"]
+    kept = pl.col("clean") >= dense["clean"] - LOSS * abs(dense["clean"])
+    higher = pl.col("attacked_low") > dense["attacked_high"]
+    lower = pl.col("attacked_high") < dense["attacked_low"]
+    most, last = pruned.sort("attacked").row(-1, named=True), rows.row(-1, named=True)
+    return [
+        f"verdict: {_verdict(pruned.filter(kept), higher)}",
+        f"clean: at least 95 % of the dense policy's {number(dense['clean'])} {_at(pruned.filter(kept))}; "
+        f"{number(last['clean'])} at {last['sparsity']:.2f}",
+        f"attacked: {by}, leaves {left} dense, and pruned at best {number(most['attacked'])} of "
+        f"{number(most['clean'])} (at {most['sparsity']:.2f}); 95 % intervals apart from the dense one's: "
+        f"higher {_at(pruned.filter(higher))}, lower {_at(pruned.filter(lower))}",
+    ]
+
+
+def _verdict(kept: pl.DataFrame, higher: pl.Expr) -> str:
+    """kept: the pruned policies that have kept their clean return."""
+    if kept.is_empty():
+        return "every pruning costs more than 5 % of the clean return"
+    if kept.filter(higher).is_empty():
+        return "no pruning that keeps the clean return is shown to return more under these attacks"
+    return (
+        f"pruned {_at(kept.filter(higher))} the policy keeps its clean return, and returns more under these "
+        "attacks"
+    )
+
+
+def _at(rows: pl.DataFrame) -> str:
+    """At which sparsities."""
+    return f"at {', '.join(f'{s:.2f}' for s in rows['sparsity'])}" if rows.height else "nowhere"
+
+
+def _bound_lines(rows: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
+    """What pruning did to the bounds."""
+    dense, pruned, last = rows.row(0, named=True), rows[1:], rows.row(-1, named=True)
+    raised = pruned.filter(pl.col("crown") > dense["crown"])
+    crown = (
+        f"CROWN: pruning raised the mean bound on how far the action can be moved {_at(raised)}; dense "
+        f"{number(dense['crown'])}, {number(last['crown'])} at {last['sparsity']:.2f}"
+    )
+    return [theorem_line(certificates), *([crown] if pruned.height else [])]
+
+
+def _certified_line(rows: pl.DataFrame, attacked_returns: pl.DataFrame) -> str:
+    """What no attack at every step can take away: of the dense policy, and where it is most."""
+    first = attacked_returns.row(0, named=True)
+    about = (
+        f"certified, eps {first['eps']:g} at every step, sampled actions, confidence {first['confidence']:g} "
+        "of all together"
+    )
+    if rows.select(pl.max_horizontal(CERTIFIED).max()).item() <= first["lowest"]:
+        return f"{about}: nothing; a smaller --return-eps or more --return-episodes may certify something"
+    dense, best = rows.row(0, named=True), rows.sort("certified_mean").row(-1, named=True)
+    least, most = (
+        f"{number(row['certified_mean'])} of {number(row['mean_max_lowest'])}" for row in (dense, best)
+    )
+    return (
+        f"{about}: {least} dense, at most {most} (at {best['sparsity']:.2f}); more is no proof of more return"
+    )
