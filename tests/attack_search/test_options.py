@@ -272,6 +272,18 @@ def _(spec: AttackSearchSpec, folder: Path) -> None:
         assert row["return_min"] == pytest.approx(float(total.min()), rel=1e-4)
 
 
+@option("policy")
+def _(spec: AttackSearchSpec, _: Path) -> None:
+    """What it changes in the training and the measuring of attackers is in `test_procedure`."""
+    agents = population(lines.population(*WIDER), ENV)
+    mode, sampled = (
+        attack_search.run(replace(spec, attacks="random", policy=policy), agents).results
+        for policy in ("mode", "sampled")
+    )
+    assert set(mode["policy"]) == {"mode"} and set(sampled["policy"]) == {"sampled"}
+    assert (mode["return_mean"] != sampled["return_mean"]).all()
+
+
 @option("search")
 def _(spec: AttackSearchSpec, _: Path) -> None:
     for name, adversaries, critics in (("quick", 2, 2), ("small", 12, 4), ("published", 216, 30)):

@@ -248,7 +248,7 @@ def test_only_the_dense_twins_decide_how_many_states_there_are():
 
 def test_shifts_are_measured_in_the_spread_asked_for():
     everyone = Members(np.array([0, 0]), np.array([0.0, 0.5]), np.array(["ppo"] * 2))
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), random_agent((2,), -1), random_agent((2,), 3))
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), random_agent((2,), -1.0), random_agent((2,), 3.0))
     population = Population(everyone, ENV, both, np.zeros(2, bool), Budget(0.1))
     spreads = {"own": [-1, 3], "dense": [-1, -1], "action": [0, 0]}
     for units, expected in spreads.items():
