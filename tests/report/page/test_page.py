@@ -297,3 +297,10 @@ def test_certified_returns_of_a_sweep_are_in_words_table_and_chart(synthetic, tm
     assert "all 32 limits hold together at 0.95" in said
     assert "largest certified mean at eps 0.01: pruned 1000 of 1000" in said
     assert "certified by blocks" in said and "NOT SHOWN" not in said
+
+
+def test_one_seed_has_no_bars(synthetic, tmp_path):
+    page = document([read_run(folders.sweep(tmp_path / "one", synthetic, seeds=1))])
+    drawn = data(page, "charts")["r0-bounds"]["data"]
+    assert drawn
+    assert not any("error_y" in trace for trace in drawn)

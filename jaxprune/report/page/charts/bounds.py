@@ -91,6 +91,8 @@ def _distance(certificates: pl.DataFrame) -> str:
 def _line(name: str, estimates: pl.DataFrame, color: str, meta: dict[str, str], **style: object) -> Trace:
     hover = "sparsity %{x:.2f}: %{y:.4g}"
     # Below zero, where an interval of few seeds may reach, a log scale has no place.
-    positive = estimates.with_columns(low=pl.max_horizontal("low", pl.col("mean") * 0.05))
+    cut = pl.max_horizontal("low", pl.col("mean") * 0.05)
+    # One seed has no interval.
+    positive = estimates.with_columns(low=pl.when(pl.col("low").is_finite()).then(cut))
     x, y = estimates["sparsity"], estimates["mean"]
     return line(name, x, y, color, meta=meta, hover=hover, **style, **bars(positive, color))  # pyright: ignore[reportArgumentType]
