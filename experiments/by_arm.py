@@ -7,7 +7,14 @@ import polars as pl
 from rich.console import Console
 
 from jaxprune import ShiftEvaluation
-from jaxprune.report import figures, screen_words, shift_words, shifts_figure
+from jaxprune.analysis import without_diverged
+from jaxprune.report import (
+    attacked_returns_figure,
+    figures,
+    screen_words,
+    shift_words,
+    shifts_figure,
+)
 
 
 def ending(arm: str, arms: list[str]) -> str:
@@ -67,3 +74,16 @@ def report_shifts(console: Console, folder: Path, found: ShiftEvaluation, *, alp
             console.rule(f"arm {arm}, shifted dynamics")
         shift_words(shifts, summary, verdicts, alpha=alpha).print(console)
     return written
+
+
+def draw_returned(folder: Path, means: pl.DataFrame, title: str) -> list[str]:
+    """Draw the certified returns of every arm that has members left; the files drawn."""
+    kept = without_diverged(means)
+    arms = means["arm"].unique(maintain_order=True).to_list()
+    return [
+        figures.save(
+            attacked_returns_figure(own, title), folder / f"attacked_returns{ending(arm, arms)}.png"
+        ).name
+        for arm in arms
+        if (own := kept.filter(pl.col("arm") == arm)).height
+    ]

@@ -9,6 +9,7 @@ import polars as pl
 import tyro
 from rich.console import Console
 
+from experiments.by_arm import draw_returned
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
@@ -17,7 +18,7 @@ from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
-from jaxprune.report import attacked_returns_figure, audit_words, figures, open_console, plan
+from jaxprune.report import audit_words, figures, open_console, plan
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT, STAGES = "certify.json", "stages"
@@ -97,9 +98,8 @@ def _write(folder: RunFolder, found: Certification, population: Population) -> N
         title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
         figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
         figures.save(figure, folder.path / "bounds.png")
-    if found.attacked_returns is not None and not found.attacked_returns["diverged"].all():
-        figure = attacked_returns_figure(found.attacked_returns, where)
-        figures.save(figure, folder.path / "attacked_returns.png")
+    if found.attacked_returns is not None:
+        draw_returned(folder.path, found.attacked_returns, where)
     shutil.rmtree(folder.path / STAGES)
 
 

@@ -7,11 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import tyro
-from rich.console import Console
 
-from experiments.by_arm import report, report_shifts
+from experiments.by_arm import draw_returned, report, report_shifts
 from experiments.command import refuse_changes, run_command
 from experiments.hosts import Hosts, check_resumable, shards, wait
 from experiments.report import write_page
@@ -23,11 +21,9 @@ from jaxprune.plan import describe, estimate, fitted
 from jaxprune.presets import PRESETS, preset
 from jaxprune.report import (
     LiveProgress,
-    attacked_returns_figure,
-    attacked_returns_lines,
+    attacked_returns_words,
     open_console,
     plan,
-    save,
 )
 from jaxprune.run_folder import RunFolder
 
@@ -141,18 +137,10 @@ def report_sweep(made: Sweep, out: Path) -> None:
     if made.shifted is not None:
         written += report_shifts(console, out, made.shifted, alpha=made.spec.error)
     if made.returned is not None:
-        written += _report_returned(console, made.returned.means.filter(~pl.col("diverged")), out)
+        attacked_returns_words(made.returned.means)._replace(tables=[]).print(console)
+        written += draw_returned(out, made.returned.means, out.name)
     console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
     write_page(console, out)
-
-
-def _report_returned(console: Console, means: pl.DataFrame, out: Path) -> list[str]:
-    """Print what is certified of the returns under attack at every step, and draw it; the files drawn."""
-    if means.is_empty():
-        return []
-    for line in attacked_returns_lines(means):
-        console.print(f"- {line}")
-    return [save(attacked_returns_figure(means, out.name), out / "attacked_returns.png").name]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from jaxprune.certification.spent import Spent, block_ends
 from jaxprune.evaluation import STEPS_AT_ONCE
 from jaxprune.population import Population
 from jaxprune.pruning import masks
+from jaxprune.tables import table
 
 KL_OF_SQUARE = {False: 0.5, True: 1 / np.pi}
 """What KL divergence a squared shift stands for: of a Gaussian, and of a softmax policy, whose shift is
@@ -27,6 +28,34 @@ SHARES = tuple(round(0.1 * share, 1) for share in range(1, 11))
 """Thresholds of the probabilities, as shares of the dense twin's clean return."""
 
 HALF = SHARES.index(0.5)
+
+
+_PLACE = {
+    **dict.fromkeys(("member", "seed"), pl.Int64),
+    "sparsity_asked": pl.Float64,
+    "arm": pl.String,
+    **dict.fromkeys(("sparsity", "eps"), pl.Float64),
+    **dict.fromkeys(("norm", "space"), pl.String),
+    "std": pl.Float64,
+    "arithmetic": pl.String,
+    "confidence": pl.Float64,
+    **dict.fromkeys(("simultaneous", "episodes"), pl.Int64),
+    **dict.fromkeys(("largest_budget", "lowest"), pl.Float64),
+    "diverged": pl.Boolean,
+}
+MEANS = pl.Schema(
+    _PLACE
+    | dict.fromkeys(
+        ("return_mean", "mean_max_lowest", "certified_mean", "budget", "spent", "certified_kl"), pl.Float64
+    )
+    | {"blocks": pl.Int64}
+    | dict.fromkeys(
+        ("mean_blocks", "certified_blocks", "threshold", "certified_probability", "attacked_mean"), pl.Float64
+    )
+    | {"attacked_episodes": pl.Int64}
+)
+CURVE = pl.Schema(_PLACE | dict.fromkeys(("threshold", "probability", "certified_probability"), pl.Float64))
+"""The columns of the two tables. Members that diverged have no numbers of their own, and no curve."""
 
 
 class AttackedReturns(NamedTuple):
@@ -101,7 +130,7 @@ def attacked_returns(
                 place | {"threshold": t, "probability": np.mean(returns >= t), "certified_probability": c}
                 for t, c in zip(thresholds, certified, strict=True)
             ]
-    return AttackedReturns(pl.DataFrame(means, infer_schema_length=None), pl.DataFrame(curve))
+    return AttackedReturns(table(means, MEANS), table(curve, CURVE))
 
 
 def _halves(episodes: Episodes, certifying: int) -> tuple[Episodes, Episodes]:

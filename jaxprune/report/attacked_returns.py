@@ -10,6 +10,7 @@ from jaxprune.analysis import across_seeds, without_diverged
 from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import number
 from jaxprune.report.style import Label, label_line_ends, panel_grid, styled
+from jaxprune.report.words import Words
 
 SHARE = 0.25
 """Of the clean mean: what a certified mean must reach to count in the sentence on radii."""
@@ -26,7 +27,7 @@ PANELS = {
 def attacked_returns_figure(
     means: pl.DataFrame, title: str, panel: tuple[float, float] = (5.6, 3.8)
 ) -> Figure:
-    """Return against the radius of the ball: clean, attacked and certified, one line per sparsity asked.
+    """Return of one arm against the radius of the ball: clean, attacked and certified, a line per sparsity.
 
     Lines are means over seeds; diverged members are left out with their pairs.
 
@@ -61,12 +62,34 @@ def attacked_returns_figure(
     return figure
 
 
-def attacked_returns_table(means: pl.DataFrame) -> Table:
+def attacked_returns_words(means: pl.DataFrame) -> Words:
+    """A table and sentences for every training arm, of members that have not diverged."""
+    trusted = means.filter(~pl.col("diverged"))
+    arms = trusted["arm"].unique(maintain_order=True).to_list()
+    tables, lines = [], [_about(trusted)] if arms else []
+    for arm in arms:
+        own, prefix = trusted.filter(pl.col("arm") == arm), "" if len(arms) == 1 else f"{arm}: "
+        tables.append(_table(own, prefix))
+        lines += [prefix + line for line in _lines(own)]
+    return Words(tables=tables, lines=lines)
+
+
+def _about(means: pl.DataFrame) -> str:
+    """What holds of all limits."""
+    first = means.row(0, named=True)
+    return (
+        f"certified returns: all {first['simultaneous']} limits hold together at {first['confidence']:g}, "
+        f"over {first['episodes']} episodes of each member, others chose; MAD: {first['attacked_episodes']} "
+        "episodes"
+    )
+
+
+def _table(means: pl.DataFrame, prefix: str) -> Table:
     """A row per sparsity, means over its members: clean, and at each radius certified and attacked."""
     first = means.row(0, named=True)
     radii = means["eps"].unique().sort().to_list()
     table = plain_table(
-        f"mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
+        f"{prefix}mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
         f"{first['space']}, sampled actions"
     )
     for column in ("sparsity", "clean", "", *(f"eps {eps:g}" for eps in radii)):
@@ -86,26 +109,19 @@ def attacked_returns_table(means: pl.DataFrame) -> Table:
     return table
 
 
-def attacked_returns_lines(means: pl.DataFrame) -> list[str]:
+def _lines(means: pl.DataFrame) -> list[str]:
     """The largest limit at each radius, pruned and dense; and up to which radius a good part is certified."""
-    first = means.row(0, named=True)
-    about = (
-        f"certified returns: all {first['simultaneous']} limits hold together at {first['confidence']:g}, "
-        f"over {first['episodes']} episodes of each member, others chose; MAD: {first['attacked_episodes']} "
-        "episodes"
-    )
-    lowest = first["lowest"]
-    informative = means.filter(pl.max_horizontal("certified_mean", "certified_blocks") > lowest)
+    certified = pl.max_horizontal("certified_mean", "certified_blocks")
+    informative = means.filter(certified > pl.col("lowest"))
     if informative.is_empty():
         least = means.sort("spent").row(0, named=True)
         return [
-            about,
             "certified returns: none above the lowest; half of the episodes of member "
             f"{least['member']} spend {number(least['spent'])} or more at eps {least['eps']:g}, and so many "
             f"episodes certify little beyond {number(least['largest_budget'])}; shifts grow about as eps "
             f"does, so ask for {least['eps'] * least['largest_budget'] / least['spent']:.1g} or less",
         ]
-    lines = [about]
+    lines = []
     for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):
         best = ", ".join(
             f"{kind} {number(part['certified_mean'][0])} of {number(part['mean_max_lowest'][0])} (member "

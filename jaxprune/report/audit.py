@@ -4,7 +4,7 @@ import polars as pl
 from rich.table import Table
 
 from jaxprune.analysis import audit, distance_quantity
-from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
+from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import number
 from jaxprune.report.words import Words
@@ -62,9 +62,9 @@ def audit_words(
     if votes is not None:
         tables.append(votes_table(votes.filter(trusted)))
     if attacked_returns is not None:
-        attacked_returns = attacked_returns.filter(trusted)
-        tables.append(attacked_returns_table(attacked_returns))
-        lines += attacked_returns_lines(attacked_returns)
+        words = attacked_returns_words(attacked_returns)
+        tables += words.tables
+        lines += words.lines
     return Words(alarm, tables, lines)
 
 

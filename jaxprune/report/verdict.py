@@ -22,22 +22,6 @@ ALPHA = 0.05
 """The family-wise error of the verdicts."""
 
 
-def verdicts(
-    results: pl.DataFrame,
-    regret: pl.DataFrame,
-    certificates: pl.DataFrame,
-    spots: pl.DataFrame,
-    *,
-    alpha: float = ALPHA,
-    arms: int = 1,
-) -> list[str]:
-    """The sentences below the final tables: alarms and findings."""
-    return [
-        *alarms(results, certificates),
-        *findings(results, regret, certificates, spots, alpha=alpha, arms=arms),
-    ]
-
-
 def findings(
     results: pl.DataFrame,
     regret: pl.DataFrame,

@@ -178,6 +178,10 @@ def test_a_member_that_diverged_has_no_limit(members, made):
     table, curve = attacked_returns(spec, lost, found, 0.9)
     assert table.filter(member=1)["certified_mean"].to_list() == [None] * len(RADII)
     assert set(curve["member"]) == {0}
+    none = population(members.agents, members.env, members.budget, diverged=np.array([True, True]))
+    table, curve = attacked_returns(spec, none, found, 0.9)
+    assert table["certified_mean"].null_count() == table.height == 2 * len(RADII)
+    assert curve.is_empty() and curve.schema == attacked_return.CURVE
 
 
 def test_what_cannot_be_certified_is_refused(members):

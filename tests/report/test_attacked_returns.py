@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from jaxprune.report import attacked_returns_figure
-from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
+from jaxprune.report import attacked_returns_figure, attacked_returns_words
 
 RADII = (0.01, 0.02)
 
@@ -21,6 +20,7 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
             rows.append(
                 {
                     "member": member,
+                    "arm": "ppo",
                     "seed": seed,
                     "sparsity_asked": sparsity,
                     "eps": eps,
@@ -45,7 +45,7 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
 
 def printed(means):
     console = Console(file=io.StringIO(), width=110, highlight=False)
-    console.print(attacked_returns_table(means))
+    attacked_returns_words(means).print(console)
     return " ".join(console.file.getvalue().split())
 
 
@@ -67,7 +67,7 @@ def test_the_table_says_what_and_how_sure():
 
 
 def test_the_largest_limits_are_named():
-    lines = attacked_returns_lines(table())
+    lines = attacked_returns_words(table()).lines
     assert lines[0] == (
         "certified returns: all 32 limits hold together at 0.95, over 50 episodes of each member, others "
         "chose; MAD: 10 episodes"
@@ -84,7 +84,7 @@ def test_the_largest_limits_are_named():
 
 
 def test_nothing_certified_is_said_with_what_episodes_spend():
-    _, line = attacked_returns_lines(table(lambda *_: 0.0))
+    _, line = attacked_returns_words(table(lambda *_: 0.0)).lines
     assert "none above the lowest" in line and "spend 1.50 or more at eps 0.01" in line
     # twice as much as .75 is spent at .01
     assert "little beyond 0.750" in line and "ask for 0.005 or less" in line
@@ -96,3 +96,25 @@ def test_members_that_diverged_are_not_drawn_nor_are_their_pairs():
     assert dense == [[0.01, 800.0], [0.02, 500.0]] and pruned == [[0.01, 1000.0], [0.02, 700.0]]
     with pytest.raises(ValueError, match="no rows to draw"):
         attacked_returns_figure(table(diverged={0, 2}), "hopper")
+
+
+def test_arms_are_told_apart():
+    both = pl.concat(
+        [table(), table(lambda *_: 900.0).with_columns(pl.col("member") + 4, arm=pl.lit("sa-sgld"))]
+    )
+    words = attacked_returns_words(both)
+    assert len(words.tables) == 2
+    assert sum(line.startswith("certified returns: all 32") for line in words.lines) == 1
+    assert any(
+        line.startswith("ppo: largest certified mean at eps 0.01: pruned 1000") for line in words.lines
+    )
+    assert any(
+        line.startswith("sa-sgld: largest certified mean at eps 0.01: pruned 900") for line in words.lines
+    )
+    said = printed(both)
+    assert "ppo: mean of max(R, 0)" in said and "sa-sgld: mean of max(R, 0)" in said
+    assert "0.00 1000 certified 600 300" in said and "0.00 1000 certified 900 900" in said
+
+
+def test_nothing_is_said_of_members_that_all_diverged():
+    assert attacked_returns_words(table(diverged={0, 1, 2, 3})) == ([], [], [])

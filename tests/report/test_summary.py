@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
-from jaxprune.report import open_console, screen_words, sweep_words, verdicts
+from jaxprune.report import alarms, findings, open_console, screen_words, sweep_words
 from jaxprune.report.numbers import low_to_high, number, signed
 from jaxprune.report.verdict import attack_lines, tight_line
 
@@ -145,10 +145,14 @@ def test_differences_to_the_twin_have_a_table_with_the_placebo_last(synthetic):
     assert " ".join(first).endswith("undecided (3 pairs, 6 needed)")
 
 
+def sentences(results, regret, certificates, spots, **arms):
+    return [*alarms(results, certificates), *findings(results, regret, certificates, spots, **arms)]
+
+
 def said(results, certificates=None):
     certificates = CERTIFICATES.to_frame() if certificates is None else certificates
     regret = decompose(results)
-    return "\n".join(verdicts(results, regret, certificates, sweet_spots(regret)))
+    return "\n".join(sentences(results, regret, certificates, sweet_spots(regret)))
 
 
 def test_sweet_spots_are_named_with_their_evidence(synthetic):
@@ -166,7 +170,7 @@ def test_what_is_printed_of_an_arm_is_what_the_table_of_all_arms_says(synthetic)
     both = pl.concat([one, one.with_columns(arm=pl.lit("noise"), member=pl.col("member") + 1000)])
     spots = sweet_spots(decompose(both)).filter(arm="noise")
     of_arm = both.filter(arm="noise")
-    lines = verdicts(of_arm, decompose(of_arm), CERTIFICATES.to_frame(), spots, arms=2)
+    lines = sentences(of_arm, decompose(of_arm), CERTIFICATES.to_frame(), spots, arms=2)
     line = next(line for line in lines if "largest difference at 0.50" in line)
     (p,) = spots.filter(sparsity_asked=0.5)["attacked_p"]
     assert p == 2 * 2 / 2**12  # 2 of 4096 flips of the signs, in either of two arms
@@ -261,7 +265,7 @@ def test_what_diverged_and_what_is_wrong_comes_first(synthetic):
         violated=pl.when(bound="path", member=4, eps=0.075).then(7).otherwise("violated")
     )
     regret = decompose(results)
-    lines = verdicts(results, regret, certificates, sweet_spots(regret))
+    lines = sentences(results, regret, certificates, sweet_spots(regret))
     assert lines[0].startswith("DIVERGED: member 0 (seed 0, sparsity 0.00)") and "its seed" in lines[0]
     assert lines[1].startswith("DIVERGED: member 9 (seed 1, sparsity 0.20)") and "its seed" not in lines[1]
     assert lines[2].startswith(

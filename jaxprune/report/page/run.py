@@ -90,8 +90,9 @@ def read_run(path: Path) -> Run:
 
 def _needed(kind: str, about: dict[str, Any]) -> tuple[str, ...]:
     """The tables that a finished command has written."""
-    shifted = kind == SWEEP and _dictionary(about.get("spec")).get("shift_episodes")
-    return (*_NEEDED[kind], *_SHIFTS) if shifted else _NEEDED[kind]
+    spec = _dictionary(about.get("spec")) if kind == SWEEP else {}
+    further = {"shift_episodes": _SHIFTS, "return_episodes": _RETURNED}
+    return (*_NEEDED[kind], *(name for field in filter(spec.get, further) for name in further[field]))
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import polars as pl
 from rich.table import Table
 
-from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST
-from jaxprune.report.attacked_returns import attacked_returns_lines, attacked_returns_table
+from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST, without_diverged
+from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
 from jaxprune.report.effort import strongest_table, transfer_tables
 from jaxprune.report.figures import heading
@@ -103,10 +103,9 @@ def _sweep(run: Run, story: Story) -> None:
 
 def _returned(run: Run, story: Story) -> None:
     """Words, table and chart of the certified returns of a sweep."""
-    means = run.tables["attacked_returns"].filter(~pl.col("diverged"))
-    if means.height:
-        story.lines += attacked_returns_lines(means)
-        story.tables.append(attacked_returns_table(means))
+    means = run.tables["attacked_returns"]
+    story.take(attacked_returns_words(means))
+    if without_diverged(means).height:
         story.charts.append(charts.certified_chart(means))
 
 
@@ -206,7 +205,7 @@ def _certification(run: Run, story: Story) -> None:
         # The tightest lies on one of the others.
         own = tables["members"].filter(pl.col("ball") == "own", pl.col("bound") != TIGHTEST)
         _chart(run, story, "bounds", lambda: charts.bounds_chart(own))
-    if run.has("attacked_returns") and not tables["attacked_returns"]["diverged"].all():
+    if run.has("attacked_returns") and without_diverged(tables["attacked_returns"]).height:
         _chart(run, story, "certified returns", lambda: charts.certified_chart(tables["attacked_returns"]))
 
 

@@ -304,3 +304,13 @@ def test_one_seed_has_no_bars(synthetic, tmp_path):
     drawn = data(page, "charts")["r0-bounds"]["data"]
     assert drawn
     assert not any("error_y" in trace for trace in drawn)
+
+
+def test_certified_returns_that_were_asked_for_and_are_not_there_are_missed(synthetic, tmp_path):
+    folder = folders.sweep(tmp_path / "run", synthetic)
+    about = json.loads((folder / "spec.json").read_text())
+    about["spec"]["return_episodes"] = 30
+    (folder / "spec.json").write_text(json.dumps(about))
+    assert "INCOMPLETE: not there are attacked_returns, attacked_return_curve" in words(
+        document([read_run(folder)])
+    )

@@ -147,46 +147,11 @@ def frontier_chart(regret: pl.DataFrame) -> Chart:
                 f"{named(arm, arms, name)}: the largest mean return under attack, {best['mean']:.4g}, is at "
                 f"sparsity {best['sparsity']:.2f}"
             )
-            shades = [colors[asked] for asked in clean["sparsity_asked"]]
-            above_and_below = ("top center", "bottom center") * clean.height
-            traces.append(
-                {
-                    **line(
-                        named(arm, arms, "means over seeds"),
-                        clean["mean"],
-                        attacked["mean"],
-                        INK,
-                        meta=tags(arm, budget=name),
-                        width=1.0,
-                        hover="sparsity %{text}<br>clean %{x:.4g}, attacked %{y:.4g}",
-                    ),
-                    "mode": "lines+markers+text",
-                    "text": [f"{sparsity:.2f}" for sparsity in clean["sparsity"]],
-                    "textposition": above_and_below[: clean.height],
-                    "marker": {"color": shades, "symbol": symbol, "size": 13},
-                }
-            )
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": text(named(arm, arms, "members")),
-                    "x": rounded(own["clean_return"]),
-                    "y": rounded(own["attacked_return"]),
-                    "text": [
-                        f"member {member}, seed {seed}, sparsity {sparsity:.2f}"
-                        for member, seed, sparsity in own.select("member", "seed", "sparsity").rows()
-                    ],
-                    "meta": tags(arm, budget=name),
-                    "marker": {
-                        "color": [colors[a] for a in own["sparsity_asked"]],
-                        "symbol": symbol,
-                        "size": 5,
-                    },
-                    "opacity": 0.55,
-                    "hovertemplate": "%{text}<br>clean %{x:.4g}, attacked %{y:.4g}<extra></extra>",
-                }
-            )
+            drawn = colors, tags(arm, budget=name), symbol
+            traces += [
+                _means_over_seeds(named(arm, arms, "means over seeds"), clean, attacked, *drawn),
+                _single_members(named(arm, arms, "members"), own, *drawn),
+            ]
     return Chart(
         "frontier",
         "Clean and attacked return: the frontier",
@@ -200,3 +165,55 @@ def frontier_chart(regret: pl.DataFrame) -> Chart:
         },
         (Choice("budget", "eps"), Choice("arm", "arm", all=True)),
     )
+
+
+def _means_over_seeds(
+    name: str,
+    clean: pl.DataFrame,
+    attacked: pl.DataFrame,
+    colors: dict[float, str],
+    meta: dict[str, str],
+    symbol: str,
+) -> Trace:
+    """A large point for each sparsity, with its number beside it, joined in their order."""
+    drawn = line(
+        name,
+        clean["mean"],
+        attacked["mean"],
+        INK,
+        meta=meta,
+        width=1.0,
+        hover="sparsity %{text}<br>clean %{x:.4g}, attacked %{y:.4g}",
+    )
+    above_and_below = ("top center", "bottom center") * clean.height
+    return drawn | {
+        "mode": "lines+markers+text",
+        "text": [f"{sparsity:.2f}" for sparsity in clean["sparsity"]],
+        "textposition": above_and_below[: clean.height],
+        "marker": {
+            "color": [colors[asked] for asked in clean["sparsity_asked"]],
+            "symbol": symbol,
+            "size": 13,
+        },
+    }
+
+
+def _single_members(
+    name: str, rows: pl.DataFrame, colors: dict[float, str], meta: dict[str, str], symbol: str
+) -> Trace:
+    """A small point for each member."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": text(name),
+        "x": rounded(rows["clean_return"]),
+        "y": rounded(rows["attacked_return"]),
+        "text": [
+            f"member {member}, seed {seed}, sparsity {sparsity:.2f}"
+            for member, seed, sparsity in rows.select("member", "seed", "sparsity").rows()
+        ],
+        "meta": meta,
+        "marker": {"color": [colors[asked] for asked in rows["sparsity_asked"]], "symbol": symbol, "size": 5},
+        "opacity": 0.55,
+        "hovertemplate": "%{text}<br>clean %{x:.4g}, attacked %{y:.4g}<extra></extra>",
+    }
