@@ -14,13 +14,14 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.policy import Agent, Kernels, Params, kernels, masked
+from jaxprune.policy import Agent, Kernels, Params, kernels, masked, networks
 from jaxprune.pruning import masks
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers import Leaves, Moment
 from jaxprune.training.regularizers.schedule import scheduled
 from jaxprune.training.settings import PPOSettings
+from jaxprune.training.shuffle import orders
 
 Scalar = Float[Array, ""] | float
 
@@ -101,6 +102,7 @@ def loss(
 
     Advantages are standardised within the minibatch. terms: what regularisers add.
     """
+    moved = moved.replace(policy=networks.narrow_output(moved.policy))
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value).pruned()
     policy = jax.vmap(agent.distribution)(batch.x)
     log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, batch.action)
@@ -220,9 +222,7 @@ def update(
         step = step.replace(value=jax.tree.map(lambda change: hyper.value_rate * change, step.value))
         return (jax.tree.map(jnp.add, moved, step), state), diagnostics
 
-    # The order of random numbers is a random order; `jax.random.permutation` sorts twice for large sizes.
-    order = jnp.argsort(jax.random.bits(key, (epochs, size)), axis=-1)
-    rows = order.reshape(epochs * minibatches, size // minibatches)
+    rows = orders(key, epochs, size).reshape(epochs * minibatches, size // minibatches)
     # A stream of its own, so that members with and without regularisers meet the same minibatches.
     keys = jax.random.split(jax.random.fold_in(key, REGULARIZERS_TAG), len(rows))
     before, after = progress

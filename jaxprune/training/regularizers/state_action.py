@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxprune.policy import Params, networks
 from jaxprune.training.batch import Transitions
 from jaxprune.training.regularizers.api import Sizes
+from jaxprune.training.shuffle import orders
 
 PASSES, PARTS = 4, 8
 """Over the transitions of an iteration, and into how many minibatches each is split."""
@@ -43,7 +44,7 @@ def taught(
     """
     count = seen.reward.shape[0]
     parts = min(PARTS, count)
-    order = jnp.argsort(jax.random.bits(key, (PASSES, count)), axis=-1)[:, : count // parts * parts]
+    order = orders(key, PASSES, count)[:, : count // parts * parts]
 
     def step(now: Taught, rows: Int[Array, " row"]) -> tuple[Taught, None]:
         return learn(now, jax.tree.map(lambda array: array[rows], seen)), None
