@@ -44,7 +44,7 @@ MUJOCO = {
 """The tasks that MuJoCo's engines move."""
 
 add(
-    *map(in_mujoco, MUJOCO.values()),
+    *(in_mujoco(task, tested=True) for task in MUJOCO.values()),
     *brax.tasks(),
     Task.in_jax("cartpole", "balance a pole on a cart, two actions", classic.cartpole, classic.HORIZON),
     Task.in_jax("acrobot", "swing two links up, three actions", classic.acrobot, classic.HORIZON),

@@ -12,7 +12,7 @@ def _ant_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel])
 
 
-def _ant_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+def _ant_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
     torso = 1
     forward = speed(before.readings["xpos"][torso, 0], after.readings["xpos"][torso, 0], period=0.05)
     return forward + 1.0
@@ -48,8 +48,8 @@ def _ant_contact_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([_ant_observation(motion), _contact_forces(motion)])
 
 
-def _ant_contact_reward(before: Motion, after: Motion) -> Float[Array, ""]:
-    return _ant_reward(before, after) - 5e-4 * jnp.square(_contact_forces(after)).sum()
+def _ant_contact_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
+    return _ant_reward(before, after, action) - 5e-4 * jnp.square(_contact_forces(after)).sum()
 
 
 ant_contact = replace(

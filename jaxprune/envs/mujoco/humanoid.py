@@ -12,7 +12,7 @@ def _humanoid_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos[2:], motion.qvel, *(part.ravel() for part in parts)])
 
 
-def _humanoid_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+def _humanoid_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
     world = 0  # the subtree of the world is the whole body
     centre_before, centre_after = before.readings["subtree_com"], after.readings["subtree_com"]
     forward = speed(centre_before[world, 0], centre_after[world, 0], period=0.015)

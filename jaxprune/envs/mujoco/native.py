@@ -27,11 +27,8 @@ from mujoco.batch import Batch
 
 from jaxprune.envs.mujoco import model
 from jaxprune.envs.mujoco.engine import Engine
-from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.mujoco.task import CONTACT_FORCES, Motion, MujocoTask
 from jaxprune.envs.shift import PARAMETERS, Shift
-
-# The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
-CONTACT_FORCES = "cfrc_ext"
 
 PARTS = 4
 """In how many steps a batch shrinks as its episodes end."""

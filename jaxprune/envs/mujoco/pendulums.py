@@ -10,7 +10,7 @@ def _pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([motion.qpos, motion.qvel])
 
 
-def _pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+def _pendulum_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
     return jnp.ones(())
 
 
@@ -39,7 +39,7 @@ def _double_pendulum_observation(motion: Motion) -> Float[Array, " obs"]:
     return jnp.concatenate([cart, jnp.sin(angles), jnp.cos(angles), rates])
 
 
-def _double_pendulum_reward(before: Motion, after: Motion) -> Float[Array, ""]:
+def _double_pendulum_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
     tip_x, _, tip_height = after.readings["site_xpos"][0]
     _, first, second = after.qvel
     off_target = 0.01 * tip_x**2 + (tip_height - 2.0) ** 2

@@ -12,7 +12,9 @@ def _planar_observation(motion: Motion, fastest: float = jnp.inf) -> Float[Array
     return jnp.concatenate([motion.qpos[1:], jnp.clip(motion.qvel, -fastest, fastest)])
 
 
-def _planar_reward(before: Motion, after: Motion, *, period: float, alive: float) -> Float[Array, ""]:
+def _planar_reward(
+    before: Motion, after: Motion, action: Float[Array, " act"], *, period: float, alive: float
+) -> Float[Array, ""]:
     return speed(before.qpos[0], after.qpos[0], period) + alive
 
 
