@@ -8,7 +8,7 @@ All tasks are listed in `catalogue`; `add` lists another one.
 """
 
 from jaxprune.envs.api import Action, ActionSpace, Environment, EnvState, Transition, step_or_reset
-from jaxprune.envs.catalogue import TASKS, add, check_charge, make, physics_names, published_eps, tasks
+from jaxprune.envs.catalogue import TASKS, add, check_charge, make, named, physics_names, published_eps, tasks
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.engine import in_mujoco
 from jaxprune.envs.mujoco.task import Motion, MujocoTask, normal, uniform
@@ -36,6 +36,7 @@ __all__ = [
     "draw_shift",
     "in_mujoco",
     "make",
+    "named",
     "normal",
     "physics_names",
     "proceed",

@@ -13,7 +13,7 @@ from jaxprune.envs import brax, classic, probes, tabular
 from jaxprune.envs.api import Environment
 from jaxprune.envs.mujoco import ant, humanoid, pendulums, runners
 from jaxprune.envs.mujoco.engine import in_mujoco
-from jaxprune.envs.task import CHARGES, Task
+from jaxprune.envs.task import CHARGES, REGISTERED, Task
 from jaxprune.errors import SpecError, unknown_name
 
 TASKS: dict[str, Task] = {}
@@ -70,11 +70,15 @@ def tasks() -> tuple[str, ...]:
     return tuple(TASKS)
 
 
-def named(task: str) -> Task:
-    """The task of that name. Raises SpecError if there is none."""
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    return TASKS[task]
+def named(task: str, field: str = "task") -> Task:
+    """The task of that name, `gymnasium:ID` included. Raises SpecError, about `field`, if there is none."""
+    if task in TASKS:
+        return TASKS[task]
+    if task.startswith(REGISTERED):
+        from jaxprune.envs.mujoco import registered  # here, because it imports MuJoCo and Gymnasium
+
+        return registered.task(task)
+    raise unknown_name(field, task, TASKS)
 
 
 def physics_names(task: str) -> tuple[str, ...]:

@@ -4,6 +4,8 @@
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.util import find_spec
 from operator import attrgetter
@@ -77,6 +79,17 @@ def shifted(body: mujoco.MjModel, **factors: float) -> mujoco.MjModel:
             attrgetter(name)(changed)[:] *= factor
     mujoco.mj_setConst(changed, mujoco.MjData(changed))
     return changed
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """MuJoCo's warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _assets() -> Path:

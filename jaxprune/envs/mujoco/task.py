@@ -101,6 +101,16 @@ def inside(low: float, value: Float[Array, "*any"], high: float) -> Bool[Array, 
     return ((low < value) & (value < high)).all()
 
 
+def always(after: Motion) -> Bool[Array, ""]:
+    """Whatever happens."""
+    return jnp.ones((), bool)
+
+
+def unless(healthy: Callable[[Motion], Bool[Array, ""]]) -> Callable[[Motion], Bool[Array, ""]]:
+    """The task ends where the body is not healthy."""
+    return lambda after: ~healthy(after)
+
+
 def speed(before: Float[Array, ""], after: Float[Array, ""], period: float) -> Float[Array, ""]:
     """Mean forward speed in m/s over a control period of `period` seconds."""
     return (after - before) / period
