@@ -9,7 +9,7 @@ from functools import cache, partial
 
 import jax
 
-from jaxprune.envs import brax, classic, probes, tabular
+from jaxprune.envs import brax, classic, probes, suite, tabular
 from jaxprune.envs.api import Environment
 from jaxprune.envs.mujoco import ant, humanoid, pendulums, runners
 from jaxprune.envs.mujoco.engine import in_mujoco
@@ -46,6 +46,7 @@ MUJOCO = {
 add(
     *(in_mujoco(task, tested=True) for task in MUJOCO.values()),
     *brax.tasks(),
+    *suite.tasks(),
     Task.in_jax("cartpole", "balance a pole on a cart, two actions", classic.cartpole, classic.HORIZON),
     Task.in_jax("acrobot", "swing two links up, three actions", classic.acrobot, classic.HORIZON),
     Task.in_jax("probe/linear", "move a point to 0", probes.linear, probes.HORIZON),
@@ -78,6 +79,8 @@ def named(task: str, field: str = "task") -> Task:
         from jaxprune.envs.mujoco import registered  # here, because it imports MuJoCo and Gymnasium
 
         return registered.task(task)
+    if task.startswith(suite.PREFIX):
+        raise suite.missing(task)
     raise unknown_name(field, task, TASKS)
 
 
