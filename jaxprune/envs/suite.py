@@ -56,7 +56,8 @@ def environment(name: str, horizon: int) -> Environment:
 
     `physics` in the state holds gymnax's own state, and the key of which every step takes one.
     """
-    import gymnax  # here, because it takes seconds, and may not be there
+    # here, because it takes seconds, and may not be there
+    import gymnax  # pyright: ignore[reportMissingImports]
 
     theirs, numbers = gymnax.make(name)
 

@@ -151,10 +151,11 @@ def test_version_4_is_our_own_task():
     assert theirs.published_eps is None
 
 
-def test_a_file_of_ones_own_is_the_body(register, tmp_path):
+def test_a_file_of_ones_own_is_the_body(register, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     own = tmp_path / "heavy.xml"
     own.write_text(model.find("hopper.xml").read_text().replace('size="0.05', 'size="0.08'))
-    name = register("Heavy-v0", f"{PACKAGE}.hopper_v5:HopperEnv", kwargs={"xml_file": str(own)})
+    name = register("Heavy-v0", f"{PACKAGE}.hopper_v5:HopperEnv", kwargs={"xml_file": "./heavy.xml"})
     check_same(name, count=60)
     task = registered.record(name)
     assert (task.xml, task.mjx_iterations, task.horizon) == (own, None, 70)

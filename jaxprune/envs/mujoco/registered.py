@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -58,7 +59,7 @@ def record(name: str) -> MujocoTask:
         raise SpecError(f"env: {name} is registered without max_episode_steps; an episode here has a horizon")
     _check_class(name, env, kind)
     _check_body(name, env)
-    theirs = model.find(env.fullpath)
+    theirs = _file(env)
     tuned = {} if theirs == model.find(found.xml) else {"mjx_iterations": None, "mjx_ls_iterations": None}
     return replace(
         found,
@@ -118,7 +119,7 @@ def _check_class(name: str, env: Any, kind: type) -> None:
 
 def _check_body(name: str, env: Any) -> None:
     """Raise SpecError where the body is not that of its file at rest, as when a constructor changes it."""
-    ours = model.load(env.fullpath)
+    ours = model.load(_file(env))
     pairs = {field: (attrgetter(field)(env.model), attrgetter(field)(ours)) for field in _fields(ours)}
     pairs |= {
         "init_qpos": (env.init_qpos, ours.qpos0),
@@ -131,6 +132,11 @@ def _check_body(name: str, env: Any) -> None:
         raise SpecError(
             f"env: {name} has another {', '.join(changed)} than its file {env.fullpath} says; change the file"
         )
+
+
+def _file(env: Any) -> Path:
+    """Of the body. Gymnasium takes "./NAME" for a file in the current folder."""
+    return Path(env.fullpath).absolute()
 
 
 def _same(theirs: Any, read: Any) -> bool:
