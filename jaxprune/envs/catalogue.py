@@ -81,7 +81,7 @@ def named(task: str, field: str = "task") -> Task:
         return registered.task(task)
     if task.startswith(suite.PREFIX):
         raise suite.missing(task)
-    raise unknown_name(field, task, TASKS)
+    raise unknown_name(field, task, (*TASKS, f"{REGISTERED}ID"))
 
 
 def physics_names(task: str) -> tuple[str, ...]:

@@ -56,8 +56,12 @@ def environment(name: str, horizon: int) -> Environment:
 
     `physics` in the state holds gymnax's own state, and the key of which every step takes one.
     """
-    # here, because it takes seconds, and may not be there
-    import gymnax  # pyright: ignore[reportMissingImports]
+    try:
+        import gymnax  # pyright: ignore[reportMissingImports]  # here, because it takes seconds
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"env: {PREFIX}{name}: gymnax cannot be imported ({error}); pip install 'jaxprune[suite]'"
+        ) from None
 
     theirs, numbers = gymnax.make(name)
 

@@ -61,6 +61,8 @@ def test_steps_are_those_of_gymnax(name):
     assert env.action_space.discrete
     step, their_step = jax.jit(env.step), jax.jit(theirs.step_env)
     state = jax.jit(env.reset)(jax.random.key(5))
+    types = jax.tree.map(lambda leaf: leaf.dtype, state)
+    assert state.observation.shape == (env.observation_size,)
     later, now = jax.random.split(jax.random.key(5))
     observation, their_state = theirs.reset(now, numbers)
     np.testing.assert_array_equal(state.observation, np.ravel(observation))
@@ -73,9 +75,18 @@ def test_steps_are_those_of_gymnax(name):
         np.testing.assert_allclose(transition.reward, reward, rtol=1e-6)
         assert transition.terminated == terminated
         assert state.time == time + 1
+        assert jax.tree.map(lambda leaf: leaf.dtype, state) == types
         if terminated:
             break
     assert not transition.failed
+
+
+def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnax", None)
+    with pytest.raises(
+        SpecError, match=r"env: gymnax/CartPole-v1: gymnax cannot be imported \(.*; pip install"
+    ):
+        suite.environment("CartPole-v1", 5)
 
 
 @installed
