@@ -1,5 +1,6 @@
 """Train, prune, attack and certify a population: `python -m experiments.sweep --sparsities 0:0.9:0.1`."""
 
+import re
 import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
 
 
 def _default_folder(spec: SweepSpec) -> Path:
-    return Path("runs") / f"{spec.env.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Path("runs") / f"{re.sub('[/:]', '-', spec.env)}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def report_sweep(made: Sweep, out: Path) -> None:

@@ -28,6 +28,7 @@ PACKAGES = (
     "orbax-checkpoint",
     "mujoco",
     "mujoco-mjx",
+    "gymnasium",
     "brax",
     "numpy",
 )

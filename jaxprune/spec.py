@@ -41,7 +41,8 @@ class SweepSpec(PPOSettings):
     """
 
     env: Annotated[str, known(lambda: envs.tasks())] = "hopper"
-    """Task. ant-contact is the ant with the contact forces that the published ants read."""
+    """Task. ant-contact is the ant with the contact forces that the published ants read. gymnasium:ID is one
+    that Gymnasium has registered, with its XML and numbers, if its reward is one of these."""
     physics: str = "auto"
     """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
     mjx on an accelerator."""
@@ -136,9 +137,9 @@ class SweepSpec(PPOSettings):
             "networks": NETWORKS,
             "activation": ACTIVATIONS,
             "head": HEADS,
-            "env": envs.tasks(),
         }.items():
             parse.check_known(field, getattr(self, field), names)
+        envs.named(self.env, "env")
         parse.check_known("physics", self.physics, ("auto", *envs.physics_names(self.env)))
         envs.check_charge(self.env, self.charge)
         parse.check_each_once("arms", parse.names(self.arms))

@@ -12,10 +12,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 import tyro
@@ -31,11 +33,11 @@ DOCS = REPOSITORY / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 TUTORIAL = "tutorial.md"
 OWN = {
-    "own_task.md": (envs.TASKS, "catch"),
-    "own_attack.md": (attacks.ATTACKS, "corner"),
-    "own_score.md": (scores.SCORES, "share"),
+    "own_task.md": (envs.TASKS, {"catch", "reach"}),
+    "own_attack.md": (attacks.ATTACKS, {"corner"}),
+    "own_score.md": (scores.SCORES, {"share"}),
 }
-"""The list that the example of each page adds to, and what it adds."""
+"""The list that the examples of each page add to, and what they add."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -74,14 +76,23 @@ COMMANDS = [command for page in PAGES for command in commands(page)]
 
 @contextmanager
 def added(page: str) -> Iterator[dict[str, Any]]:
-    """The example of a page, run as it stands, and taken off its list afterwards."""
-    (example,) = blocks(page, "python")
-    names, name = OWN[page]
-    defined: dict[str, Any] = {}
-    exec(example, defined)
-    assert name in names
-    yield defined
-    del names[name]
+    """The files of a page, each run from one folder as it stands, and taken off its list afterwards."""
+    names, own = OWN[page]
+    before, everything = set(names), {}
+    with TemporaryDirectory() as folder:
+        files = re.findall(r"as `(\S+)`[^\n]*:\n\n```\w+\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
+        for name, text in files:
+            (Path(folder) / name).write_text(text)
+        for file in sorted(Path(folder).glob("*.py")):
+            defined: dict[str, Any] = {"__file__": str(file)}
+            exec(file.read_text(), defined)
+            everything |= defined
+        try:
+            assert set(names) - before == own
+            yield everything
+        finally:
+            for name in own:
+                names.pop(name, None)
 
 
 @pytest.fixture(name="everything_own")
@@ -177,6 +188,37 @@ def test_the_task_is_solved_by_undoing_number_and_wind() -> None:
             assert transition.reward == pytest.approx(1.0, abs=1e-6)
         state, transition = env.step(state, jnp.array([0.5]))
         assert transition.reward == pytest.approx(1 - (0.5 + float(wind)) ** 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("physics", "near"), [("native", 1e-5), pytest.param("mjx", 1e-4, marks=pytest.mark.slow)]
+)
+def test_the_arm_reaches_as_a_loop_of_mujoco_says(physics: str, near: float) -> None:
+    """Steps by `mj_step` in float64, which knows nothing of this library, until the arm is too fast."""
+    with added("own_task.md") as defined:
+        env = envs.make("reach", physics, charge="raw")
+        body = mujoco.MjModel.from_xml_path(str(Path(defined["__file__"]).with_name("reach.xml")))  # pyright: ignore
+        state = jax.jit(env.reset)(jax.random.key(3))
+        data = mujoco.MjData(body)  # pyright: ignore[reportAttributeAccessIssue]
+        data.qpos[:], data.qvel[:] = state.physics.qpos, state.physics.qvel
+        step = jax.jit(env.step)
+        for time in range(50):
+            action = np.array([1.5 * np.sin(0.3 * time), 0.65], np.float32)
+            data.ctrl[:] = np.clip(action, -1, 1)
+            for _ in range(2):
+                mujoco.mj_step(body, data)  # pyright: ignore[reportAttributeAccessIssue]
+            state, transition = step(state, jnp.asarray(action))
+            tip, target = data.site("tip").xpos, data.site("target").xpos
+            cosines, sines, speeds = np.cos(data.qpos[:2]), np.sin(data.qpos[:2]), data.qvel[:2]
+            seen = np.concatenate([cosines, sines, speeds, target[:2] - tip[:2]])
+            np.testing.assert_allclose(transition.observation, seen, rtol=near, atol=near)
+            earned = 1 - np.hypot(*(target - tip)[:2]) - 0.01 * np.square(action).sum()
+            assert transition.reward == pytest.approx(earned, abs=near)
+            assert transition.terminated == (np.abs(speeds).max() > 10)
+            if transition.terminated:
+                break
+        assert transition.terminated and not transition.failed
+        assert time > 20
 
 
 def test_the_attack_makes_the_action_of_a_linear_policy_as_large_as_it_can_be() -> None:

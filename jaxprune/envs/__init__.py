@@ -8,10 +8,10 @@ All tasks are listed in `catalogue`; `add` lists another one.
 """
 
 from jaxprune.envs.api import Action, ActionSpace, Environment, EnvState, Transition, step_or_reset
-from jaxprune.envs.catalogue import TASKS, add, check_charge, make, physics_names, published_eps, tasks
+from jaxprune.envs.catalogue import TASKS, add, check_charge, make, named, physics_names, published_eps, tasks
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.engine import in_mujoco
-from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.mujoco.task import Motion, MujocoTask, normal, uniform
 from jaxprune.envs.randomised import randomised
 from jaxprune.envs.shift import PARAMETERS, Shift, check_shift, draw_shift
 from jaxprune.envs.squashed import squash, squashed
@@ -36,6 +36,8 @@ __all__ = [
     "draw_shift",
     "in_mujoco",
     "make",
+    "named",
+    "normal",
     "physics_names",
     "proceed",
     "published_eps",
@@ -44,4 +46,5 @@ __all__ = [
     "squashed",
     "step_or_reset",
     "tasks",
+    "uniform",
 ]

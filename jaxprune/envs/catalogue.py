@@ -9,11 +9,11 @@ from functools import cache, partial
 
 import jax
 
-from jaxprune.envs import brax, classic, probes, tabular
+from jaxprune.envs import brax, classic, probes, suite, tabular
 from jaxprune.envs.api import Environment
 from jaxprune.envs.mujoco import ant, humanoid, pendulums, runners
 from jaxprune.envs.mujoco.engine import in_mujoco
-from jaxprune.envs.task import CHARGES, Task
+from jaxprune.envs.task import CHARGES, REGISTERED, Task
 from jaxprune.errors import SpecError, unknown_name
 
 TASKS: dict[str, Task] = {}
@@ -44,8 +44,9 @@ MUJOCO = {
 """The tasks that MuJoCo's engines move."""
 
 add(
-    *map(in_mujoco, MUJOCO.values()),
+    *(in_mujoco(task, tested=True) for task in MUJOCO.values()),
     *brax.tasks(),
+    *suite.tasks(),
     Task.in_jax("cartpole", "balance a pole on a cart, two actions", classic.cartpole, classic.HORIZON),
     Task.in_jax("acrobot", "swing two links up, three actions", classic.acrobot, classic.HORIZON),
     Task.in_jax("probe/linear", "move a point to 0", probes.linear, probes.HORIZON),
@@ -70,11 +71,17 @@ def tasks() -> tuple[str, ...]:
     return tuple(TASKS)
 
 
-def named(task: str) -> Task:
-    """The task of that name. Raises SpecError if there is none."""
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    return TASKS[task]
+def named(task: str, field: str = "task") -> Task:
+    """The task of that name, `gymnasium:ID` included. Raises SpecError, about `field`, if there is none."""
+    if task in TASKS:
+        return TASKS[task]
+    if task.startswith(REGISTERED):
+        from jaxprune.envs.mujoco import registered  # here, because it imports MuJoCo and Gymnasium
+
+        return registered.task(task)
+    if task.startswith(suite.PREFIX):
+        raise suite.missing(task)
+    raise unknown_name(field, task, (*TASKS, f"{REGISTERED}ID"))
 
 
 def physics_names(task: str) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from jaxprune.envs.api import Environment
 
+REGISTERED = "gymnasium:"
+"""How the names of environments begin that Gymnasium has registered."""
+
 CHARGES = ("clipped", "raw")
 """The actions that effort can be charged for."""
 

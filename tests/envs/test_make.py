@@ -9,7 +9,7 @@ from jaxprune.envs import make, physics_names, tasks
 from jaxprune.errors import SpecError
 from jaxprune.spec import SweepSpec
 
-QUICK = [task for task in tasks() if not task.startswith("brax/")]
+QUICK = [task for task in tasks() if not task.startswith(("brax/", "gymnax/"))]
 
 
 def test_names_are_distinct_and_each_has_a_physics():

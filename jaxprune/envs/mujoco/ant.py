@@ -1,26 +1,39 @@
 """The ant: qpos = (x, y, z, quaternion, joints...)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxprune.envs.mujoco.task import Motion, MujocoTask, normal, speed, uniform
+from jaxprune.envs.mujoco.task import Motion, MujocoTask, always, normal, speed, uniform, unless
 
 
-def _ant_observation(motion: Motion) -> Float[Array, " obs"]:
-    return jnp.concatenate([motion.qpos[2:], motion.qvel])
+def ant_observation(motion: Motion, skipped: int = 2) -> Float[Array, " obs"]:
+    """All positions but the first ones, and the velocities."""
+    return jnp.concatenate([motion.qpos[skipped:], motion.qvel])
 
 
-def _ant_reward(before: Motion, after: Motion) -> Float[Array, ""]:
-    torso = 1
-    forward = speed(before.readings["xpos"][torso, 0], after.readings["xpos"][torso, 0], period=0.05)
-    return forward + 1.0
+def ant_reward(
+    before: Motion,
+    after: Motion,
+    action: Float[Array, " act"],
+    *,
+    period: float = 0.05,
+    alive: float = 1.0,
+    weight: float = 1.0,
+    torso: int = 1,
+    healthy: Callable[[Motion], Bool[Array, ""]] = always,
+) -> Float[Array, ""]:
+    """`weight` times the speed of the body numbered `torso`, and `alive` where the ant is `healthy`."""
+    forward = speed(before.readings["xpos"][torso, 0], after.readings["xpos"][torso, 0], period)
+    return weight * forward + alive * healthy(after)
 
 
-def _ant_fell(after: Motion) -> Bool[Array, ""]:
+def stands(after: Motion, low: float = 0.2, high: float = 1.0) -> Bool[Array, ""]:
+    """Whether the torso is at a height from `low` to `high`."""
     height = after.qpos[2]
-    return (height < 0.2) | (height > 1.0)
+    return (low <= height) & (height <= high)
 
 
 ant = MujocoTask(
@@ -31,25 +44,26 @@ ant = MujocoTask(
     action_limit=1.0,
     position_noise=uniform(0.1),
     velocity_noise=normal(0.1),
-    observe=_ant_observation,
-    reward=_ant_reward,
-    terminate=_ant_fell,
+    observe=ant_observation,
+    reward=ant_reward,
+    terminate=unless(stands),
     effort=0.5,
     readings=("xpos",),
     published_eps=0.15,
 )
 
 
-def _contact_forces(motion: Motion) -> Float[Array, " forces"]:
-    return jnp.clip(motion.readings["cfrc_ext"], -1.0, 1.0).ravel()
+def contact_forces(motion: Motion, low: float = -1.0, high: float = 1.0) -> Float[Array, "body 6"]:
+    """The forces and torques of contacts on every body, clipped."""
+    return jnp.clip(motion.readings["cfrc_ext"], low, high)
 
 
 def _ant_contact_observation(motion: Motion) -> Float[Array, " obs"]:
-    return jnp.concatenate([_ant_observation(motion), _contact_forces(motion)])
+    return jnp.concatenate([ant_observation(motion), contact_forces(motion).ravel()])
 
 
-def _ant_contact_reward(before: Motion, after: Motion) -> Float[Array, ""]:
-    return _ant_reward(before, after) - 5e-4 * jnp.square(_contact_forces(after)).sum()
+def _ant_contact_reward(before: Motion, after: Motion, action: Float[Array, " act"]) -> Float[Array, ""]:
+    return ant_reward(before, after, action) - 5e-4 * jnp.square(contact_forces(after)).sum()
 
 
 ant_contact = replace(

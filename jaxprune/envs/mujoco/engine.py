@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
 from jaxprune.envs.episode import begin, proceed
-from jaxprune.envs.mujoco.task import HORIZON, Motion, MujocoTask
+from jaxprune.envs.mujoco.task import Motion, MujocoTask
 from jaxprune.envs.shift import Shift
 from jaxprune.envs.task import Task
+from jaxprune.errors import SpecError
 
 ENGINES = {"native": "jaxprune.envs.mujoco.native", "mjx": "jaxprune.envs.mujoco.mjx"}
 """The physics by name, and the module whose `engine` makes an `Engine` of a task. It is imported only when it
@@ -39,13 +40,17 @@ class Engine:
     advance: Callable[[Motion, Float[Array, " act"], Bool[Array, ""]], Motion]
 
 
-def in_mujoco(task: MujocoTask) -> Task:
-    """The task as it is listed: moved by every engine, the first on a CPU."""
+def in_mujoco(task: MujocoTask, tested: bool = False) -> Task:
+    """The task as it is listed: moved by every engine, the first on a CPU.
+
+    tested: whether all is right with it, as the library's own tests say of its own tasks. Any other is tried
+        at a reset before an engine is made of it, see `sound`: about a second of compilation.
+    """
     return Task(
         name=task.name,
         about=task.about,
-        build=partial(_build, task),
-        horizon=HORIZON,
+        build=partial(_build, task, tested),
+        horizon=task.horizon,
         physics=tuple(ENGINES),
         on_accelerator=FOR_ACCELERATORS,
         charges_raw=task.effort > 0,
@@ -53,8 +58,15 @@ def in_mujoco(task: MujocoTask) -> Task:
     )
 
 
-def _build(task: MujocoTask, physics: str, horizon: int, charge: str) -> Environment:
-    engine = import_module(ENGINES[physics]).engine(task)
+def _build(task: MujocoTask, tested: bool, physics: str, horizon: int, charge: str) -> Environment:
+    if not tested:
+        from jaxprune.envs.mujoco.sound import sound  # here, because MuJoCo takes long to import
+
+        task = sound(task)
+    try:
+        engine = import_module(ENGINES[physics]).engine(task)
+    except NotImplementedError as error:
+        raise SpecError(f"physics of {task.name}: {physics} cannot move {task.xml} ({error})") from None
     return embody(task, engine, physics, horizon, charge)
 
 
@@ -64,6 +76,9 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
     charge: "clipped": the effort is that of the action the body receives, as in the published tables.
         "raw": of the action as given, as Gymnasium has it; inside the range the two agree.
     """
+    if task.action_limit is None:
+        raise SpecError(f"action_limit of {task.name}: it is not known; `in_mujoco` takes it from the file")
+    limit = task.action_limit
 
     def start(key: PRNGKeyArray, shift: Shift | None) -> EnvState:
         position_key, velocity_key = jax.random.split(key)
@@ -75,14 +90,14 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
         return start(key, None)
 
     def step(state: EnvState, action: Float[Array, " act"]) -> tuple[EnvState, Transition]:
-        control = jnp.clip(action, -task.action_limit, task.action_limit)
+        control = jnp.clip(action, -limit, limit)
         after = engine.advance(state.physics, control, ~state.ended)
         charged = control if charge == "clipped" else action
         return proceed(
             state,
             after,
             observation=task.observe(after),
-            reward=task.reward(state.physics, after) - task.effort * jnp.square(charged).sum(),
+            reward=task.reward(state.physics, after, charged) - task.effort * jnp.square(charged).sum(),
             terminated=task.terminate(after),
             horizon=horizon,
             watched=(control, after),
@@ -92,7 +107,7 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
         task=task.name,
         physics=physics,
         observation_size=jax.eval_shape(reset, jax.random.key(0)).observation.size,
-        action_space=ActionSpace(engine.controls, low=-task.action_limit, high=task.action_limit),
+        action_space=ActionSpace(engine.controls, low=-limit, high=limit),
         horizon=horizon,
         reset=reset,
         step=step,

@@ -17,8 +17,7 @@ from jaxtyping import Array, Bool, Float
 from jaxprune.envs.mujoco import model
 from jaxprune.envs.mujoco.constants import inverse_weights
 from jaxprune.envs.mujoco.engine import Engine
-from jaxprune.envs.mujoco.native import CONTACT_FORCES
-from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.mujoco.task import CONTACT_FORCES, Motion, MujocoTask
 from jaxprune.envs.shift import Shift
 
 with redirect_stdout(None):  # MJX prints that the optional package warp is missing

@@ -4,12 +4,16 @@
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
-from xml.etree import ElementTree
 
 import mujoco
+
+from jaxprune.errors import SpecError
 
 SHIFTED = {
     "mass": ("body_mass", "body_inertia"),
@@ -21,21 +25,44 @@ SHIFTED = {
 """The fields of a model that each parameter of a `Shift` scales."""
 
 
-def load(xml: str) -> mujoco.MjModel:
+def find(xml: str | Path, folder: Path | None = None) -> Path:
+    """The file that is meant: an absolute path, one in `folder`, or one that Gymnasium ships.
+
+    Raises:
+        SpecError: there is no such file, or no Gymnasium.
+    """
+    shipped = _assets()
+    for place in (shipped,) if folder is None else (folder, shipped):
+        if (place / xml).is_file():
+            return (place / xml).absolute()
+    if Path(xml).is_absolute():
+        raise SpecError(f"xml: there is no file {xml}")
+    near = get_close_matches(str(xml), [path.name for path in shipped.glob("*.xml")], n=1)
+    raise SpecError(
+        f"xml: there is no file {str(xml)!r} in {shipped if folder is None else folder} or among Gymnasium's"
+        + (f"; did you mean {near[0]!r}?" if near else "; give its absolute path")
+    )
+
+
+def load(xml: str | Path) -> mujoco.MjModel:
     """Compile one of Gymnasium's MuJoCo files, given its name, or another file, given its absolute path.
 
     The total mass that a file asks for is set after compilation, by the calls that MuJoCo recommends in place
     of the deprecated `settotalmass`: the same model, without the warning and without its log file.
 
     Raises:
-        FileNotFoundError: there is no such file, or no Gymnasium.
+        SpecError: there is no such file, no Gymnasium, or MuJoCo cannot read it.
     """
-    root = ElementTree.parse(_assets() / xml).getroot()
-    compiler = root.find("compiler")
-    total_mass = None if compiler is None else compiler.attrib.pop("settotalmass", None)
-    model = mujoco.MjModel.from_xml_string(ElementTree.tostring(root, encoding="unicode"))
-    if total_mass is not None:
-        mujoco.mj_setTotalmass(model, float(total_mass))
+    file = find(xml)
+    try:
+        spec = mujoco.MjSpec.from_file(str(file))
+        total_mass = spec.compiler.settotalmass
+        spec.compiler.settotalmass = -1.0  # MuJoCo's word for none
+        model = spec.compile()
+    except ValueError as error:
+        raise SpecError(f"xml: MuJoCo cannot read {file} ({' '.join(str(error).split())})") from None
+    if total_mass > 0:
+        mujoco.mj_setTotalmass(model, total_mass)
         mujoco.mj_setConst(model, mujoco.MjData(model))
     return model
 
@@ -54,9 +81,20 @@ def shifted(body: mujoco.MjModel, **factors: float) -> mujoco.MjModel:
     return changed
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """MuJoCo's warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
 def _assets() -> Path:
     # found without importing `gymnasium.envs.mujoco`, which needs a renderer's packages
     gymnasium = find_spec("gymnasium")
     if gymnasium is None or gymnasium.origin is None:
-        raise FileNotFoundError("gymnasium, which ships the bodies of the tasks, is not installed")
+        raise SpecError("xml: gymnasium, which ships the bodies of the tasks, is not installed")
     return Path(gymnasium.origin).parent / "envs" / "mujoco" / "assets"

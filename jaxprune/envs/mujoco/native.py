@@ -12,8 +12,6 @@ same states.
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from operator import attrgetter
 from threading import Lock
@@ -27,11 +25,8 @@ from mujoco.batch import Batch
 
 from jaxprune.envs.mujoco import model
 from jaxprune.envs.mujoco.engine import Engine
-from jaxprune.envs.mujoco.task import Motion, MujocoTask
+from jaxprune.envs.mujoco.task import CONTACT_FORCES, Motion, MujocoTask
 from jaxprune.envs.shift import PARAMETERS, Shift
-
-# The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`.
-CONTACT_FORCES = "cfrc_ext"
 
 PARTS = 4
 """In how many steps a batch shrinks as its episodes end."""
@@ -59,7 +54,7 @@ def engine(task: MujocoTask) -> Engine:
         qpos, qvel, control, *factors = (
             np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays
         )
-        with lock, _silent_mujoco(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
+        with lock, model.silent(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
             simulations = simulations_of(len(qpos), shifted=bool(factors))
             fields = simulations.run(qpos, qvel, control, steps, *factors)
             everyone = {}
@@ -103,17 +98,6 @@ def _chosen(going: Bool[np.ndarray, " simulation"]) -> slice | Int[np.ndarray, "
     if wanted == going.size:
         return slice(None)
     return np.sort(np.argsort(~going, kind="stable")[:wanted])
-
-
-@contextmanager
-def _silent_mujoco() -> Iterator[None]:
-    """MuJoCo's warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
 
 
 class _Simulations:

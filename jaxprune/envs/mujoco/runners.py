@@ -1,30 +1,56 @@
 """Runners in a plane: qpos = (x, z, pitch, joints...)."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxprune.envs.mujoco.task import Motion, MujocoTask, inside, never, normal, speed, uniform
+from jaxprune.envs.mujoco.task import (
+    Motion,
+    MujocoTask,
+    always,
+    inside,
+    never,
+    normal,
+    speed,
+    uniform,
+    unless,
+)
+
+Range = tuple[float, float]
 
 
-def _planar_observation(motion: Motion, fastest: float = jnp.inf) -> Float[Array, " obs"]:
-    return jnp.concatenate([motion.qpos[1:], jnp.clip(motion.qvel, -fastest, fastest)])
+def planar_observation(motion: Motion, skipped: int = 1, fastest: float = jnp.inf) -> Float[Array, " obs"]:
+    """All positions but the first ones, and the velocities, clipped to what is `fastest`."""
+    return jnp.concatenate([motion.qpos[skipped:], jnp.clip(motion.qvel, -fastest, fastest)])
 
 
-def _planar_reward(before: Motion, after: Motion, *, period: float, alive: float) -> Float[Array, ""]:
-    return speed(before.qpos[0], after.qpos[0], period) + alive
+def planar_reward(
+    before: Motion,
+    after: Motion,
+    action: Float[Array, " act"],
+    *,
+    period: float,
+    alive: float,
+    weight: float = 1.0,
+    healthy: Callable[[Motion], Bool[Array, ""]] = always,
+) -> Float[Array, ""]:
+    """`weight` times the speed, and `alive` where the body is `healthy`."""
+    return weight * speed(before.qpos[0], after.qpos[0], period) + alive * healthy(after)
 
 
-def _hopper_fell(after: Motion) -> Bool[Array, ""]:
+def upright(after: Motion, heights: Range, pitches: Range) -> Bool[Array, ""]:
+    """Whether the torso is within both ranges."""
     _, height, pitch = after.qpos[:3]
-    bounded = inside(-100.0, after.qpos[2:], 100.0) & inside(-100.0, after.qvel, 100.0)
-    return ~(bounded & (height > 0.7) & inside(-0.2, pitch, 0.2))
+    return inside(heights[0], height, heights[1]) & inside(pitches[0], pitch, pitches[1])
 
 
-def _walker_fell(after: Motion) -> Bool[Array, ""]:
-    _, height, pitch = after.qpos[:3]
-    return ~(inside(0.8, height, 2.0) & inside(-1.0, pitch, 1.0))
+def hops(after: Motion, heights: Range, pitches: Range, states: Range) -> Bool[Array, ""]:
+    """Whether the torso is within its ranges, and all that follows it in qpos and qvel within `states`."""
+    low, high = states
+    bounded = inside(low, after.qpos[2:], high) & inside(low, after.qvel, high)
+    return bounded & upright(after, heights, pitches)
 
 
 hopper = MujocoTask(
@@ -35,9 +61,9 @@ hopper = MujocoTask(
     action_limit=1.0,
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
-    observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, alive=1.0),
-    terminate=_hopper_fell,
+    observe=partial(planar_observation, fastest=10.0),
+    reward=partial(planar_reward, period=0.008, alive=1.0),
+    terminate=unless(partial(hops, heights=(0.7, jnp.inf), pitches=(-0.2, 0.2), states=(-100.0, 100.0))),
     effort=1e-3,
     mjx_iterations=8,
     mjx_ls_iterations=4,
@@ -52,9 +78,9 @@ walker2d = MujocoTask(
     action_limit=1.0,
     position_noise=uniform(5e-3),
     velocity_noise=uniform(5e-3),
-    observe=partial(_planar_observation, fastest=10.0),
-    reward=partial(_planar_reward, period=0.008, alive=1.0),
-    terminate=_walker_fell,
+    observe=partial(planar_observation, fastest=10.0),
+    reward=partial(planar_reward, period=0.008, alive=1.0),
+    terminate=unless(partial(upright, heights=(0.8, 2.0), pitches=(-1.0, 1.0))),
     effort=1e-3,
     mjx_iterations=8,
     mjx_ls_iterations=4,
@@ -69,8 +95,8 @@ halfcheetah = MujocoTask(
     action_limit=1.0,
     position_noise=uniform(0.1),
     velocity_noise=normal(0.1),
-    observe=_planar_observation,
-    reward=partial(_planar_reward, period=0.05, alive=0.0),
+    observe=planar_observation,
+    reward=partial(planar_reward, period=0.05, alive=0.0),
     terminate=never,
     effort=0.1,
     mjx_iterations=8,

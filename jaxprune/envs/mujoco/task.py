@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ from jaxprune.envs.shift import Shift
 
 HORIZON = 1000
 """Steps per episode, as Gymnasium has it."""
+
+CONTACT_FORCES = "cfrc_ext"
+"""The one reading that `mj_step` leaves to a separate call, `mj_rnePostConstraint`."""
 
 
 class Motion(struct.PyTreeNode):
@@ -34,19 +38,30 @@ class Motion(struct.PyTreeNode):
 Noise = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, " coordinate"]]
 
 
+def never(after: Motion) -> Bool[Array, ""]:
+    """The task ends no episode."""
+    return jnp.zeros((), bool)
+
+
 @dataclass(frozen=True)
 class MujocoTask:
     """What is controlled and what for.
 
     name, about: see `envs.Task`.
-    xml: file name among Gymnasium's MuJoCo assets, or the absolute path of another file.
+    xml: the body: an absolute path; or a file in the folder of the module in which `observe` is written, else
+        one among Gymnasium's MuJoCo assets.
     frame_skip: physics steps per action.
-    action_limit: actions are clipped to [-action_limit, action_limit].
-    position_noise, velocity_noise: (key, shape) -> what a reset adds to the body at rest.
-    observe: Motion -> [obs]. terminate: Motion -> [].
-    reward: (Motion before, Motion after) -> [], what the step earns before its effort is charged.
+    position_noise, velocity_noise: (key, shape) -> what a reset adds to the body at rest, see `uniform` and
+        `normal`.
+    observe: Motion -> [obs].
+    reward: (Motion before, Motion after, action) -> [], what the step earns before its effort is charged. The
+        action is the one that effort is charged for: clipped, unless raw ones are asked for.
+    terminate: Motion -> [], whether the task ends there.
     effort: a step costs `effort * sum_i action_i^2`; 0 where the task charges nothing.
+    action_limit: actions are clipped to [-action_limit, action_limit]; None for the range that the file gives
+        all its actuators.
     readings: the fields of `mjData` that these functions read.
+    horizon: steps after which an episode is truncated.
     published_eps: l_inf radius of the published tables, in the normalised space.
     mjx_iterations, mjx_ls_iterations: limits that MJX's constraint solver and its line search get, as low as
         the agreement with MuJoCo's C engine allows (benchmarks/env_agreement.py); None for the file's. The
@@ -55,16 +70,17 @@ class MujocoTask:
 
     name: str
     about: str
-    xml: str
+    xml: str | Path
     frame_skip: int
-    action_limit: float
     position_noise: Noise
     velocity_noise: Noise
     observe: Callable[[Motion], Float[Array, " obs"]]
-    reward: Callable[[Motion, Motion], Float[Array, ""]]
-    terminate: Callable[[Motion], Bool[Array, ""]]
+    reward: Callable[[Motion, Motion, Float[Array, " act"]], Float[Array, ""]]
+    terminate: Callable[[Motion], Bool[Array, ""]] = never
     effort: float = 0.0
+    action_limit: float | None = None
     readings: tuple[str, ...] = ()
+    horizon: int = HORIZON
     published_eps: float | None = None
     mjx_iterations: int | None = None
     mjx_ls_iterations: int | None = None
@@ -85,9 +101,14 @@ def inside(low: float, value: Float[Array, "*any"], high: float) -> Bool[Array, 
     return ((low < value) & (value < high)).all()
 
 
-def never(after: Motion) -> Bool[Array, ""]:
-    """The task ends no episode."""
-    return jnp.zeros((), bool)
+def always(after: Motion) -> Bool[Array, ""]:
+    """Whatever happens."""
+    return jnp.ones((), bool)
+
+
+def unless(healthy: Callable[[Motion], Bool[Array, ""]]) -> Callable[[Motion], Bool[Array, ""]]:
+    """The task ends where the body is not healthy."""
+    return lambda after: ~healthy(after)
 
 
 def speed(before: Float[Array, ""], after: Float[Array, ""], period: float) -> Float[Array, ""]:
