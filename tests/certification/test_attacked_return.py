@@ -78,7 +78,7 @@ def test_blocks_are_as_equal_as_stretches_allow_and_reach_the_horizon():
 
 def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
     spec, found = made
-    table, curve = attacked_returns(spec, members, found, 0.9)
+    table, curve = attacked_returns(spec, members, {1.0: found}, 0.9)
     # Four statements of two members under three radii hold together.
     each = 1 - 0.1 / (4 * 2 * 3)
     assert spec.each(0.9, 2) == pytest.approx(each) and set(table["simultaneous"]) == {24}
@@ -108,7 +108,7 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
 
 def test_blocks_pay_for_their_own_past_only(members, made):
     spec, found = made
-    table, _ = attacked_returns(spec, members, found, 0.9)
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
     horizon, half = members.env.horizon, EPISODES // 2
     ends = block_ends(3, horizon)
     for row in table.iter_rows(named=True):
@@ -136,10 +136,10 @@ def test_every_field_says_what_it_changes(members, made):
         "return_lowest",
         "return_std",  # test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays
     ]
-    one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, found, 0.9)
+    one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, {1.0: found}, 0.9)
     assert set(one_block["blocks"]) == {1}
     assert one_block["certified_blocks"].to_list() == one_block["certified_mean"].to_list()
-    raised, _ = attacked_returns(dataclasses.replace(spec, return_lowest=70.0), members, found, 0.9)
+    raised, _ = attacked_returns(dataclasses.replace(spec, return_lowest=70.0), members, {1.0: found}, 0.9)
     counted = np.maximum(found.rewards.sum(-1)[:, EPISODES // 2 :], 70.0).mean(-1)
     assert raised["mean_max_lowest"].to_list() == pytest.approx(np.repeat(counted, len(RADII)).tolist())
     assert (raised["certified_mean"] >= 70).all() and set(raised["lowest"]) == {70.0}
@@ -147,7 +147,7 @@ def test_every_field_says_what_it_changes(members, made):
 
 def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys, made):
     spec, found = made
-    table, _ = attacked_returns(spec, members, found, 0.9)
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
     attacked = for_all(Condition(Mad(5), Ball(jnp.array(RADII)), "sampled"), 2)
     tally, _ = play(members.env, Victim(members.agents, "normalised"), (attacked,), keys, 200)
     means = np.asarray(tally.total).mean(-1)
@@ -164,8 +164,8 @@ def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys,
 
 def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):
     _, found = made
-    wide = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3, return_std=2.0)
-    wider = spent(wide, members, keys, lambda *_: None)
+    spec, _ = made
+    wider = spent(spec, members, keys, lambda *_: None, scale=2.0)
     assert (wider.rewards != found.rewards).any()
     assert (wider.attacked != found.attacked).any()
     # Shifts are in standard deviations, and other states are visited.
@@ -175,11 +175,11 @@ def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, 
 def test_a_member_that_diverged_has_no_limit(members, made):
     spec, found = made
     lost = population(members.agents, members.env, members.budget, diverged=np.array([False, True]))
-    table, curve = attacked_returns(spec, lost, found, 0.9)
+    table, curve = attacked_returns(spec, lost, {1.0: found}, 0.9)
     assert table.filter(member=1)["certified_mean"].to_list() == [None] * len(RADII)
     assert set(curve["member"]) == {0}
     none = population(members.agents, members.env, members.budget, diverged=np.array([True, True]))
-    table, curve = attacked_returns(spec, none, found, 0.9)
+    table, curve = attacked_returns(spec, none, {1.0: found}, 0.9)
     assert table["certified_mean"].null_count() == table.height == 2 * len(RADII)
     assert curve.is_empty() and curve.schema == attacked_return.CURVE
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_certified_is_refused(members):
     with pytest.raises(SpecError, match=r"return_eps: 0\.1 is given 2 times"):
         ReturnSpec(return_eps="0.1,0.1")
     with pytest.raises(SpecError, match="return_std: got 0"):
-        ReturnSpec(return_std=0.0)
+        ReturnSpec(return_std="1,0")
     with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least"):
         ReturnSpec(return_episodes=4).check(0.95, members)
     ReturnSpec(return_episodes=0).check(0.95, members)
