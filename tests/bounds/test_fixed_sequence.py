@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxprune.bounds import largest_radius
 
@@ -26,15 +24,10 @@ def test_the_search_ends_at_the_first_limit_that_is_too_low(limits, found):
     assert turned == found
 
 
-@given(st.integers(0, 4), st.integers(0, 2**32 - 1))
-def test_it_is_wrong_as_often_as_one_limit_alone_however_many_follow(right, seed):
+@pytest.mark.parametrize("right", range(4))
+def test_it_is_wrong_as_often_as_one_limit_alone_however_many_follow(right):
     """Limits that are each too high in a tenth of all cases, independently; the first `right` claims hold."""
-    rng = np.random.default_rng(seed)
-    too_high = rng.uniform(size=(2000, RADII.size)) < 0.1
+    too_high = np.random.default_rng(right).uniform(size=(500, RADII.size)) < 0.1
     limits = np.where(too_high | (np.arange(RADII.size) < right), 1.0, 0.0)
     last = RADII[right - 1] if right else 0.0
-    wrong = np.mean([largest_radius(RADII, row, 1.0) > last for row in limits])
-    assert wrong <= 0.1 + 4 * np.sqrt(0.09 / 2000)
-    # Who goes on after a failure has one chance to be wrong for every radius left.
-    if right < 3:
-        assert np.mean(too_high[:, right:].any(axis=1)) > 0.15
+    assert np.mean([largest_radius(RADII, row, 1.0) > last for row in limits]) == too_high[:, right].mean()
