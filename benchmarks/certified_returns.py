@@ -32,7 +32,7 @@ SHARE = 0.25
 
 KINDS = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
 LARGEST = {
-    "largest_eps_25": f"largest eps with {SHARE:.0%} certified",
+    "largest_eps_25": f"1000 times the largest eps with {SHARE:.0%} certified",
     "largest_eps_25_blocks": "the same by blocks",
 }
 DENSE = "dense"
@@ -168,7 +168,7 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
         for kind, about in KINDS.items()
     }
     largest = {
-        about: {_called(s): at[s, radii[0]][column].to_numpy() for s in sparsities}
+        about: {_called(s): 1000 * at[s, radii[0]][column].to_numpy() for s in sparsities}
         for column, about in LARGEST.items()
         if column in means.columns
     }
@@ -179,7 +179,7 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
             "",
             f"{first['episodes']} episodes certified per member, others chose; {first['simultaneous']} "
             f"limits together at {first['confidence']:g}; lowest {first['lowest']:g}; {first['blocks']} "
-            f"blocks; {first['minutes']:.1f} minutes for all members.",
+            f"blocks; {means['minutes'].unique().sum():.1f} minutes for all members.",
             "",
             *lines,
             "",
@@ -198,7 +198,7 @@ def _largest(at: dict, sparsities: list[float], radii: list[float]) -> list[str]
     """The largest radius with a good share certified: searched for each member, or read off the means."""
     if LARGEST.keys() <= set(at[sparsities[0], radii[0]].columns):
         return [
-            row(about, [interval(at[s, radii[0]][column]) for s in sparsities])
+            row(about, [interval(1000 * at[s, radii[0]][column]) for s in sparsities])
             for column, about in LARGEST.items()
         ]
     reached = [

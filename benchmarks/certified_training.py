@@ -138,7 +138,8 @@ def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
 
     def by_arm(sparsity: float, eps: float, column: str) -> dict:
         here = common.filter(sparsity_asked=sparsity, eps=eps)
-        return {arm: here.filter(arm=arm)[column].to_numpy() for arm in arms}
+        scale = 1000 if column in LARGEST else 1
+        return {arm: scale * here.filter(arm=arm)[column].to_numpy() for arm in arms}
 
     sparsities = common["sparsity_asked"].unique().sort().to_list()
     columns = {(eps, f"eps {eps:g}, {about}"): kind for eps in SHOWN for kind, about in KINDS.items()}

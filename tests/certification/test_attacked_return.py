@@ -134,7 +134,7 @@ def test_every_field_says_what_it_changes(members, made):
         "return_episodes",  # the fixture, test_what_cannot_be_certified_is_refused
         "return_eps",  # likewise
         "return_lowest",
-        "return_std",  # test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays
+        "return_std",  # test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_policy...
     ]
     one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, {1.0: found}, 0.9)
     assert set(one_block["blocks"]) == {1}
@@ -170,6 +170,69 @@ def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, 
     assert (wider.attacked != found.attacked).any()
     # Shifts are in standard deviations, and other states are visited.
     assert (wider.squares[:, 1:].sum(-1).mean(-1) < found.squares[:, 1:].sum(-1).mean(-1) / 2).all()
+
+
+def test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_policy_as_trained(
+    members, keys, made
+):
+    spec, found = made
+    wider = spent(spec, members, keys, lambda *_: None, scale=2.0)
+    spec, half = dataclasses.replace(spec, return_std="1,2"), EPISODES // 2
+    assert spec.played == (1.0, 2.0)
+    table, _ = attacked_returns(spec, members, {1.0: found, 2.0: wider}, 0.9)
+    alone = {
+        scale: attacked_returns(
+            dataclasses.replace(spec, return_std=(scale,)), members, {1.0: found, scale: one}, 0.9
+        ).means
+        for scale, one in ((1.0, found), (2.0, wider))
+    }
+    assert set(table["std"]) == {1.0, 2.0} and set(table["stds_tried"]) == {2}
+    own = found.rewards.sum(-1)
+    for row in table.iter_rows(named=True):
+        place = {"member": row["member"], "eps": row["eps"]}
+        same = alone[row["std"]].filter(**place).row(0, named=True)
+        for column in ("return_mean", "certified_mean", "certified_blocks", "certified_probability", "spent"):
+            assert row[column] == same[column]
+        # However many scales were tried, limits share the error among those that are given.
+        assert row["simultaneous"] == same["simultaneous"]
+        assert row["attacked_mean"] == same["attacked_mean"]
+        assert row["mean_own_std"] == pytest.approx(own[row["member"], half:].mean())
+        assert row["asked_mean"] == pytest.approx(own[row["member"], :half].mean() / 4)
+
+    def other_half(one):
+        rewards = one.rewards.copy()
+        rewards[:, half:] *= 0.1
+        return one._replace(rewards=rewards)
+
+    poorer, _ = attacked_returns(spec, members, {1.0: found, 2.0: other_half(wider)}, 0.9)
+    assert poorer["std"].to_list() == table["std"].to_list()
+
+
+def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, made):
+    spec, found = made
+    # Shifts that leave nothing at the last radius.
+    found = found._replace(squares=found.squares * np.array([1.0, 1.0, 1e4])[:, None, None])
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
+    each, half = 1 - 0.1 / (2 * 2), EPISODES // 2  # two searches of two members
+    assert spec.each_sequence(0.9, 2) == pytest.approx(each)
+    for row in table.iter_rows(named=True):
+        returns = found.rewards[row["member"]].sum(-1)
+        reached = []
+        for radius in range(len(RADII)):
+            paid = found.squares[row["member"], radius].sum(-1)
+            budget = table.filter(member=row["member"], eps=RADII[radius])["budget"].item()
+            limit = bounds.filter_mean(
+                returns[half:], paid[half:], lowest=0.0, budget=budget, confidence=each
+            )
+            reached.append(limit >= returns[:half].mean() / 4)
+        assert reached == [True, True, False]
+        assert row["largest_eps_25"] == 0.05 == row["largest_eps_25_blocks"]
+    turned = dataclasses.replace(spec, return_eps=RADII[::-1])
+    back = found._replace(squares=found.squares[:, ::-1], attacked=found.attacked[:, ::-1])
+    again, _ = attacked_returns(turned, members, {1.0: back}, 0.9)
+    assert set(zip(again["member"], again["largest_eps_25"], strict=True)) == set(
+        zip(table["member"], table["largest_eps_25"], strict=True)
+    )
 
 
 def test_a_member_that_diverged_has_no_limit(members, made):
