@@ -233,7 +233,7 @@ def differences(about: str, kinds: dict[str, dict[str, np.ndarray]], reference: 
 
 def _share(rows: pl.DataFrame, clean: str) -> float:
     """What is certified of the clean mean, of the means over seeds."""
-    return float(rows["certified_mean"].sum() / rows[clean].sum())
+    return float(rows.select(pl.sum("certified_mean") / pl.sum(clean)).item())
 
 
 def interval(values: pl.Series) -> str:
