@@ -10,7 +10,7 @@ adversary may also spend all of B in few steps. The numbers of every source (eac
 are kept in `benchmarks/results/certificates_of_return/`, and the report is made of all that are there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,7 @@ def main(arguments: Arguments) -> None:
     device.keep_compiled()
     TABLES.mkdir(exist_ok=True)
     sparsities = parse.numbers("sparsities", arguments.sparsities)
-    sources = {
+    sources: dict[str, Callable[[], jp.Population]] = {
         file.stem: partial(jp.Population.from_agent, file, arguments.env, sparsities=sparsities)
         for file in arguments.agents
     }
@@ -128,7 +128,7 @@ def _smoothed(arguments: Arguments, population: jp.Population, radii: tuple[floa
     """Of the deterministic policy under Gaussian noise, with the band as published and with the exact one."""
     env, everyone, sigmas = population.env, population.members, parse.numbers("sigmas", arguments.sigmas)
     victims, lowest = Victim(population.agents.pruned(), population.budget.space), lowest_return(env)
-    keys = jax.vmap(partial(streams.key, domain="smoothed"))(jnp.asarray(everyone.seed))
+    keys = jax.vmap(partial(streams.key, domain="attacked returns"))(jnp.asarray(everyone.seed))
     each = 1 - ERROR / (everyone.size * len(radii) * len(sigmas))
     for sigma in sigmas:
         noisy = Condition(Noise(sigma), Ball(jnp.full(1, jnp.inf), "l2"))
@@ -195,7 +195,7 @@ def _cell(rows: pl.DataFrame) -> str:
     if rows["clean"].null_count() == rows.height:
         return "diverged"
     if rows["limit"].null_count() == rows.height:
-        return f"vacuous, of {number(rows['clean'].mean())}"
+        return f"vacuous, of {number(rows.select(pl.mean('clean')).item())}"
     return " of ".join(number(mean) for mean in rows.select(pl.mean("limit", "clean")).row(0))
 
 
