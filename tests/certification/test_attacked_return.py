@@ -10,7 +10,7 @@ import pytest
 from jaxprune import bounds
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.budget import Ball, Budget
-from jaxprune.certification import attacked_return
+from jaxprune.certification import CertificationSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
 from jaxprune.certification.spent import block_ends, spent
@@ -206,6 +206,27 @@ def test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_pol
 
     poorer, _ = attacked_returns(spec, members, {1.0: found, 2.0: other_half(wider)}, 0.9)
     assert poorer["std"].to_list() == table["std"].to_list()
+
+
+def test_every_scale_is_played_once_and_the_own_one_too(members, made, monkeypatch):
+    spec, found = made
+    scales, phases = [], []
+
+    def played(*arguments):
+        scales.append(arguments[-1])
+        return found
+
+    monkeypatch.setattr(procedure, "spent", played)
+    spec = dataclasses.replace(spec, return_std="2,0.5")
+    table, _ = procedure.returns_under_attack(
+        spec, members, CertificationSpec(), lambda update: phases.append(update.phase)
+    )
+    assert scales == [1.0, 2.0, 0.5] and set(table["std"]) <= {2.0, 0.5}
+    assert list(dict.fromkeys(phases)) == [
+        f"episodes for certified returns{at}" for at in ("", ", 2 std", ", 0.5 std")
+    ]
+    steps = spec.total_steps(2, members.env.horizon)
+    assert steps == 3 * dataclasses.replace(spec, return_std="1").total_steps(2, members.env.horizon)
 
 
 def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, made):
