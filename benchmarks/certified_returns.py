@@ -30,6 +30,15 @@ TABLES, REPORT = RESULTS / "certified_returns", RESULTS / "certified_returns.md"
 SHARE = 0.25
 """Of the clean mean: what must be certified for a radius to count."""
 
+KINDS = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
+LARGEST = {
+    "largest_eps_25": f"1000 times the largest eps with {SHARE:.0%} certified",
+    "largest_eps_25_blocks": "the same by blocks",
+}
+DENSE = "dense"
+OWN = "mean_own_std"
+"""Columns of the limits and what they are called here; the last is clean, with the policy's own spread."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -41,8 +50,8 @@ class Arguments:
     """Training arm."""
     schedule: str = "gradual"
     """When weights go."""
-    seeds: int = 6
-    """Seeds."""
+    seeds: str = "6"
+    """How many seeds, or which ones, first:stop without the stop."""
     sparsities: str = "0,0.5,0.7,0.9"
     """Sparsities."""
     steps: int = 600_000
@@ -51,8 +60,10 @@ class Arguments:
     """Clean episodes per member, half of which choose."""
     eps: str = "0.0025,0.0075,0.02"
     """Radii of the l_inf ball, normalised."""
-    std: float = 1.0
-    """Times the policy's own standard deviation."""
+    std: str = "1"
+    """Times the policy's own standard deviation; of a comma list one is chosen, by member and radius."""
+    confidence: float = 0.95
+    """Of all limits of these members together."""
     runs: tuple[Path, ...] = ()
     """Finished runs whose members are looked at together, in place of a training."""
     out: Path = Path("runs/certified_returns")
@@ -62,7 +73,7 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Do the experiment if it is not there yet, and write the report of all."""
     device.keep_compiled()
-    file = TABLES / f"{_name(arguments)}-std{arguments.std:g}.csv"
+    file = TABLES / f"{_name(arguments)}-std{arguments.std}.csv"
     if not file.is_file():
         TABLES.mkdir(exist_ok=True)
         limits(arguments).write_csv(file, float_precision=6)
@@ -81,12 +92,16 @@ def _name(arguments: Arguments) -> str:
 def limits(arguments: Arguments) -> pl.DataFrame:
     """A row per member and radius."""
     population = of_runs([jp.Population.load(run) for run in arguments.runs or (trained(arguments),)])
+    spread = np.exp(np.asarray(population.agents.log_std)).mean(axis=-1)
     returned = ReturnSpec(
         return_episodes=arguments.episodes, return_eps=arguments.eps, return_std=arguments.std
     )
     began = perf_counter()
-    means = returns_under_attack(returned, population, CertificationSpec(), show).means
-    return means.with_columns(minutes=pl.lit((perf_counter() - began) / 60))
+    spec = CertificationSpec(confidence=arguments.confidence)
+    means = returns_under_attack(returned, population, spec, show).means
+    return means.with_columns(
+        spread=pl.Series(spread[means["member"]]), minutes=pl.lit((perf_counter() - began) / 60)
+    )
 
 
 def trained(arguments: Arguments) -> Path:
@@ -113,7 +128,10 @@ def show(update: Update) -> None:
 
 def report() -> str:
     """All experiments, as Markdown."""
-    parts = [_experiment(file.stem, pl.read_csv(file)) for file in sorted(TABLES.glob("*.csv"))]
+    tables = {file.stem: pl.read_csv(file) for file in sorted(TABLES.glob("*.csv"))}
+    parts = [
+        experiment(name, means, means["eps"].unique().sort().to_list()) for name, means in tables.items()
+    ]
     return f"""# Certified returns under attack at every step
 
 {machine_line("python -m benchmarks.certified_returns")}
@@ -127,73 +145,108 @@ compares.
 {chr(10).join(parts)}"""
 
 
-def _experiment(name: str, means: pl.DataFrame) -> str:
+def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
+    """One arm at several sparsities: what is certified at these radii, and how pruned differs from dense."""
     first = means.row(0, named=True)
-    radii = means["eps"].unique().sort().to_list()
     sparsities = means["sparsity_asked"].unique().sort().to_list()
     at = {(s, e): means.filter(sparsity_asked=s, eps=e).sort("seed") for s in sparsities for e in radii}
-    lines = [_row("", [f"{s:g}" for s in sparsities]), "|---" * (1 + len(sparsities)) + "|"]
-    lines.append(_row("clean", [_mean(at[s, radii[0]]["mean_max_lowest"]) for s in sparsities]))
+    lines = [row("", [f"{s:g}" for s in sparsities]), "|---" * (1 + len(sparsities)) + "|"]
+    own = OWN if OWN in means.columns else "mean_max_lowest"
+    lines.append(row("clean", [interval(at[s, radii[0]][own]) for s in sparsities]))
+    shown = KINDS | {"attacked_mean": "MAD finds"}
+    if first.get("stds_tried", 1) > 1:
+        shown = {"std": "times its std", "mean_max_lowest": "clean with that"} | shown
     for eps in radii:
-        for column, about in (
-            ("certified_mean", "certified"),
-            ("certified_blocks", "certified by blocks"),
-            ("attacked_mean", "MAD finds"),
-        ):
-            lines.append(_row(f"eps {eps:g}, {about}", [_mean(at[s, eps][column]) for s in sparsities]))
-        shares = [_share(at[s, eps]) for s in sparsities]
-        lines.append(_row(f"eps {eps:g}, certified of clean", [f"{share:.0%}" for share in shares]))
-    reached = [max((e for e in radii if _share(at[s, e]) >= SHARE), default=None) for s in sparsities]
-    cells = ["-" if eps is None else f"{eps:g}" for eps in reached]
-    lines.append(_row(f"largest eps with {SHARE:.0%} certified", cells))
+        for column, about in shown.items():
+            lines.append(row(f"eps {eps:g}, {about}", [interval(at[s, eps][column]) for s in sparsities]))
+        shares = [_share(at[s, eps], own) for s in sparsities]
+        lines.append(row(f"eps {eps:g}, certified of clean", [f"{share:.0%}" for share in shares]))
+    lines += _largest(at, sparsities, radii)
+    certified = {
+        f"eps {eps:g}, {about}": {_called(s): at[s, eps][kind].to_numpy() for s in sparsities}
+        for eps in radii
+        for kind, about in KINDS.items()
+    }
+    largest = {
+        about: {_called(s): 1000 * at[s, radii[0]][column].to_numpy() for s in sparsities}
+        for column, about in LARGEST.items()
+        if column in means.columns
+    }
+    searched = [*differences("minus dense (adjusted p)", largest, DENSE), ""] if largest else []
     return "\n".join(
         [
             f"## {name}, {means['seed'].n_unique()} seeds",
             "",
             f"{first['episodes']} episodes certified per member, others chose; {first['simultaneous']} "
             f"limits together at {first['confidence']:g}; lowest {first['lowest']:g}; {first['blocks']} "
-            f"blocks; {first['minutes']:.1f} minutes for all members.",
+            f"blocks; {means['minutes'].unique().sum():.1f} minutes for all members.",
             "",
             *lines,
             "",
-            *_differences(at, sparsities, radii),
+            *differences("minus dense (adjusted p)", certified, DENSE),
             "",
+            *searched,
         ]
     )
 
 
-def _differences(at: dict, sparsities: list[float], radii: list[float]) -> list[str]:
-    """Certified, pruned minus dense, by radius; and dense minus dense of other seeds, as the placebo."""
-    kinds = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
-    pruned = [s for s in sparsities if s > 0]
-    places = [(s, e, kind) for s in pruned for e in radii for kind in kinds]
-    value = {(*place, kind): rows[kind].to_numpy() for place, rows in at.items() for kind in kinds}
-    differences = np.stack([value[s, e, kind] - value[0.0, e, kind] for s, e, kind in places], axis=1)
-    p = dict(zip(places, adjusted_p(differences), strict=True))
-    mean = dict(zip(places, differences.mean(axis=0), strict=True))
-    lines = []
-    for eps in radii:
-        for kind, about in kinds.items():
-            dense = value[0.0, eps, kind]
-            pairs = len(dense) // 2
-            placebo = ", ".join(signed(one - other) for one, other in dense[: 2 * pairs].reshape(-1, 2))
-            cells = [f"{signed(mean[s, eps, kind])} ({number(p[s, eps, kind])})" for s in pruned]
-            lines.append(_row(f"eps {eps:g}, {about}", [*cells, placebo]))
-    header = [*(f"{s:g}" for s in pruned), "dense minus dense, pairs of seeds"]
-    return [_row("minus dense (adjusted p)", header), "|---" * (1 + len(header)) + "|", *lines]
+def _called(sparsity: float) -> str:
+    return f"{sparsity:g}" if sparsity else DENSE
 
 
-def _share(rows: pl.DataFrame) -> float:
+def _largest(at: dict, sparsities: list[float], radii: list[float]) -> list[str]:
+    """The largest radius with a good share certified: searched for each member, or read off the means."""
+    if LARGEST.keys() <= set(at[sparsities[0], radii[0]].columns):
+        return [
+            row(about, [interval(1000 * at[s, radii[0]][column]) for s in sparsities])
+            for column, about in LARGEST.items()
+        ]
+    reached = [
+        max((e for e in radii if _share(at[s, e], "mean_max_lowest") >= SHARE), default=None)
+        for s in sparsities
+    ]
+    cells = ["-" if eps is None else f"{eps:g}" for eps in reached]
+    return [row(f"largest eps with {SHARE:.0%} certified", cells)]
+
+
+def differences(about: str, kinds: dict[str, dict[str, np.ndarray]], reference: str) -> list[str]:
+    """A row for each kind, a column for each group minus the reference, over the same seeds.
+
+    p is family-wise over the whole table. The last column is the placebo: the reference's own seeds in pairs.
+    """
+    groups = [name for name in next(iter(kinds.values())) if name != reference]
+    places = [(kind, group) for kind in kinds for group in groups]
+    values = np.stack([kinds[kind][group] - kinds[kind][reference] for kind, group in places], axis=1)
+    p = dict(zip(places, adjusted_p(values), strict=True))
+    mean = dict(zip(places, np.nanmean(values, axis=0), strict=True))
+    lines = [
+        row(about, [*groups, f"{reference} minus {reference}, pairs of seeds"]),
+        "|---" * (2 + len(groups)) + "|",
+    ]
+    for kind, of_groups in kinds.items():
+        own = of_groups[reference]
+        placebo = ", ".join(signed(one - other) for one, other in own[: len(own) // 2 * 2].reshape(-1, 2))
+        cells = [f"{signed(mean[kind, group])} ({number(p[kind, group])})" for group in groups]
+        lines.append(row(kind, [*cells, placebo]))
+    return lines
+
+
+def _share(rows: pl.DataFrame, clean: str) -> float:
     """What is certified of the clean mean, of the means over seeds."""
-    return float(rows["certified_mean"].sum() / rows["mean_max_lowest"].sum())
+    return float(rows.select(pl.sum("certified_mean") / pl.sum(clean)).item())
 
 
-def _mean(values: pl.Series) -> str:
-    mean, low, high = Student().mean(values.to_numpy())
+def interval(values: pl.Series) -> str:
+    """Mean over seeds, those that diverged left out, with its interval."""
+    known = values.drop_nulls().to_numpy()
+    if known.size < 2:
+        return number(known.mean()) if known.size else "-"
+    mean, low, high = Student().mean(known)
     return f"{number(mean)} {low_to_high(low, high)}"
 
 
-def _row(first: str, cells: list[str]) -> str:
+def row(first: str, cells: list[str]) -> str:
+    """A row of a table in Markdown."""
     return f"| {' | '.join([first, *cells])} |"
 
 

@@ -23,6 +23,7 @@ import polars as pl
 from jaxprune import checkpoint, kept, parse
 from jaxprune.analysis import decompose, needed_pairs, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
+from jaxprune.certification.return_spec import OWN
 from jaxprune.certification.spent import Spent, joined_spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.errors import SpecError
@@ -220,7 +221,7 @@ def _returned(
     each = [Spent(**kept.load_or_make(folder.spent, missing)) for folder in folders]
     order = np.argsort(np.concatenate([_numbers(part.everyone, whole.everyone) for part in parts]))
     made = kept.load_or_make(into.spent, joined_spent(each, order)._asdict)
-    return attacked_returns(whole.returned, population, Spent(**made), CONFIDENCE)
+    return attacked_returns(whole.returned, population, {OWN: Spent(**made)}, CONFIDENCE)
 
 
 def _population(parts: list[Population], whole: Job) -> Population:

@@ -36,6 +36,7 @@ from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
+from jaxprune.certification.return_spec import OWN
 from jaxprune.certification.spent import Spent, joined_spent, spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
@@ -441,7 +442,7 @@ def certified_returns(
         return joined_spent(parts, np.arange(job.everyone.size))._asdict()
 
     made = make() if folder is None else kept.load_or_make(folder.spent, make)
-    return attacked_returns(job.returned, population, Spent(**made), CONFIDENCE)
+    return attacked_returns(job.returned, population, {OWN: Spent(**made)}, CONFIDENCE)
 
 
 def _spent(job: Job, population: Population, rows: np.ndarray, meter: Meter) -> Spent:

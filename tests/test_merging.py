@@ -107,7 +107,7 @@ def test_certified_returns_of_parts_are_those_of_the_whole(whole: jp.Sweep, tmp_
         parts.append(path)
     merged = merge(parts, tmp_path / "merged")
     spec = sweeps.job(merged.spec).returned
-    expected = attacked_returns(spec, whole.population, made, CONFIDENCE)
+    expected = attacked_returns(spec, whole.population, {1.0: made}, CONFIDENCE)
     assert merged.returned is not None
     for name, table in expected.tables().items():
         assert_frame_equal(merged.returned.tables()[name], table, check_exact=True)

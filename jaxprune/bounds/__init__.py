@@ -48,6 +48,7 @@ from jaxprune.bounds.divergence import (
 )
 from jaxprune.bounds.eclipse import eclipse_bound
 from jaxprune.bounds.evaluation_error import evaluation_error
+from jaxprune.bounds.fixed_sequence import largest_radius
 from jaxprune.bounds.frobenius import frobenius_product
 from jaxprune.bounds.induced import induced_inf_product, induced_one_product
 from jaxprune.bounds.interval import interval_bound, interval_box
@@ -135,6 +136,7 @@ __all__ = [
     "jacobian_bound",
     "kl_gap",
     "largest_budget",
+    "largest_radius",
     "local_level",
     "local_names",
     "mean_upper_limit",

@@ -4,18 +4,19 @@ Of the clean episodes (`spent`) half choose how much an attacked one may spend, 
 (`bounds.composition`).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import polars as pl
 
-from jaxprune.bounds import Episodes, chosen_mean, filter_curve, filter_mean, kl_gap, largest_budget
+from jaxprune.bounds import Episodes, filter_curve, filter_mean, kl_gap, largest_budget, largest_radius
+from jaxprune.certification.halves import Candidate, Halves, Prepared, best_of, halves
 from jaxprune.certification.policy import ARITHMETIC
-from jaxprune.certification.return_spec import STATEMENTS, ReturnSpec
+from jaxprune.certification.return_spec import OWN, STATEMENTS, ReturnSpec
 from jaxprune.certification.smoothing import lowest_return
-from jaxprune.certification.spent import Spent, block_ends
-from jaxprune.evaluation import STEPS_AT_ONCE
+from jaxprune.certification.spent import Spent
 from jaxprune.population import Population
 from jaxprune.pruning import masks
 from jaxprune.tables import table
@@ -37,6 +38,7 @@ _PLACE = {
     **dict.fromkeys(("sparsity", "eps"), pl.Float64),
     **dict.fromkeys(("norm", "space"), pl.String),
     "std": pl.Float64,
+    "stds_tried": pl.Int64,
     "arithmetic": pl.String,
     "confidence": pl.Float64,
     **dict.fromkeys(("simultaneous", "episodes"), pl.Int64),
@@ -53,6 +55,7 @@ MEANS = pl.Schema(
         ("mean_blocks", "certified_blocks", "threshold", "certified_probability", "attacked_mean"), pl.Float64
     )
     | {"attacked_episodes": pl.Int64}
+    | dict.fromkeys(("mean_own_std", "asked_mean", "largest_eps_25", "largest_eps_25_blocks"), pl.Float64)
 )
 CURVE = pl.Schema(_PLACE | dict.fromkeys(("threshold", "probability", "certified_probability"), pl.Float64))
 """The columns of the two tables. Members that diverged have no numbers of their own, and no curve."""
@@ -69,8 +72,14 @@ class AttackedReturns(NamedTuple):
     returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
     of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
     median of sqrt(sum of squared shifts), `budget` the most that an attacked episode may spend and still
-    count. `attacked_mean` is an estimate: the return under MAD, of `attacked_episodes`. Members that diverged
-    have no limits.
+    count. `attacked_mean` is an estimate: the return under MAD, of `attacked_episodes`. All this is about the
+    policy with `std` times its own standard deviation, chosen out of `stds_tried` (`halves`); `mean_own_std`
+    is `mean_max_lowest` of the policy with its own. `largest_eps_25` is the same in all rows of a member: the
+    largest radius, found from the smallest on (`bounds.largest_radius`), at which at least `asked_mean` is
+    certified, a quarter of the way from `lowest` to what the choosing half returns with its own standard
+    deviation; 0 where the smallest leaves less. `largest_eps_25_blocks` likewise, of the mean by blocks.
+    These two of all members hold together with the confidence, as a family of their own. Members that
+    diverged have no limits.
     curve: a row per member x radius x threshold: `probability` of the clean episodes, and its limit.
     """
 
@@ -82,50 +91,55 @@ class AttackedReturns(NamedTuple):
         return {"attacked_returns": self.means, "attacked_return_curve": self.curve}
 
 
+# Long for what it lists: the columns of two tables.
 def attacked_returns(
-    spec: ReturnSpec, population: Population, made: Spent, confidence: float
+    spec: ReturnSpec, population: Population, made: Mapping[float, Spent], confidence: float
 ) -> AttackedReturns:
-    """What the episodes certify."""
-    lowest = lowest_return(population.env) if spec.return_lowest is None else spec.return_lowest
+    """What the episodes certify. made: those of every scale that was played, `spec.played`."""
+    lowest = float(lowest_return(population.env) if spec.return_lowest is None else spec.return_lowest)
     achieved = np.asarray(jax.vmap(masks.achieved)(population.agents))
     members, horizon = population.members, population.env.horizon
-    choosing = made.rewards[:, : -spec.certifying].sum(axis=-1).mean(axis=1)
+    choosing = made[OWN].rewards[:, : -spec.certifying].sum(axis=-1).mean(axis=1)
     each = spec.each(confidence, members.size)
     about = {
         "norm": population.budget.norm,
         "space": population.budget.space,
-        "std": spec.return_std,
         "arithmetic": ARITHMETIC,
         "confidence": confidence,
         "simultaneous": STATEMENTS * members.size * len(spec.radii),
         "episodes": spec.certifying,
         "largest_budget": largest_budget(0.5, spec.certifying, sigma=1.0, confidence=each),
-        "lowest": float(lowest),
+        "lowest": lowest,
+        "stds_tried": len(spec.scales),
     }
     means, curve = [], []
     for member, who in enumerate(members.columns()):
+        lost = bool(population.diverged[member])
+        member_about = {**who, "sparsity": float(achieved[member]), **about, "diverged": lost}
+        if lost:
+            means += [member_about | {"eps": eps} for eps in spec.radii]
+            continue
         thresholds = choosing[members.dense_twin()[member]] * np.array(SHARES)
-        for radius, eps in enumerate(spec.radii):
-            lost = bool(population.diverged[member])
-            place = {**who, "sparsity": float(achieved[member]), "eps": eps, **about, "diverged": lost}
-            if lost:
-                means.append(place)
-                continue
-            whole, parts = (
-                _halves(made.of(member, radius, blocks, horizon), spec.certifying)
-                for blocks in (1, spec.return_blocks)
-            )
-            one = _in_one(*whole, float(lowest), each, KL_OF_SQUARE[population.agents.discrete])
-            returns, paid = whole[1].returns[:, 0], whole[1].spent[:, 0]
+        best = [
+            best_of(spec, made, (member, radius), lowest, horizon, each) for radius in range(len(spec.radii))
+        ]
+        as_trained = [
+            halves(spec, made[OWN], (member, 0), blocks, lowest, horizon)
+            for blocks in (1, spec.return_blocks)
+        ]
+        searched = _searched(spec, best, as_trained, spec.each_sequence(confidence, members.size))
+        for radius, (eps, chosen) in enumerate(zip(spec.radii, best, strict=True)):
+            place = member_about | {"eps": eps, "std": chosen.scale}
+            one = _in_one(chosen.whole, each, KL_OF_SQUARE[population.agents.discrete])
+            counted = chosen.whole.halves.certifying
+            returns = counted.returns[:, 0]
             certified = filter_curve(
-                returns, paid, thresholds, budgets=np.array([one["budget"]]), confidence=each
+                returns, counted.spent[:, 0], thresholds, budgets=chosen.whole.budgets, confidence=each
             )[0]
-            seen = {
-                "attacked_mean": made.attacked[member, radius].mean(),
-                "attacked_episodes": spec.return_attacked,
-            }
+            attacked = made[chosen.scale].attacked[member, radius]
+            seen = {"attacked_mean": attacked.mean(), "attacked_episodes": spec.return_attacked}
             half = {"threshold": thresholds[HALF], "certified_probability": certified[HALF]}
-            means.append(place | one | _in_several(*parts, float(lowest), horizon, each) | half | seen)
+            means.append(place | one | _in_several(chosen.parts, each) | half | seen | searched)
             curve += [
                 place | {"threshold": t, "probability": np.mean(returns >= t), "certified_probability": c}
                 for t, c in zip(thresholds, certified, strict=True)
@@ -133,27 +147,41 @@ def attacked_returns(
     return AttackedReturns(table(means, MEANS), table(curve, CURVE))
 
 
-def _halves(episodes: Episodes, certifying: int) -> tuple[Episodes, Episodes]:
-    """Those that choose, and those that are certified."""
-    return (
-        Episodes(*(part[:-certifying] for part in episodes)),
-        Episodes(*(part[-certifying:] for part in episodes)),
-    )
-
-
-def _in_one(
-    choosing: Episodes, certifying: Episodes, lowest: float, confidence: float, kl_of_square: float
+def _searched(
+    spec: ReturnSpec, best: list[Candidate], as_trained: list[Halves], confidence: float
 ) -> dict[str, float]:
-    """The limits on the mean of episodes of one block: by the filter and by the KL gap."""
-    found = chosen_mean(choosing, certifying, lowest=np.array([lowest]), confidence=confidence)
-    returns, paid = certifying.returns[:, 0], certifying.spent[:, 0]
+    """The clean mean of the policy as trained, and the largest radius that leaves a good share of it."""
+    whole, parts = as_trained
+    radii = np.array(spec.radii)
+
+    limits = np.array([[one.whole.limit(confidence), one.parts.limit(confidence)] for one in best])
     return {
-        "return_mean": returns.mean(),
-        "mean_max_lowest": np.maximum(returns, lowest).mean(),
-        "certified_mean": found.bound,
-        "budget": found.budgets[0],
-        "spent": np.sqrt(np.median(paid)),
-        "certified_kl": _mean_by_kl(choosing, certifying, lowest, confidence, kl_of_square),
+        "mean_own_std": whole.clean,
+        "asked_mean": whole.asked,
+        "largest_eps_25": largest_radius(radii, limits[:, 0], whole.asked),
+        "largest_eps_25_blocks": largest_radius(radii, limits[:, 1], parts.asked),
+    }
+
+
+def _in_one(chosen: Prepared, confidence: float, kl_of_square: float) -> dict[str, float]:
+    """The limits on the mean of whole episodes: by the filter and by the KL gap."""
+    (choosing, certifying, lowest), budgets = chosen
+    return {
+        "return_mean": certifying.returns[:, 0].mean(),
+        "mean_max_lowest": chosen.halves.clean,
+        "certified_mean": chosen.limit(confidence),
+        "budget": budgets[0],
+        "spent": np.sqrt(np.median(certifying.spent[:, 0])),
+        "certified_kl": _mean_by_kl(choosing, certifying, float(lowest[0]), confidence, kl_of_square),
+    }
+
+
+def _in_several(chosen: Prepared, confidence: float) -> dict[str, float | int]:
+    """The limit on the mean of several blocks, each of which pays for the shifts up to its end."""
+    return {
+        "blocks": chosen.budgets.size,
+        "mean_blocks": chosen.halves.clean,
+        "certified_blocks": chosen.limit(confidence),
     }
 
 
@@ -170,17 +198,3 @@ def _mean_by_kl(
     cut = np.minimum(returns, highest)
     clean = filter_mean(cut, np.zeros_like(cut), lowest=lowest, budget=0.0, confidence=half)
     return max(lowest, clean - gap)
-
-
-def _in_several(
-    choosing: Episodes, certifying: Episodes, lowest: float, horizon: int, confidence: float
-) -> dict[str, float | int]:
-    """The limit on the mean of several blocks, each of which pays for the shifts up to its end."""
-    blocks = certifying.returns.shape[1]
-    ends = np.minimum(block_ends(blocks, horizon) * STEPS_AT_ONCE, horizon)
-    least = lowest * np.diff(ends, prepend=0) / horizon
-    return {
-        "blocks": blocks,
-        "mean_blocks": np.maximum(certifying.returns, least).sum(axis=1).mean(),
-        "certified_blocks": chosen_mean(choosing, certifying, lowest=least, confidence=confidence).bound,
-    }

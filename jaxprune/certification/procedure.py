@@ -19,7 +19,7 @@ from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
-from jaxprune.certification.return_spec import ReturnSpec
+from jaxprune.certification.return_spec import OWN, ReturnSpec
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.spent import Spent, spent
@@ -211,12 +211,20 @@ def _returned(
     """The limits on returns under attack at every step."""
     root = streams.key(spec.seed, "attacked returns")
     keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(population.members.seed))
-    made = stage(
-        "attacked-returns",
-        "episodes for certified returns",
-        lambda: spent(returned, population, keys, lambda _, steps: meter.add(steps))._asdict(),
-    )
-    return attacked_returns(returned, population, Spent(**made), spec.confidence)
+
+    def made(scale: float) -> Spent:
+        name, phase = "attacked-returns", "episodes for certified returns"
+        if scale != OWN:
+            name, phase = f"{name}-std-{scale:g}", f"{phase}, {scale:g} std"
+        arrays = stage(
+            name,
+            phase,
+            lambda: spent(returned, population, keys, lambda _, steps: meter.add(steps), scale)._asdict(),
+        )
+        return Spent(**arrays)
+
+    everything = {scale: made(scale) for scale in returned.played}
+    return attacked_returns(returned, population, everything, spec.confidence)
 
 
 def of_policy(certificates: pl.DataFrame, policy: str) -> pl.DataFrame:

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from jaxprune import parse
 from jaxprune.bounds import largest_budget
 from jaxprune.certification.units import is_deterministic
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
 
+OWN = 1.0
+"""The scale at which a policy has its own standard deviation."""
+
 STATEMENTS = 4
 """About each member and radius: the mean, the mean by blocks, the probabilities, the mean by the KL gap."""
+
+SEQUENCES = 2
+"""About each member: the largest radius, by the mean and by the mean by blocks."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,10 @@ class ReturnSpec:
     certified returns."""
     return_eps: str | tuple[float, ...] = "0.0025,0.0075,0.02"
     """Radii of the ball at every step, a comma list, in the norm and space of the budget."""
-    return_std: float = 1.0
-    """The policy draws with so many times its own standard deviation; wider is easier to certify. Gaussian
-    policies only."""
+    return_std: str | tuple[float, ...] = "1"
+    """The policy draws with so many times its own standard deviation, a comma list; of several, the half of
+    the episodes that chooses picks one for each member and radius. Wider is easier to certify and returns
+    less: 1 is always played as well. Gaussian policies only."""
     return_blocks: int = 16
     """Blocks of steps; the rewards of one pay for the shifts up to its end only."""
     return_attacked: int = 10
@@ -43,16 +48,29 @@ class ReturnSpec:
         if min(radii) < 0:
             raise SpecError(f"return_eps: got {min(radii):g}, needs radii of at least 0")
         object.__setattr__(self, "return_eps", radii)
+        scales = parse.numbers("return_std", self.return_std)
+        parse.check_each_once("return_std", scales)
+        if min(scales) <= 0:
+            raise SpecError(f"return_std: got {min(scales):g}, needs positive factors")
+        object.__setattr__(self, "return_std", scales)
         parse.check_at_least("return_episodes", self.return_episodes, 0)
         for field in ("return_blocks", "return_attacked"):
             parse.check_at_least(field, getattr(self, field), 1)
-        if not 0 < self.return_std < np.inf:
-            raise SpecError(f"return_std: got {self.return_std}, needs a positive factor")
 
     @property
     def radii(self) -> tuple[float, ...]:
         """The radii asked for."""
         return parse.numbers("return_eps", self.return_eps)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Of the standard deviation, those that may be chosen."""
+        return parse.numbers("return_std", self.return_std)
+
+    @property
+    def played(self) -> tuple[float, ...]:
+        """The scales at which episodes are played: the policy as it is trained is always among them."""
+        return tuple(dict.fromkeys((OWN, *self.scales)))
 
     @property
     def certifying(self) -> int:
@@ -62,6 +80,13 @@ class ReturnSpec:
     def each(self, confidence: float, members: int) -> float:
         """The confidence of each statement at which all of all members and radii hold together."""
         return 1 - (1 - confidence) / (STATEMENTS * members * len(self.radii))
+
+    def each_sequence(self, confidence: float, members: int) -> float:
+        """The confidence of each limit in the search for the largest radius; all members' hold together.
+
+        Radii are no further chances to be wrong (`bounds.largest_radius`).
+        """
+        return 1 - (1 - confidence) / (SEQUENCES * members)
 
     def check_enough(self, confidence: float, members: int) -> None:
         """Raise SpecError for so few episodes that nothing can be certified of so many members together."""
@@ -81,7 +106,7 @@ class ReturnSpec:
             return
         self.check_enough(confidence, population.members.size)
         agents = population.agents
-        if agents.log_std is None and self.return_std != 1:
+        if agents.log_std is None and self.scales != (OWN,):
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
         if agents.log_std is not None and is_deterministic(agents):
             raise SpecError(
@@ -93,9 +118,14 @@ class ReturnSpec:
     def total_steps(self, members: int, horizon: int) -> int:
         """The most environment steps that all of these episodes can take."""
         attacked = len(self.radii) * self.return_attacked
-        return members * (self.return_episodes + attacked) * horizon if self.return_episodes else 0
+        played = len(self.played) * (self.return_episodes + attacked)
+        return members * played * horizon if self.return_episodes else 0
 
     def in_words(self) -> str:
         """The row of a plan."""
         radii = ", ".join(f"{eps:g}" for eps in self.radii)
-        return f"eps {radii} at every step, {self.return_episodes} episodes per member, half of them choose"
+        drawn = ", ".join(f"{scale:g}" for scale in self.scales)
+        at = "" if self.scales == (OWN,) else f", drawn with {drawn} times their std"
+        return (
+            f"eps {radii} at every step, {self.return_episodes} episodes per member{at}, half of them choose"
+        )

@@ -19,7 +19,7 @@ from jaxprune.bounds import BOUNDS, Episodes, categorical_shift_bound, in_blocks
 from jaxprune.bounds.rounding import outward
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import distances
-from jaxprune.certification.return_spec import ReturnSpec
+from jaxprune.certification.return_spec import OWN, ReturnSpec
 from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Visits, for_all, play, stretches
 from jaxprune.policy import Agent
 from jaxprune.population import Population
@@ -65,10 +65,20 @@ def block_ends(blocks: int, horizon: int) -> np.ndarray:
     return np.unique(np.ceil(np.linspace(0, count, min(blocks, count) + 1)).astype(int))[1:]
 
 
-def spent(spec: ReturnSpec, population: Population, keys: Key[Array, " member"], heard: Heard) -> Spent:
-    """Clean episodes of sampled actions, and how far each of their states could have been attacked."""
+def spent(
+    spec: ReturnSpec,
+    population: Population,
+    keys: Key[Array, " member"],
+    heard: Heard,
+    scale: float = OWN,
+) -> Spent:
+    """Clean episodes of sampled actions, and how far each of their states could have been attacked.
+
+    scale: of the standard deviation of the policy that is played. The i-th episodes of all scales have the
+    random numbers of the i-th, so that they are paired, and are independent of all others.
+    """
     budget, env, count = population.budget, population.env, population.members.size
-    agents = widened(population.agents, spec.return_std)
+    agents = widened(population.agents, scale)
     clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), "sampled"), count)
     episodes, radii = spec.return_episodes, jnp.asarray(spec.radii)
     totals, squares, before = [np.zeros((count, episodes))], [], 0
@@ -95,7 +105,7 @@ def spent(spec: ReturnSpec, population: Population, keys: Key[Array, " member"],
 
 def widened(agents: Agent, factor: float) -> Agent:
     """The same policies with so many times their standard deviation."""
-    if agents.log_std is None or factor == 1:
+    if agents.log_std is None or factor == OWN:
         return agents
     return agents.replace(log_std=agents.log_std + np.log(factor))
 

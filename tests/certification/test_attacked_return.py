@@ -10,7 +10,7 @@ import pytest
 from jaxprune import bounds
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.budget import Ball, Budget
-from jaxprune.certification import attacked_return
+from jaxprune.certification import CertificationSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
 from jaxprune.certification.spent import block_ends, spent
@@ -78,7 +78,7 @@ def test_blocks_are_as_equal_as_stretches_allow_and_reach_the_horizon():
 
 def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
     spec, found = made
-    table, curve = attacked_returns(spec, members, found, 0.9)
+    table, curve = attacked_returns(spec, members, {1.0: found}, 0.9)
     # Four statements of two members under three radii hold together.
     each = 1 - 0.1 / (4 * 2 * 3)
     assert spec.each(0.9, 2) == pytest.approx(each) and set(table["simultaneous"]) == {24}
@@ -108,7 +108,7 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
 
 def test_blocks_pay_for_their_own_past_only(members, made):
     spec, found = made
-    table, _ = attacked_returns(spec, members, found, 0.9)
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
     horizon, half = members.env.horizon, EPISODES // 2
     ends = block_ends(3, horizon)
     for row in table.iter_rows(named=True):
@@ -134,12 +134,12 @@ def test_every_field_says_what_it_changes(members, made):
         "return_episodes",  # the fixture, test_what_cannot_be_certified_is_refused
         "return_eps",  # likewise
         "return_lowest",
-        "return_std",  # test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays
+        "return_std",  # test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_policy...
     ]
-    one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, found, 0.9)
+    one_block, _ = attacked_returns(dataclasses.replace(spec, return_blocks=1), members, {1.0: found}, 0.9)
     assert set(one_block["blocks"]) == {1}
     assert one_block["certified_blocks"].to_list() == one_block["certified_mean"].to_list()
-    raised, _ = attacked_returns(dataclasses.replace(spec, return_lowest=70.0), members, found, 0.9)
+    raised, _ = attacked_returns(dataclasses.replace(spec, return_lowest=70.0), members, {1.0: found}, 0.9)
     counted = np.maximum(found.rewards.sum(-1)[:, EPISODES // 2 :], 70.0).mean(-1)
     assert raised["mean_max_lowest"].to_list() == pytest.approx(np.repeat(counted, len(RADII)).tolist())
     assert (raised["certified_mean"] >= 70).all() and set(raised["lowest"]) == {70.0}
@@ -147,7 +147,7 @@ def test_every_field_says_what_it_changes(members, made):
 
 def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys, made):
     spec, found = made
-    table, _ = attacked_returns(spec, members, found, 0.9)
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
     attacked = for_all(Condition(Mad(5), Ball(jnp.array(RADII)), "sampled"), 2)
     tally, _ = play(members.env, Victim(members.agents, "normalised"), (attacked,), keys, 200)
     means = np.asarray(tally.total).mean(-1)
@@ -164,22 +164,106 @@ def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys,
 
 def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):
     _, found = made
-    wide = ReturnSpec(return_episodes=EPISODES, return_eps=RADII, return_blocks=3, return_std=2.0)
-    wider = spent(wide, members, keys, lambda *_: None)
+    spec, _ = made
+    wider = spent(spec, members, keys, lambda *_: None, scale=2.0)
     assert (wider.rewards != found.rewards).any()
     assert (wider.attacked != found.attacked).any()
     # Shifts are in standard deviations, and other states are visited.
     assert (wider.squares[:, 1:].sum(-1).mean(-1) < found.squares[:, 1:].sum(-1).mean(-1) / 2).all()
 
 
+def test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_policy_as_trained(
+    members, keys, made
+):
+    spec, found = made
+    wider = spent(spec, members, keys, lambda *_: None, scale=2.0)
+    spec, half = dataclasses.replace(spec, return_std="1,2"), EPISODES // 2
+    assert spec.played == (1.0, 2.0)
+    table, _ = attacked_returns(spec, members, {1.0: found, 2.0: wider}, 0.9)
+    alone = {
+        scale: attacked_returns(
+            dataclasses.replace(spec, return_std=(scale,)), members, {1.0: found, scale: one}, 0.9
+        ).means
+        for scale, one in ((1.0, found), (2.0, wider))
+    }
+    assert set(table["std"]) == {1.0, 2.0} and set(table["stds_tried"]) == {2}
+    own = found.rewards.sum(-1)
+    for row in table.iter_rows(named=True):
+        place = {"member": row["member"], "eps": row["eps"]}
+        same = alone[row["std"]].filter(**place).row(0, named=True)
+        for column in ("return_mean", "certified_mean", "certified_blocks", "certified_probability", "spent"):
+            assert row[column] == same[column]
+        # However many scales were tried, limits share the error among those that are given.
+        assert row["simultaneous"] == same["simultaneous"]
+        assert row["attacked_mean"] == same["attacked_mean"]
+        assert row["mean_own_std"] == pytest.approx(own[row["member"], half:].mean())
+        assert row["asked_mean"] == pytest.approx(own[row["member"], :half].mean() / 4)
+
+    def other_half(one):
+        rewards = one.rewards.copy()
+        rewards[:, half:] *= 0.1
+        return one._replace(rewards=rewards)
+
+    poorer, _ = attacked_returns(spec, members, {1.0: found, 2.0: other_half(wider)}, 0.9)
+    assert poorer["std"].to_list() == table["std"].to_list()
+
+
+def test_every_scale_is_played_once_and_the_own_one_too(members, made, monkeypatch):
+    spec, found = made
+    scales, phases = [], []
+
+    def played(*arguments):
+        scales.append(arguments[-1])
+        return found
+
+    monkeypatch.setattr(procedure, "spent", played)
+    spec = dataclasses.replace(spec, return_std="2,0.5")
+    table, _ = procedure.returns_under_attack(
+        spec, members, CertificationSpec(), lambda update: phases.append(update.phase)
+    )
+    assert scales == [1.0, 2.0, 0.5] and set(table["std"]) <= {2.0, 0.5}
+    assert list(dict.fromkeys(phases)) == [
+        f"episodes for certified returns{at}" for at in ("", ", 2 std", ", 0.5 std")
+    ]
+    steps = spec.total_steps(2, members.env.horizon)
+    assert steps == 3 * dataclasses.replace(spec, return_std="1").total_steps(2, members.env.horizon)
+
+
+def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, made):
+    spec, found = made
+    # Shifts that leave nothing at the last radius.
+    found = found._replace(squares=found.squares * np.array([1.0, 1.0, 1e4])[:, None, None])
+    table, _ = attacked_returns(spec, members, {1.0: found}, 0.9)
+    each, half = 1 - 0.1 / (2 * 2), EPISODES // 2  # two searches of two members
+    assert spec.each_sequence(0.9, 2) == pytest.approx(each)
+    for row in table.iter_rows(named=True):
+        returns = found.rewards[row["member"]].sum(-1)
+        reached = []
+        for radius in range(len(RADII)):
+            paid = found.squares[row["member"], radius].sum(-1)
+            budget = table.filter(member=row["member"], eps=RADII[radius])["budget"].item()
+            limit = bounds.filter_mean(
+                returns[half:], paid[half:], lowest=0.0, budget=budget, confidence=each
+            )
+            reached.append(limit >= returns[:half].mean() / 4)
+        assert reached == [True, True, False]
+        assert row["largest_eps_25"] == 0.05 == row["largest_eps_25_blocks"]
+    turned = dataclasses.replace(spec, return_eps=RADII[::-1])
+    back = found._replace(squares=found.squares[:, ::-1], attacked=found.attacked[:, ::-1])
+    again, _ = attacked_returns(turned, members, {1.0: back}, 0.9)
+    assert set(zip(again["member"], again["largest_eps_25"], strict=True)) == set(
+        zip(table["member"], table["largest_eps_25"], strict=True)
+    )
+
+
 def test_a_member_that_diverged_has_no_limit(members, made):
     spec, found = made
     lost = population(members.agents, members.env, members.budget, diverged=np.array([False, True]))
-    table, curve = attacked_returns(spec, lost, found, 0.9)
+    table, curve = attacked_returns(spec, lost, {1.0: found}, 0.9)
     assert table.filter(member=1)["certified_mean"].to_list() == [None] * len(RADII)
     assert set(curve["member"]) == {0}
     none = population(members.agents, members.env, members.budget, diverged=np.array([True, True]))
-    table, curve = attacked_returns(spec, none, found, 0.9)
+    table, curve = attacked_returns(spec, none, {1.0: found}, 0.9)
     assert table["certified_mean"].null_count() == table.height == 2 * len(RADII)
     assert curve.is_empty() and curve.schema == attacked_return.CURVE
 
@@ -190,7 +274,7 @@ def test_what_cannot_be_certified_is_refused(members):
     with pytest.raises(SpecError, match=r"return_eps: 0\.1 is given 2 times"):
         ReturnSpec(return_eps="0.1,0.1")
     with pytest.raises(SpecError, match="return_std: got 0"):
-        ReturnSpec(return_std=0.0)
+        ReturnSpec(return_std="1,0")
     with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least"):
         ReturnSpec(return_episodes=4).check(0.95, members)
     ReturnSpec(return_episodes=0).check(0.95, members)

@@ -37,6 +37,10 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
                     "certified_mean": limit,
                     "certified_blocks": None if limit is None else limit and limit + 50,
                     "attacked_mean": None if limit is None else limit + 100,
+                    "std": 1.0,
+                    "stds_tried": 1,
+                    "mean_own_std": None if limit is None else 1000.0,
+                    "largest_eps_25": None if limit is None else 0.01 + 0.01 * sparsity,
                     "diverged": member in diverged,
                 }
             )
@@ -76,11 +80,19 @@ def test_the_largest_limits_are_named():
         "largest certified mean at eps 0.01: pruned 1000 of 1000 (member 3, sparsity 0.5), dense 800 of 1000 "
         "(member 2, sparsity 0)"
     )
-    # 250 are asked for: at 0.02 member 0 has 100, the others more
     assert lines[-1].startswith(
-        "largest eps with 25% of the clean mean certified: pruned 0.02 (member 3, sparsity 0.5), dense 0.02 "
-        "(member 2, sparsity 0)"
+        "largest eps with 25% of the clean mean certified, of those asked for: pruned 0.015 (member 3, "
+        "sparsity 0.5), dense 0.01 (member 2, sparsity 0); of all members together"
     )
+    # Runs of before have no such column.
+    assert attacked_returns_words(table().drop("largest_eps_25")).lines == lines[:-1]
+
+
+def test_another_spread_is_named_with_what_it_returns_beside_what_the_own_one_does():
+    said = printed(table().with_columns(std=pl.lit(1.5), mean_own_std=pl.lit(1200.0), stds_tried=pl.lit(2)))
+    assert "0.00 1200 certified 600 300" in said
+    assert "times its std 1.50 1.50 clean with that 1000 1000" in said
+    assert "times its std" not in printed(table())
 
 
 def test_nothing_certified_is_said_with_what_episodes_spend():

@@ -77,16 +77,16 @@ def test_on_a_line_the_ascent_comes_within_one_stride_of_the_edge(log_std: float
     assert bounded == pytest.approx(largest, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["sa-sgld", "sa-convex"])
-def test_the_gradient_goes_through_sigma_unless_it_is_detached(name: str) -> None:
+@pytest.mark.parametrize(("name", "factor"), [("sa-sgld", "kappa"), ("sa-convex", "kappa"), ("d2", "weight")])
+def test_the_gradient_goes_through_sigma_unless_it_is_detached(name: str, factor: str) -> None:
     agent = on_a_line()
 
     def of_log_std(log_std: jax.Array, detached: float) -> jax.Array:
-        return term(name, agent.replace(log_std=log_std), detach_std=detached, kappa=1.0)
+        return term(name, agent.replace(log_std=log_std), detach_std=detached, **{factor: 1.0})
 
     # R ~ 1 / sigma^2, so dR / dlog sigma = -2 R.
     slope = jax.grad(of_log_std)(jnp.zeros(1), 0.0)
-    np.testing.assert_allclose(slope, [-2 * float(term(name, agent, kappa=1.0))], rtol=1e-4)
+    np.testing.assert_allclose(slope, [-2 * float(term(name, agent, **{factor: 1.0}))], rtol=1e-4)
     np.testing.assert_array_equal(jax.grad(of_log_std)(jnp.zeros(1), 1.0), [0.0])
 
 

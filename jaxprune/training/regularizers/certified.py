@@ -8,6 +8,7 @@ from jaxprune.bounds import crown_bound, in_std_units, path_bound, spectral_prod
 from jaxprune.policy import Agent, Layers, layers
 from jaxprune.training.batch import Batch
 from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.sa_sgld import detached
 from jaxprune.training.regularizers.schedule import BUDGET
 
 
@@ -30,8 +31,12 @@ def path(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Ar
 
 
 def squared_shift(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:
-    """`weight E_B D(x)^2`, D(x) CROWN's bound on the shift, in standard deviations or as a span of logits."""
-    network = in_own_units(agent)
+    """`weight E_B D(x)^2`, D(x) CROWN's bound on the shift, in standard deviations or as a span of logits.
+
+    Summed over an episode, it is what the certificate on its return charges (`bounds.composition`). With
+    `detach_std` 1 a wider policy is no gain.
+    """
+    network = in_own_units(detached(agent, leaves["detach_std"]))
 
     def bound(x: Float[Array, " obs"]) -> Float[Array, ""]:
         change = crown_bound(network, x, moment.eps, activation=agent.activation)
@@ -46,4 +51,6 @@ LIPSCHITZ_SPECTRAL = Regularizer(
 LIPSCHITZ_PATH = Regularizer(
     "lipschitz-path", "the path bound as a penalty", {"weight": 1e-3, **BUDGET}, path
 )
-D2 = Regularizer("d2", "CROWN's squared shift as a penalty", {"weight": 0.1, **BUDGET}, squared_shift)
+D2 = Regularizer(
+    "d2", "CROWN's squared shift as a penalty", {"weight": 0.1, "detach_std": 0.0, **BUDGET}, squared_shift
+)

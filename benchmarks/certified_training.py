@@ -1,0 +1,166 @@
+"""Training for a certified return: which arm raises it, and what pruning does to it in each.
+
+    python -m benchmarks.certified_training --tasks hopper --arms ppo --seeds 0:2
+
+trains so many seeds of each arm, dense and gradually pruned, certifies their returns under attack at every
+step (docs/certified_return.md) over a grid of radii, and keeps the limits in
+`benchmarks/results/certified_training/`, a small table for each task, arm and shard of seeds. Every call adds
+shards, on any machine; what is there is not done again, a training that was stopped goes on where it was, and
+the report is made of all that are there.
+
+Two seeds of Hopper are a piece of 20 (ppo) to 45 minutes (sa-convex) on two idle cores, a quarter of an hour
+of it for the limits, as estimated from the throughput of other benchmarks; of HalfCheetah take one seed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import tyro
+
+from benchmarks import certified_returns
+from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval
+from benchmarks.machine import machine_line
+from jaxprune import device, parse
+from jaxprune.envs import published_eps
+from jaxprune.training.arms import PLAIN, read_arm
+
+RESULTS = Path(__file__).parent / "results"
+SHARDS, REPORT = RESULTS / "certified_training", RESULTS / "certified_training.md"
+
+SHOWN = (0.0075, 0.02)
+"""The radii at which limits are printed; all are searched for the largest."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which shards to do, and how hard they are looked at."""
+
+    tasks: str = "hopper,halfcheetah"
+    """Tasks, a comma list."""
+    arms: str = "ppo,sa-convex:detach_std=1,d2"
+    """Training arms, a comma list."""
+    seeds: str = "0:6"
+    """The seeds of this shard, first:stop without the stop."""
+    planned: int = 6
+    """Seeds of the whole experiment, over all of which limits hold together: those of a shard get its share
+    of the error."""
+    sparsities: str = "0,0.7,0.9"
+    """Sparsities."""
+    steps: int = 1_000_000
+    """Environment steps of training per member."""
+    episodes: int = 200
+    """Clean episodes per member and spread, half of which choose."""
+    eps: str = "0.0005,0.001,0.002,0.004,0.0075,0.012,0.02,0.03"
+    """Radii of the l_inf ball, normalised."""
+    std: str = "1,1.5,2"
+    """Times the policy's own standard deviation, to choose from."""
+    out: Path = Path("runs/certified_training")
+    """Where the runs are kept."""
+
+
+def main(arguments: Arguments) -> None:
+    """Do the shards that are not there yet; the report is written after each."""
+    device.keep_compiled()
+    SHARDS.mkdir(exist_ok=True)
+    for task in arguments.tasks.split(","):
+        for arm in arguments.arms.split(","):
+            read_arm(arm, published_eps(task))
+            file = SHARDS / f"{task}-{arm}-{arguments.seeds}.csv".replace(":", "_")
+            if not file.is_file():
+                shard(arguments, task, arm).write_csv(file, float_precision=6)
+            REPORT.write_text(report())
+
+
+def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
+    """A row per member and radius."""
+    share = len(parse.seeds("seeds", arguments.seeds)) / arguments.planned
+    limits = certified_returns.limits(
+        certified_returns.Arguments(
+            env=task,
+            arm=arm,
+            seeds=arguments.seeds,
+            sparsities=arguments.sparsities,
+            steps=arguments.steps,
+            episodes=arguments.episodes,
+            eps=arguments.eps,
+            std=arguments.std,
+            confidence=1 - 0.05 * share,
+            out=arguments.out / arguments.seeds.replace(":", "-"),
+        )
+    )
+    return limits.with_columns(task=pl.lit(task), steps=pl.lit(arguments.steps))
+
+
+def report() -> str:
+    """All shards, as Markdown."""
+    everything = pl.concat([pl.read_csv(file) for file in sorted(SHARDS.glob("*.csv"))])
+    tasks = [_task(str(name), rows) for (name,), rows in everything.group_by("task", maintain_order=True)]
+    return f"""# Training for a certified return
+
+{machine_line("python -m benchmarks.certified_training")}
+
+Policies that draw their actions, l_inf balls in the normalised space, gradual magnitude pruning. Means over \
+seeds with 95 % intervals (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of steps, \
+and of the return under MAD of the same policy, an estimate from above. Of several spreads one was chosen \
+for each member and radius, on other episodes; shares are of the clean mean with the policy's own spread. \
+The largest eps is searched from the smallest on. The limits of a task and arm hold together at 95 %, and so \
+do its largest eps. Differences: exact sign-flip test over the same seeds, family-wise over the table they \
+are in; the last column is the placebo, different seeds of the same kind.
+
+{chr(10).join(tasks)}"""
+
+
+def _task(task: str, rows: pl.DataFrame) -> str:
+    """All arms of a task, each by itself and against plain PPO."""
+    arms = rows["arm"].unique(maintain_order=True).to_list()
+    arms.sort(key=lambda arm: arm != PLAIN)
+    parts = [
+        experiment(f"{task}, {arm}", own, list(SHOWN)) + "\n" + _spreads(own)
+        for arm in arms
+        if (own := rows.filter(arm=arm)).height
+    ]
+    if len(arms) > 1 and PLAIN in arms:
+        parts.append(_against_plain(task, rows, arms))
+    return "\n".join(parts)
+
+
+def _spreads(rows: pl.DataFrame) -> str:
+    """The standard deviations that training has left: a wide policy is easier to certify."""
+    spread = [
+        f"{interval(of['spread'])} at {sparsity:g}"
+        for (sparsity,), of in rows.filter(eps=SHOWN[0]).group_by("sparsity_asked", maintain_order=True)
+    ]
+    return f"Standard deviation of an action, mean: {', '.join(spread)}.\n"
+
+
+def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
+    """Every arm minus plain PPO at the same sparsity, of the seeds that all arms have."""
+    seeds = set.intersection(*(set(rows.filter(arm=arm)["seed"]) for arm in arms))
+    common = rows.filter(pl.col("seed").is_in(seeds)).sort("seed")
+
+    def by_arm(sparsity: float, eps: float, column: str) -> dict:
+        here = common.filter(sparsity_asked=sparsity, eps=eps)
+        scale = 1000 if column in LARGEST else 1
+        return {arm: scale * here.filter(arm=arm)[column].to_numpy() for arm in arms}
+
+    sparsities = common["sparsity_asked"].unique().sort().to_list()
+    columns = {(eps, f"eps {eps:g}, {about}"): kind for eps in SHOWN for kind, about in KINDS.items()}
+    columns |= {(SHOWN[0], about): column for column, about in ({OWN: "clean"} | LARGEST).items()}
+    kinds = {
+        f"{sparsity:g}, {about}": by_arm(sparsity, eps, column)
+        for sparsity in sparsities
+        for (eps, about), column in columns.items()
+    }
+    return "\n".join(
+        [
+            f"## {task}, arms against {PLAIN}, {len(seeds)} seeds",
+            "",
+            *differences(f"sparsity; minus {PLAIN} (adjusted p)", kinds, PLAIN),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
