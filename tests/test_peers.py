@@ -138,6 +138,7 @@ def test_no_figure_is_drawn_of_nothing() -> None:
 
 SCRIPT = f"""
 import os, sys
+print("noise of an import")
 sys.path.insert(0, {str(SCRIPTS)!r})
 from serve import serve
 if sys.argv[1] == "ends":

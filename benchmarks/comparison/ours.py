@@ -34,9 +34,6 @@ Measure = Callable[[int], list[Measured]]
 """Measures once; given how many measurements of the row there are already."""
 
 TASK, EPS = "hopper", 0.075
-WARM_UP_ITERATIONS = 20
-"""Iterations before the clock starts, so that the states met are no longer those of the reset."""
-
 LOOK_ITERATIONS = 10
 """Iterations between two looks at how good the policies are: as many steps as of the peer."""
 
@@ -63,18 +60,18 @@ def of_work(work: Callable[[], Any], amount: float) -> Measure:
 
 
 @cache
-def warm() -> Training:
-    """The ten members of the default sweep after their first iterations."""
+def warm(iterations: int) -> Training:
+    """The ten members of the default sweep after so many iterations, so that states are not those of resets."""
     asked = job(SweepSpec())
-    return jax.block_until_ready(jax.jit(partial(segment, asked, WARM_UP_ITERATIONS))(start(asked)))
+    return jax.block_until_ready(jax.jit(partial(segment, asked, iterations))(start(asked)))
 
 
-def limit(repetitions: int) -> Measure:
+def limit(repetitions: int, ten: Training) -> Measure:
     """The physics alone, of the states and actions that the rollouts of ten members meet.
 
     On an accelerator, where MJX moves the task: `mjx.step` alone, of the same states and random actions.
     """
-    asked, (learners,) = job(SweepSpec()), warm().learners
+    asked, (learners,) = job(SweepSpec()), ten.learners
     steps = asked.steps_per_iteration
     if asked.env.physics != "native":
         state = learners.workers.state.physics
@@ -90,11 +87,10 @@ def limit(repetitions: int) -> Measure:
     )
 
 
-def training(members: int, iterations: int) -> Measure:
-    """Iterations of a sweep of so many members, each of them one of the ten that are warm."""
+def training(members: int, iterations: int, ten: Training) -> Measure:
+    """Iterations of a sweep of so many members, each of them one of ten that are warm."""
     # The sparsity shapes nothing: a spec of as many seeds has the program, the members bring their own.
     asked = job(SweepSpec(seeds=members, sparsities=(0.5,)))
-    ten = warm()
     (learners,) = jax.tree.map(lambda leaf: leaf[np.arange(members) % MEMBERS], ten.learners)
     begin = Training((learners,), no_progress(asked.spec.iterations, members), ten.iteration)
     run = jax.jit(partial(segment, asked, iterations))

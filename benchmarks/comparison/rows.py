@@ -56,6 +56,8 @@ class Size(NamedTuple):
     """How much a run does: the ordinary one, or the quick one that only shows that everything works."""
 
     rounds: int
+    warm_up: int
+    """Iterations of ten members before the clock starts."""
     training: int
     """Iterations of a measurement of ten members; other rows do about as many seconds of work."""
     goal: float
@@ -68,8 +70,8 @@ class Size(NamedTuple):
     alpha_states: int
 
 
-ORDINARY = Size(5, 8, 1000.0, 600_000, 6, 20_480, 100, 100)
-QUICK = Size(2, 1, 20.0, 40_960, 2, 4_096, 2, 20)
+ORDINARY = Size(5, 20, 8, 1000.0, 600_000, 6, 20_480, 100, 100)
+QUICK = Size(2, 1, 1, 20.0, 40_960, 2, 4_096, 2, 20)
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,12 @@ _JOINTLY = dict.fromkeys(("crown", "alpha-crown"), f"{_SAFE}; all actions jointl
 
 def _training(members: int, share: float) -> Callable[[Setting], Prepared]:
     """Ours, in that share of the iterations of ten members."""
-    return of_ours(lambda s: ours.training(members, max(1, round(share * s.size.training))))
+
+    def measure(setting: Setting) -> Measure:
+        iterations = max(1, round(share * setting.size.training))
+        return ours.training(members, iterations, ours.warm(setting.size.warm_up))
+
+    return of_ours(measure)
 
 
 def _attacked(attack: str) -> Callable[[Setting], Prepared]:
@@ -243,7 +250,7 @@ TRAINING = (
         "training",
         "physics alone",
         LIMIT,
-        of_ours(lambda s: ours.limit(s.size.training)),
+        of_ours(lambda s: ours.limit(s.size.training, ours.warm(s.size.warm_up))),
         "neither policy nor learning; the states and actions of ten members (MJX: random actions)",
     ),
     Row("training", "jaxprune, 1 member", OURS, _training(1, 5), _OUR_BATCHES),

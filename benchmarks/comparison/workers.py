@@ -65,10 +65,10 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         stdout = self._process.stdout
         assert stdout is not None
-        line = stdout.readline()
-        if not line:
-            raise self._ended()
-        return json.loads(line)
+        for line in stdout:
+            if line.startswith("{"):  # not what a library printed while it was imported
+                return json.loads(line)
+        raise self._ended()
 
     def _ended(self) -> PeerError:
         self._process.wait()
