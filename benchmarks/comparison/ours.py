@@ -61,7 +61,7 @@ def of_work(work: Callable[[], Any], amount: float) -> Measure:
 
 @cache
 def warm(iterations: int) -> Training:
-    """The ten members of the default sweep after so many iterations, so that states are not those of resets."""
+    """The ten members of the default sweep after so many iterations: no longer where resets put them."""
     asked = job(SweepSpec())
     return jax.block_until_ready(jax.jit(partial(segment, asked, iterations))(start(asked)))
 

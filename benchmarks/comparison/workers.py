@@ -25,7 +25,6 @@ class Worker:
 
     def __init__(self, python: Path, script: str, arguments: Sequence[str], log: Path) -> None:
         self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name not in DROPPED}
         # A GPU is shared with this process, so nobody takes all of its memory at once.
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -104,12 +103,9 @@ def side_by_side(
 ) -> SideBySide:
     """Start a script once for each list of arguments. Raises PeerError if it ends at once."""
     workers = []
-    for place, arguments in enumerate(each):
-        name = "-".join([script.removesuffix(".py"), *arguments, str(place)])
-        workers.append(Worker(python, script, arguments, logs / f"{_plain(name)}.txt"))
+    logs.mkdir(parents=True, exist_ok=True)
+    for arguments in each:
+        log = logs / f"{sum(1 for _ in logs.iterdir())}-{Path(script).stem}.txt"
+        workers.append(Worker(python, script, arguments, log))
         opened.callback(workers[-1].close)
     return SideBySide(workers)
-
-
-def _plain(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
