@@ -115,6 +115,8 @@ def test_a_table_of_a_busy_machine_says_so(tmp_path: Path, others: float, warned
     text = report.markdown(report.summary(table, {}), table, "a machine", 1000.0)
     assert ("not to be quoted" in text) is warned
     assert f"{others:.0%}" in text
+    heading = report.figure(table, "here").get_suptitle()
+    assert ("BUSY" in heading) is warned
 
 
 def test_the_figure_has_a_bar_for_every_row_that_was_measured(tmp_path: Path) -> None:
@@ -127,6 +129,15 @@ def test_the_figure_has_a_bar_for_every_row_that_was_measured(tmp_path: Path) ->
     assert [list(spread.get_xdata()) for spread in training.lines] == [[40, 40], [10, 20]]
     assert [text.get_text() for text in training.get_yticklabels()] == [limit.name, ten.name]
     assert not returned.patches
+
+
+def test_bounds_are_points_on_a_logarithmic_scale(tmp_path: Path) -> None:
+    row = next(row for row in ROWS if row.part == "bounds")
+    kept(tmp_path, row, Measured(1000, 1.0), Measured(3000, 1.0))
+    (axes,) = report.figure(Rounds(tmp_path).table(), "here").axes
+    assert (axes.get_xscale(), len(axes.patches)) == ("log", 0)
+    spread, point = axes.lines
+    assert (list(spread.get_xdata()), list(point.get_xdata())) == ([1, 3], [2])
 
 
 def test_no_figure_is_drawn_of_nothing() -> None:

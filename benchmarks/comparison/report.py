@@ -5,6 +5,7 @@ from math import isfinite, isinf
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.comparison.rows import LIMIT, OURS, PARTS, PEER, ROWS, Part, Row
@@ -108,18 +109,24 @@ deviations. How to make the environments of the peers: `benchmarks/peers/README.
 
 def load(rounds: pl.DataFrame) -> str:
     """What other programs took of the machine."""
-    each = rounds["others"].to_numpy()
-    if not len(each):
+    if rounds.is_empty():
         return "Nothing has been measured."
-    middle = float(np.median(each))
-    said = f"other programs used {middle:.0%} ({each.min():.0%}..{each.max():.0%}) of the cores"
-    warning = "**Measured on a busy machine, not to be quoted.** " if middle > BUSY else ""
+    each = rounds["others"].to_numpy()
+    said = f"other programs used {np.median(each):.0%} ({each.min():.0%}..{each.max():.0%}) of the cores"
+    warning = "**Measured on a busy machine, not to be quoted.** " if busy(rounds) else ""
     return f"{warning}Just before the measurements {said}."
+
+
+def busy(rounds: pl.DataFrame) -> bool:
+    """Whether other programs took more than is good for a measurement."""
+    return float(np.median(rounds["others"].to_numpy())) > BUSY
 
 
 @styled
 def figure(rounds: pl.DataFrame, title: str) -> Figure:
-    """A bar for the median of every row that was measured, a panel per part; thin lines: least to most.
+    """The median of every row that was measured, a panel per part; thin lines: least to most.
+
+    Bars, and points where the scale is logarithmic.
 
     Raises:
         ValueError: nothing was measured.
@@ -135,24 +142,26 @@ def figure(rounds: pl.DataFrame, title: str) -> Figure:
     drawing = Figure(figsize=(9.0, 0.32 * sum(heights) + 1.2), layout="constrained")
     grid = drawing.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (part, rows) in zip(grid, drawn.items(), strict=True):
-        _bars(axes, part, rows)
-    entitle(drawing, "Beside other programs", title)
-    annotate(drawing, "blue: jaxprune; orange: others; grey: limit; lines: least to most of the rounds")
+        _draw(axes, part, rows)
+    entitle(drawing, "Beside other programs", f"{title}{', BUSY: not to be quoted' if busy(rounds) else ''}")
+    annotate(drawing, "blue: jaxprune; orange: others; grey: limit, or without attack; lines: least to most")
     return drawing
 
 
-def _bars(axes, part: Part, rows: Mapping[Row, list[float]]) -> None:
+def _draw(axes: Axes, part: Part, rows: Mapping[Row, list[float]]) -> None:
+    decades = part.name == "bounds"  # from intervals to optimised lines there are four
     for place, (row, values) in enumerate(rows.items()):
         finite = [value for value in values if isfinite(value)]
         middle = float(np.median(values))
-        if isfinite(middle):
-            axes.barh(place, middle, color=_HUES[row.side], height=0.7)
         if finite:
             axes.plot([min(finite), max(finite)], [place, place], color="black", linewidth=1.0)
+        if isfinite(middle) and decades:
+            axes.plot(middle, place, "o", color=_HUES[row.side], markersize=7)
+        elif isfinite(middle):
+            axes.barh(place, middle, color=_HUES[row.side], height=0.7)
+    axes.set_xscale("log" if decades else "linear")
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
+    axes.grid(axis="y", visible=decades)
     axes.set_title(part.title)
     axes.set_xlabel(f"{part.unit} ({'more' if part.rate else 'less'} is better)")
-    if part.name == "bounds":  # from intervals to optimised lines: four decades
-        axes.set_xscale("log")
