@@ -21,8 +21,8 @@ LINE = 18
 PAPER, INK, ALARM = "#15181c", "#f2f2f2", "#ffb000"
 
 QUALITY, SPEED = 40, 8
-"""Of the pictures, out of 100: no blocks are seen in drawn bodies from here on. And of the encoder, out of
-10: at 6 it takes fifteen times as long."""
+"""Of the pictures, out of 100: drawn bodies are clear, and at 50 a video is 1.4 times as large. And of the
+encoder, out of 10: at 6 it takes fifteen times as long, for a little less."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import attack
 from experiments.__main__ import COMMANDS
 from experiments.command import run_command
 from experiments.watch import Arguments, main
@@ -132,6 +133,22 @@ def test_an_agent_from_a_file_is_pruned_and_shown(draws, tmp_path, monkeypatch):
     with Image.open(out) as video:
         assert (video.n_frames, video.size[0]) == (2, 3 * watching.TILE[0])
     assert {path.name for path in tmp_path.iterdir()} == {"agent.npz", "one.avif"}
+
+
+def test_victims_of_an_attack_are_shown_under_its_attackers(draws, tmp_path, monkeypatch, capsys):
+    agent, folder = write_agent(tmp_path / "agent.npz", 11, 3), tmp_path / "attack"
+    of_agent = ("--agent", agent, "--env", "hopper", "--sparsities", "0,0.5", "--attacks", "random")
+    few = ("--episodes", 1, "--selection-episodes", 1, "--eps", 0.05, "--out", folder)
+    monkeypatch.setattr(sys, "argv", ["experiments.attack", *map(str, (*of_agent, *few))])
+    run_command(attack.Arguments, attack.main)
+    capsys.readouterr()
+    shown = ("--attackers", folder, "--sparsities", "0.5")
+    assert "attack: unknown name 'mad'" in refused(monkeypatch, capsys, *shown)
+    assert "eps: " in refused(monkeypatch, capsys, *shown, "--attack", "random", "--eps", 0.1)
+    command(monkeypatch, *shown, "--attack", "random", "--steps", 5)
+    with Image.open(folder / "watch-random-seed-0.avif") as video:
+        assert (video.n_frames, video.size[0]) == (2, watching.TILE[0])
+    assert "watch-random-seed-0.avif" in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
