@@ -12,6 +12,7 @@ COMMANDS = {
     "attack": "attack a population, or one agent, as hard as can be",
     "certify": "certify a population, or one agent, and audit what pruning did to it",
     "shift": "measure a population, or one agent, under shifted dynamics",
+    "watch": "show members of a run, or one agent, clean and attacked, as a video",
     "export": "write a policy as safetensors, ONNX and NumPy, with a card of what is known of it",
     "report": "make the page of one run or several anew",
     "merge": "put finished sweeps of different seeds together into one",

@@ -121,14 +121,22 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
     Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or
     if the command line asks for something else.
     """
-    asked = RunFolder(path, "attack.json").continuable()
-    try:
-        spec, victims = AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
-    except (KeyError, TypeError) as error:
-        raise SpecError(f"resume: {path / 'attack.json'} cannot be read ({error})") from None
+    spec, victims = asked_of(path)
     refuse_changes(arguments.search, spec, path)
     refuse_changes(arguments.victims, victims, path)
     return Arguments(spec, victims, resume=path)
+
+
+def asked_of(path: Path) -> tuple[AttackSearchSpec, Source]:
+    """What the attack in the folder `path` was asked to do, and of whom.
+
+    Raises SpecError if the folder does not say, or this program would not go on with it as it was begun.
+    """
+    asked = RunFolder(path, "attack.json").continuable()
+    try:
+        return AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"resume: {path / 'attack.json'} cannot be read ({error})") from None
 
 
 def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import re
 import sys
 from argparse import ArgumentParser
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +21,14 @@ from jaxprune.merging import finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
 from jaxprune.presets import PRESETS, preset
+from jaxprune.progress import both
 from jaxprune.report import (
     LiveProgress,
     attacked_returns_words,
     open_console,
     plan,
 )
+from jaxprune.report.log import LOGS, Log
 from jaxprune.run_folder import RunFolder
 
 
@@ -45,6 +48,9 @@ class Arguments:
     chunk: int | None = None
     """How many members are trained and evaluated side by side at most, which changes no result. Default: as
     many as the memory holds."""
+    log: Annotated[str | None, known(lambda: LOGS)] = None
+    """Also write curves, returns and certificates for a viewer of experiments, into the folder of the run;
+    needs pip install 'jaxprune[log]'."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
     hosts: tyro.conf.OmitArgPrefixes[Hosts] = Hosts()  # noqa: RUF009  it is frozen
@@ -105,12 +111,16 @@ def _alone(arguments: Arguments) -> None:
     if arguments.dry_run:
         return
     out = arguments.resume or arguments.out or _default_folder(spec)
+    log = None if arguments.log is None else Log(arguments.log, out, spec.to_dict())
     try:
-        with LiveProgress(console, job.steps) as live:
+        with LiveProgress(console, job.steps) as live, log or nullcontext():
+            heard = live.show if log is None else both(live.show, log.show)
             if arguments.resume:
-                made = sweep.resume(out, live.show, job.chunk)
+                made = sweep.resume(out, heard, job.chunk)
             else:
-                made = sweep.run(spec, out, live.show, job.chunk)
+                made = sweep.run(spec, out, heard, job.chunk)
+            if log is not None:
+                log.found(made.curves, made.results, made.certificates)
     except KeyboardInterrupt as stopped:
         console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
         sys.exit(exit_code(stopped))

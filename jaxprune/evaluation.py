@@ -153,6 +153,7 @@ def one_after_the_other(played: list[tuple[Tally, Visits]]) -> tuple[Tally, Visi
 
 
 Same = TypeVar("Same")
+Seen = TypeVar("Seen")
 
 
 def for_all(thing: Same, members: int) -> Same:
@@ -241,8 +242,20 @@ def advance(
 
     Returns also the states visited in the first `record` episodes of the first condition and budget.
     """
+    return observed(env, victim, conditions, evaluation, steps, partial(_visits, record))
 
-    def step(now: Evaluation, key: PRNGKeyArray) -> tuple[Evaluation, Visits]:
+
+def observed(
+    env: Environment,
+    victim: Victim,
+    conditions: tuple[Condition, ...],
+    evaluation: Evaluation,
+    steps: int,
+    seen: Callable[[Evaluation], Seen],
+) -> tuple[Evaluation, Seen]:
+    """`advance`, and what `seen` says of the episodes before each step, leaves [time]."""
+
+    def step(now: Evaluation, key: PRNGKeyArray) -> tuple[Evaluation, Seen]:
         keys = jax.random.split(key, now.tally.alive.shape[1])
         actions, memories, inside, offset = [], [], [], 0
         for condition, memory in zip(conditions, now.memory, strict=True):
@@ -253,14 +266,19 @@ def advance(
             memories.append(memory)
             inside.append(within)
             offset += budgets
-        visits = Visits(now.state.observation[0, :record], now.tally.alive[0, :record])
+        before = seen(now)
         state, transition = jax.vmap(jax.vmap(env.step))(now.state, jnp.concatenate(actions))
         tally = _count(now.tally, transition, jnp.concatenate(inside))
-        return now.replace(state=state, memory=tuple(memories), tally=tally), visits
+        return now.replace(state=state, memory=tuple(memories), tally=tally), before
 
     key, steps_key = jax.random.split(evaluation.key)
-    evaluation, visits = jax.lax.scan(step, evaluation, jax.random.split(steps_key, steps))
-    return evaluation.replace(key=key), visits
+    evaluation, before = jax.lax.scan(step, evaluation, jax.random.split(steps_key, steps))
+    return evaluation.replace(key=key), before
+
+
+def _visits(record: int, now: Evaluation) -> Visits:
+    """The states of the first `record` episodes of the first condition and budget."""
+    return Visits(now.state.observation[0, :record], now.tally.alive[0, :record])
 
 
 def _perturbed_actions(

@@ -31,6 +31,16 @@ def unheard(update: Update) -> None:
     """Say nothing."""
 
 
+def both(one: OnProgress, other: OnProgress) -> OnProgress:
+    """Tell both of them, one after the other."""
+
+    def heard(update: Update) -> None:
+        one(update)
+        other(update)
+
+    return heard
+
+
 class Meter:
     """Counts the environment steps of a job, phase by phase, and tells `on_progress`.
 

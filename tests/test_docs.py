@@ -1,6 +1,7 @@
 """The documentation says what is true: its examples run, its commands parse, its links lead somewhere."""
 
 import doctest
+import json
 import os
 import re
 import shlex
@@ -9,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +33,7 @@ from jaxprune.pruning import scores
 REPOSITORY = Path(__file__).parent.parent
 DOCS = REPOSITORY / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
-TUTORIAL = "tutorial.md"
+TUTORIAL, NOTEBOOK = "tutorial.md", DOCS / "example.ipynb"
 OWN = {
     "own_task.md": (envs.TASKS, {"catch", "reach"}),
     "own_attack.md": (attacks.ATTACKS, {"corner"}),
@@ -149,6 +151,55 @@ def test_the_tutorial_reads_only_what_it_has_written() -> None:
     assert written == {"line", "mine", "certificates", "attacks", "both.html"}
 
 
+def test_the_notebook_is_one_and_holds_no_output() -> None:
+    """Of the format 4.5, as Jupyter, Colab and GitHub read it."""
+    notebook = json.loads(NOTEBOOK.read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    for cell in notebook["cells"]:
+        assert cell["metadata"] == {}
+        assert all(line.endswith("\n") for line in cell["source"][:-1])
+        code = {"execution_count": None, "outputs": []} if cell["cell_type"] == "code" else {}
+        assert cell.keys() - {"id", "cell_type", "metadata", "source"} == code.keys()
+        assert code.items() <= cell.items()
+
+
+def test_the_notebook_runs_and_says_what_its_words_say(capsys: pytest.CaptureFixture[str]) -> None:
+    """Cell by cell, as a kernel does, without one: that would be twenty packages for the sake of `exec`."""
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    defined: dict[str, Any] = {}
+    for number, cell in enumerate(cells):
+        exec(compile("".join(cell["source"]), f"cell {number}", "exec"), defined)
+    assert defined["result"].population.members.size == 18
+    assert defined["returns"].height == 9
+    assert len(defined["figure"].axes) == 1
+    assert defined["distances"]["violated"].drop_nulls().sum() == 0
+    assert defined["monotone"].height > 0
+    printed = capsys.readouterr().out
+    assert "did you mean 'probe/linear'?" in printed
+    assert "6 seeds, family-wise error 5% over 2 sparsities" in " ".join(printed.split())
+
+
+def test_the_page_of_the_notebook_is_all_of_it() -> None:
+    text = NOTEBOOK.read_text()
+    page = notebook_pages().page_of("example.ipynb", text)
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        assert (f"```python\n{source}\n```" if cell["cell_type"] == "code" else source) in page
+    links = re.findall(r"\]\(([^)#]+)\)", page)
+    assert "example.ipynb" in links and all((DOCS / link).is_file() for link in links)
+
+
+def notebook_pages() -> ModuleType:
+    """What the site's generator is hooked into."""
+    spec = spec_from_file_location("notebook_pages", DOCS / "notebook_pages.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """As it is written: in order, by a shell, from an empty folder."""
@@ -253,5 +304,5 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     variables = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(build, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for page in ("index.html", "tutorial/index.html", "reference/bounds/index.html"):
+    for page in ("index.html", "tutorial/index.html", "example/index.html", "reference/bounds/index.html"):
         assert (tmp_path / "site" / page).is_file()

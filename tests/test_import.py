@@ -14,7 +14,7 @@ print(json.dumps([xla_bridge.backends_are_initialized(), sorted(sys.modules)]))
 """
 
 HEAVY = (
-    *("brax", "mujoco", "gymnasium", "onnx", "imageio"),
+    *("brax", "mujoco", "gymnasium", "onnx", "imageio", "PIL", "tensorboardX", "wandb"),
     *("matplotlib", "plotly", "jinja2"),
     *("orbax.checkpoint", "tensorstore", "scipy.optimize", "scipy.stats"),
 )

@@ -18,8 +18,9 @@ from jaxprune.attack_search.spec import AttackSearchSpec
 from jaxprune.attack_search.tables import results_table, rungs_table, transfer_table, tried_table
 from jaxprune.attack_search.transfer import transferred
 from jaxprune.attack_search.trials import Trials
-from jaxprune.attacks import Nothing, Victim
+from jaxprune.attacks import Nothing, Rule, Victim
 from jaxprune.envs import Environment
+from jaxprune.errors import unknown_name
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
 
@@ -85,6 +86,23 @@ def run(
         rungs_table({name: looks[name] for name in spec.trained}),
         transfer_table(spec, population, [*selected], fresh, moved),
     )
+
+
+def found(spec: AttackSearchSpec, population: Population, folder: Path, name: str) -> Rule:
+    """The attackers of one kind that a search chose for every member, leaves [member].
+
+    Of a search that was finished, all is read from the `folder` that it was run with, and nothing is trained.
+
+    Raises SpecError for an attack that was not asked for.
+    """
+    if name not in spec.attacks:
+        raise unknown_name("attack", name, spec.attacks)
+    population = population.asked(spec.eps, spec.norm, spec.space)
+    victims = Victim(population.agents.pruned(), population.budget.space)
+    with Meter() as meter:
+        trials = Trials(population.env, population.budget.ball, spec.at_once, meter, folder, spec.policy)
+        candidates = dict(attackers_of(spec, trials, victims))[name]
+        return select(spec, trials, victims, population.members, name, candidates).rule
 
 
 def check(spec: AttackSearchSpec, population: Population) -> None:

@@ -7,7 +7,7 @@ state, transition = env.step(state, jnp.zeros(env.action_space.size))
 All tasks are listed in `catalogue`; `add` lists another one.
 """
 
-from jaxprune.envs.api import Action, ActionSpace, Environment, EnvState, Transition, step_or_reset
+from jaxprune.envs.api import Action, ActionSpace, Body, Environment, EnvState, Transition, step_or_reset
 from jaxprune.envs.catalogue import TASKS, add, check_charge, make, named, physics_names, published_eps, tasks
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.engine import in_mujoco
@@ -22,6 +22,7 @@ __all__ = [
     "TASKS",
     "Action",
     "ActionSpace",
+    "Body",
     "EnvState",
     "Environment",
     "Motion",

@@ -57,6 +57,14 @@ class ActionSpace:
 
 
 @dataclass(frozen=True)
+class Body:
+    """What MuJoCo moves, as far as it takes to draw it: the file `xml`, and physics steps per action."""
+
+    xml: str
+    frame_skip: int
+
+
+@dataclass(frozen=True)
 class Environment:
     """A task under a physics.
 
@@ -70,6 +78,7 @@ class Environment:
     published_eps: l_inf radius of the published tables, in the normalised space, if the task is in one.
     start_shifted: (key, Shift) -> EnvState, see `reset_under`; None where there is no body to shift.
     squashes: whether tanh stands before the actions, see `squashed`.
+    body: what MuJoCo moves; `EnvState.physics` is then a `Motion`. None where it moves nothing.
     """
 
     task: str
@@ -85,6 +94,7 @@ class Environment:
     published_eps: float | None = None
     start_shifted: Callable[[PRNGKeyArray, Shift], EnvState] | None = None
     squashes: bool = False
+    body: Body | None = None
 
     def in_words(self) -> str:
         """Task, physics, and whether tanh stands before the actions."""

@@ -211,6 +211,25 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_tables(found, agents, tmp
         monkeypatch.setattr(evaluation, "advance", never)
 
 
+def test_a_finished_search_gives_back_its_attackers_and_trains_none(agents, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError
+
+    members = population(agents, ENV)
+    fresh = attack_search.run(SPEC, members, folder=tmp_path).results.filter(episode_set="fresh")
+    monkeypatch.setattr(search, "_learned", never)
+    monkeypatch.setattr(sarsa, "learn", never)
+    keys = jnp.broadcast_to(streams.key(SPEC.seed, "measurement"), (2,))
+    ball = evaluation.for_all(Ball(jnp.asarray([0.3])), 2)
+    for name in ("sarsa+mad", "sa-rl"):
+        condition = Condition(attack_search.found(SPEC, members, tmp_path, name), ball)
+        tally, _ = evaluation.play(ENV, Victim(agents), (condition,), keys, SPEC.episodes)
+        told = fresh.filter(attack=name).sort("member")["return_mean"]
+        np.testing.assert_allclose(tally.total[:, 0].mean(-1), told, rtol=1e-5)
+    with pytest.raises(SpecError, match="attack: unknown name 'pa-ad'"):
+        attack_search.found(SPEC, members, tmp_path, "pa-ad")
+
+
 def test_critics_are_kept_victim_by_victim(agents, tmp_path, monkeypatch):
     spec, learned, train_one = replace(SPEC, attacks="sarsa"), [], sarsa.train_one
 

@@ -24,6 +24,7 @@ SMALL = [
     *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "8"),
     *("--episodes", "4", "--certify-episodes", "2"),
 ]
+LOG = ["--log", "tensorboard"]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -34,7 +35,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "experiments.sweep", *SMALL, "--out", str(out)],
+        [sys.executable, "-W", "error", "-m", "experiments.sweep", *SMALL, *LOG, "--out", str(out)],
         capture_output=True,
         text=True,
         check=False,
@@ -53,7 +54,9 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     names = {path.name for path in out.iterdir()}
     tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
     figures = with_svg("returns", "bounds", "regret", "training")
-    assert names == tables | figures | {"spec.json", "population", "checkpoints"}
+    assert names == tables | figures | {"spec.json", "population", "checkpoints", "tensorboard"}
+    (events,) = (out / "tensorboard").iterdir()
+    assert b"return_mean/ppo-0.5-seed-0" in events.read_bytes()
     assert charts_of(out) == {"returns", "frontier", "regret", "bounds", "training", "layers"}
     assert "python -m experiments.sweep --env probe/linear" in (out / "report.html").read_text()
     assert len(pl.read_parquet(out / "results.parquet")) == 6
@@ -96,6 +99,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         (["--seeds", "3:2"], "seeds: cannot read '3:2'; give how many (6), or which from 0"),
         (["--shift-episodes=-1"], "shift_episodes: -1 must be at least 0"),
         (["--seeds", "2000", "--hidden", "4096", "4096"], "GiB are there; lower environments, unroll"),
+        (["--log", "tensorbord"], "log: unknown name 'tensorbord'; did you mean 'tensorboard'?"),
         (["--shared-filter", "--sparsities", "0.5"], "shared_filter: sparsities must hold 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxprune.envs.api import ActionSpace, Environment, EnvState, Transition
+from jaxprune.envs.api import ActionSpace, Body, Environment, EnvState, Transition
 from jaxprune.envs.episode import begin, proceed
 from jaxprune.envs.mujoco.task import Motion, MujocoTask
 from jaxprune.envs.shift import Shift
@@ -113,4 +113,5 @@ def embody(task: MujocoTask, engine: Engine, physics: str, horizon: int, charge:
         step=step,
         charge=charge,
         start_shifted=start,
+        body=Body(task.xml, task.frame_skip),
     )

@@ -1,6 +1,7 @@
 """The page: one file with everything in it, the same for the same tables, byte for byte."""
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +18,7 @@ from jaxprune.report.page.charts import Chart
 from jaxprune.report.page.comparison import comparison_chart, comparison_rows
 from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run, read_run
 from jaxprune.report.page.story import Story, tell
-from jaxprune.report.page.tables import FULL, MOST_CHARACTERS, columns, printed
+from jaxprune.report.page.tables import FULL, MOST_CHARACTERS, MOST_OF_VIDEOS, columns, printed
 
 NAME = "report.html"
 
@@ -32,13 +33,17 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one run. place: what its links begin with. left_out: tables too large for it."""
+    """What the page shows of one run.
+
+    place: what its links begin with. videos: by name, as `data:` addresses. left_out: files too large for it.
+    """
 
     place: str
     run: Run
     kind: str
     story: Story
     printed: list[Any]
+    videos: dict[str, str]
     full: list[str]
     left_out: list[str]
 
@@ -74,11 +79,14 @@ def document(runs: Sequence[Run]) -> str:
     sections, tables = [], {}
     for number, (run, story) in enumerate(zip(runs, told, strict=True)):
         place = f"r{number}"
-        held, left_out = _that_fit(run, left // (len(runs) - number))
+        videos, too_long = _videos_that_fit(run, min(MOST_OF_VIDEOS, left) // (len(runs) - number))
+        left -= sum(map(len, videos.values()))
+        held, too_large = _that_fit(run, left // (len(runs) - number))
         left -= sum(len(json.dumps(table)) for table in held.values())
         tables |= {f"{place}-{name}": table for name, table in held.items()}
         texts = [printed(table) for table in story.tables]
-        sections.append(Section(place, run, _KINDS[run.kind], story, texts, list(held), left_out))
+        left_out = [*too_long, *(f"{name}.csv" for name in too_large)]
+        sections.append(Section(place, run, _KINDS[run.kind], story, texts, videos, list(held), left_out))
     page = _environment().get_template("page.html.jinja")
     return page.render(
         title=f"jaxprune: {', '.join(run.name for run in runs)}",
@@ -103,6 +111,19 @@ def _that_fit(run: Run, most: int) -> tuple[dict[str, Any], list[str]]:
         else:
             most -= size
             held[name] = packed
+    return held, left_out
+
+
+def _videos_that_fit(run: Run, most: int) -> tuple[dict[str, str], list[str]]:
+    """The videos of a run that together have at most so many characters, and the names of the others."""
+    held, left_out = {}, []
+    for name, video in run.videos.items():
+        address = f"data:image/avif;base64,{b64encode(video).decode()}"
+        if len(address) > most:
+            left_out.append(name)
+        else:
+            most -= len(address)
+            held[name] = address
     return held, left_out
 
 

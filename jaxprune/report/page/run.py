@@ -9,6 +9,9 @@ import polars as pl
 
 from jaxprune.errors import SpecError
 
+VIDEOS = "watch*.avif"
+"""The files of a folder that hold episodes to watch."""
+
 NEWEST = 3
 """The newest format of run folders that this page knows; those before it are read as far as they go."""
 
@@ -39,7 +42,7 @@ class Run:
 
     name: of the folder. kind: of the command that wrote it. about: what it wrote about itself. tables: those
     that are there, by name. missing: those that are not, though a finished command writes them. unreadable:
-    files that are there and no tables.
+    files that are there and no tables. videos: episodes to watch, by the name of their file.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Run:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    videos: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def author(self) -> str:
@@ -85,7 +89,13 @@ def read_run(path: Path) -> Run:
         {name: table for name, table in read.items() if table is not None},
         tuple(name for name in _needed(kind, about) if name not in there),
         tuple(name for name in there if read[name] is None),
+        {file.name: file.read_bytes() for file in sorted(path.glob(VIDEOS))},
     )
+
+
+def is_run(path: Path) -> bool:
+    """Whether a command has left what it found in this folder."""
+    return any((path / name).is_file() for name in _ABOUT.values())
 
 
 def _needed(kind: str, about: dict[str, Any]) -> tuple[str, ...]:

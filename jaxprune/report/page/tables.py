@@ -8,7 +8,10 @@ import polars as pl
 from rich.table import Table
 
 MOST_CHARACTERS = 2_800_000
-"""Of all charts and full tables of a page together: Plotly takes 4.8 million, and a page stays below 8."""
+"""Of all charts, videos and full tables of a page: Plotly takes 4.8 million, and a page stays below 8."""
+
+MOST_OF_VIDEOS = 2_000_000
+"""Of these, those that videos may have: 1.5 MB of files."""
 
 FULL = (
     *("results", "regret", "verdicts", "certificates", "layers", "tried", "effort", "transfer", "members"),

@@ -3,9 +3,11 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from jaxprune.report.page import write_report
+from jaxprune.report.video import Tile, frame, save
 from tests.report import chromium
 from tests.report.page import folders
 
@@ -24,9 +26,19 @@ def _page(synthetic, tmp_path_factory):
     """A report of two arms at two budgets, open in a wide window."""
     folder = tmp_path_factory.mktemp("browser")
     run = folders.sweep(folder / "two arms", synthetic, seeds=2, arms=("ppo", "sa<b>"))
+    tile = Tile(np.full((32, 64, 3), 128, np.uint8), "clean", "return 1")
+    save([frame(("one",), ((tile,),))] * 2, run / "watch.avif", [40, 40])
     with chromium.browser(folder / "profile") as page:
         page.open(write_report([run]))
         yield page
+
+
+def test_a_video_is_shown_and_only_where_it_is_opened(page):
+    image = "document.querySelector('#r0-watch img')"
+    assert page.do(f"[{image}.complete, {image}.naturalWidth]") == [True, 64]
+    assert not page.do(f"{image}.checkVisibility()")
+    page.do("document.querySelector('#r0-watch details').open = true")
+    assert page.do(f"{image}.checkVisibility()")
 
 
 def choose(page, where, value, event="change"):

@@ -275,6 +275,19 @@ def test_tables_too_large_for_the_page_are_named(sweep, page, monkeypatch):
     assert data(small, "charts") == data(page, "charts")
 
 
+def test_videos_are_in_the_page_as_far_as_they_fit(synthetic, tmp_path, monkeypatch):
+    run = folders.sweep(tmp_path / "run", synthetic, seeds=1)
+    (run / "watch-mad-seed-0.avif").write_bytes(b"any bytes")
+    (run / "watch-long.avif").write_bytes(bytes(1000))
+    (run / "other.avif").write_bytes(b"no video of ours")
+    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_OF_VIDEOS", 500)
+    page = document([read_run(run)])
+    assert re.findall(r'<img src="([^"]*)"', page) == ["data:image/avif;base64,YW55IGJ5dGVz"]
+    assert "Too large for this page, and in the folder of the run: watch-long.avif." in words(page)
+    assert "other.avif" not in page
+    assert '<a href="#r0-watch">' in page and 'id="r0-watch"' in page
+
+
 def test_the_terminal_is_left_with_one_table_and_the_verdicts(sweep):
     results, regret, certificates, spots = (pl.read_parquet(sweep / f"{name}.parquet") for name in SWEEP)
     screen = screen_words(results, regret, certificates, spots)
