@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -60,7 +61,7 @@ class ActionSpace:
 class Body:
     """What MuJoCo moves, as far as it takes to draw it: the file `xml`, and physics steps per action."""
 
-    xml: str
+    xml: str | Path
     frame_skip: int
 
 
