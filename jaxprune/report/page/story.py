@@ -9,9 +9,9 @@ from rich.table import Table
 from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST, without_diverged
 from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
-from jaxprune.report.effort import strongest_table, transfer_tables
+from jaxprune.report.effort import search_alarms, strongest_table, transfer_tables
 from jaxprune.report.figures import heading
-from jaxprune.report.one_policy import policy_words
+from jaxprune.report.one_policy import attack_words, policy_words
 from jaxprune.report.page import charts, warnings
 from jaxprune.report.page.asked import asked
 from jaxprune.report.page.charts import Chart
@@ -146,13 +146,15 @@ def _words(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataF
 
 def _attack(run: Run, story: Story) -> None:
     tables = run.tables
-    story.warnings += warnings.short_search(run)
     if run.has("results"):
+        _part(run, story, "the effort of the search", lambda: _effort(run, story))
         if run.has("regret", "verdicts"):
             _population(run, story, _of_a_run(tables["results"], tables["regret"]), CERTIFICATES.to_frame())
         else:
             alone = _of_an_agent(tables["results"])
             _chart(run, story, "returns", lambda: charts.returns_chart(alone))
+            if run.kind == ATTACK:
+                _part(run, story, "the verdict", lambda: story.take(attack_words(tables["results"])))
             story.tables.append(strongest_table(tables["results"]))
         if run.has("tried"):
             sparsity = dict(
@@ -163,6 +165,12 @@ def _attack(run: Run, story: Story) -> None:
         _chart(run, story, "effort", lambda: charts.effort_chart(tables["effort"]))
     if run.has("transfer"):
         story.tables += transfer_tables(tables["transfer"])
+
+
+def _effort(run: Run, story: Story) -> None:
+    """How hard was looked for attackers."""
+    search = (run.about.get("search") or {}).get("search")
+    story.warnings += search_alarms(run.tables["results"], run.tables.get("effort"), search)
 
 
 def _of_a_run(results: pl.DataFrame, regret: pl.DataFrame) -> pl.DataFrame:

@@ -72,6 +72,8 @@ def sweep(
 def attack(folder: Path, synthetic: Any) -> Path:
     """A quick attack search on the members of a sweep, in rungs."""
     results = synthetic.results(6, budgets=(0.075,), attacks={"sa-rl": 0.4, "mad": 0.3})
+    searched = pl.when(pl.col("attack") == "sa-rl").then(3).otherwise("attackers_tried")
+    results = results.with_columns(attackers_tried=searched.cast(pl.Int64))
     regret = decompose(results)
     strong = results.filter(attack="mad").with_columns(attack=pl.lit("strongest"))
     fresh = pl.concat([results, strong]).with_columns(
