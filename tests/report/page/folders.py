@@ -69,6 +69,33 @@ def sweep(
     )
 
 
+def huge(folder: Path, synthetic: Any, seeds: int = 125) -> Path:
+    """A sweep of a thousand members, ten attacks and three budgets, of long training and many layers."""
+
+    def of_all_seeds(table: pl.DataFrame, *values: str) -> pl.DataFrame:
+        """The table of seed 0 for every seed; the values differ in all their digits."""
+        members = table["member"].n_unique()
+        own, each = pl.col("own"), pl.DataFrame({"own": range(seeds)})
+        moved = {name: pl.col(name) * (1 + (own + 1).sqrt() / 100) for name in values}
+        spread = table.join(each, how="cross").with_columns(
+            pl.col("member") + members * own, seed=own, **moved
+        )
+        return spread.drop("own")
+
+    attacks = {f"attack-{place}": 0.05 * place for place in range(10)}
+    few = synthetic.results(1, budgets=(0.025, 0.05, 0.075), attacks=attacks)
+    results = of_all_seeds(few, "return_mean", "return_std", "return_min", "return_median")
+    tables = {
+        "results": results,
+        "certificates": of_all_seeds(synthetic.certificates(1), "value", "unmasked"),
+        "curves": of_all_seeds(synthetic.curves(1, 500), "return_mean"),
+        "layers": of_all_seeds(layers(1)),
+        "regret": decompose(results),
+        "verdicts": sweet_spots(decompose(synthetic.results(6))),
+    }
+    return write(folder, "spec.json", {"format": 3, "spec": SPEC, **VERSIONS}, tables)
+
+
 def attack(folder: Path, synthetic: Any) -> Path:
     """A quick attack search on the members of a sweep, in rungs."""
     results = synthetic.results(6, budgets=(0.075,), attacks={"sa-rl": 0.4, "mad": 0.3})
