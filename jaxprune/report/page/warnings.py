@@ -9,8 +9,10 @@ RESUME = {SWEEP: "sweep", ATTACK: "attack", CERTIFY: "certify", AUDIT: "audit"}
 
 
 def incomplete(run: Run) -> list[str]:
-    """Tables that are not there, or cannot be read."""
+    """Tables that are not there, cannot be read, or have no rows."""
     lines = []
+    if run.empty:
+        lines.append(f"EMPTY: no rows are in {', '.join(run.empty)} (written by {run.author})")
     if run.missing:
         if "merged" in run.about or run.kind == SHIFT:
             advice = "run the command again"
