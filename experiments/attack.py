@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import tyro
 
-from experiments.by_arm import report
+from experiments.by_arm import draw
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source
@@ -17,12 +17,15 @@ from jaxprune.attack_search import AttackSearchSpec
 from jaxprune.interrupt import exit_code
 from jaxprune.report import (
     LiveProgress,
+    Words,
+    attack_words,
     effort_figure,
+    joined,
     open_console,
     plan,
     save,
-    strongest_table,
-    transfer_tables,
+    screen_words,
+    search_alarms,
 )
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
@@ -69,7 +72,7 @@ def main(arguments: Arguments) -> None:
         sys.exit(exit_code(stopped))
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
-    console.print(strongest_table(found.results))
+    effort = None
     if spec.rungs > 1:
         folder.write_table("rungs", found.rungs)
         effort = strongest_by_steps(found.rungs)
@@ -78,28 +81,30 @@ def main(arguments: Arguments) -> None:
         save(effort_figure(effort, title), folder.path / "effort.png")
     if spec.transfer:
         folder.write_table("transfer", found.transfer)
-        for table in transfer_tables(found.transfer):
-            console.print(table)
-    if certificates is not None:
-        _report_run(folder, found.results, population, certificates)
+    if certificates is None:
+        words = attack_words(found.results)
+    else:
+        words = _of_run(folder, found.results, population, certificates)
+    joined([Words(search_alarms(found.results, effort, spec.search)), words]).print(console)
     console.print(f"tables, as .csv and .parquet, and the attackers are in {folder.path}", soft_wrap=True)
     write_page(console, folder.path)
 
 
-def _report_run(
+def _of_run(
     folder: RunFolder,
     results: pl.DataFrame,
     population: Population,
     certificates: pl.DataFrame,
-) -> None:
-    """What the sweep's report says, under these attacks: regret, sweet spots, and the bounds beside them."""
+) -> Words:
+    """What the sweep says, under these attacks: regret, sweet spots, and the bounds beside them."""
     kinds, regret = attack_search.of_a_run(results, population)
     folder.write_table("regret", regret)
     verdicts = sweet_spots(regret, alpha=population.error)
     folder.write_table("verdicts", verdicts)
     budget = regret.select("norm", "space", "eps").unique()
     certificates = certificates.join(budget, on=budget.columns, how="semi")
-    report(open_console(), folder.path, kinds, certificates, regret, verdicts, None, alpha=population.error)
+    draw(folder.path, kinds, certificates, regret, None)
+    return screen_words(kinds, regret, certificates, verdicts, alpha=population.error)
 
 
 def _new_folder(arguments: Arguments, population: Population) -> RunFolder:

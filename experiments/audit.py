@@ -14,7 +14,7 @@ from jaxprune import AuditSpec, Population, SpecError, audit, device
 from jaxprune.audit import Asked
 from jaxprune.interrupt import exit_code
 from jaxprune.plan import MEASURED_PHYSICS, physics_speed
-from jaxprune.report import LiveProgress, open_console, plan, policy_words
+from jaxprune.report import LiveProgress, Words, joined, open_console, plan, policy_words, search_alarms
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT = "audit.json"
@@ -78,7 +78,9 @@ def main(arguments: Arguments) -> None:
         certificates=tables["certificates"],
         attacked_returns=tables.get("attacked_returns"),
     )
-    words.print(console)
+    search = None if spec.search == audit.OFF else spec.search
+    alarms = search_alarms(tables["results"], tables.get("effort"), search)
+    joined([Words(alarms), words]).print(console)
     console.print(f"tables, as .csv and .parquet, are in {folder.path}", soft_wrap=True)
     write_page(console, folder.path)
 

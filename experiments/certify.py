@@ -18,7 +18,7 @@ from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
-from jaxprune.report import audit_words, figures, open_console, plan
+from jaxprune.report import certify_screen_words, figures, open_console, plan
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT, STAGES = "certify.json", "stages"
@@ -69,16 +69,14 @@ def main(arguments: Arguments) -> None:
         resume = f"python -m experiments.certify --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
-    words = audit_words(
+    words = certify_screen_words(
         states=found.states,
         members=found.members,
         above=found.audit,
         certificates=found.certificates,
         returns=found.returns,
         smoothing=found.smoothing,
-        votes=found.votes,
         attacked_returns=found.attacked_returns,
-        confidence=spec.confidence,
         post_hoc=population.pruned_post_hoc,
     )
     words.print(console)

@@ -70,10 +70,17 @@ def _of_run(arguments: Arguments, run: Path) -> tuple[PolicyFile, Known]:
         "space": spec.space,
         "source": f"member {member} of {run.resolve()}",
     }
-    results, certificates = (
-        folder.table(name).filter(pl.col("member") == member) for name in ("results", "certificates")
-    )
-    return policy, Known(facts, results, certificates)
+    results, certificates = (folder.table(name) for name in ("results", "certificates"))
+    tables = (results, certificates, _certified(folder))
+    about_it = (None if table is None else table.filter(pl.col("member") == member) for table in tables)
+    return policy, Known(facts, *about_it)
+
+
+def _certified(folder: RunFolder) -> pl.DataFrame | None:
+    """The certified returns of a run, of the sweep itself or else of the newest certification within it."""
+    name = "attacked_returns"
+    later = (RunFolder(path) for path in sorted(folder.path.glob("certificates-*"), reverse=True))
+    return next((each.table(name) for each in (folder, *later) if each.has_table(name)), None)
 
 
 def _of_file(arguments: Arguments) -> tuple[PolicyFile, Known]:

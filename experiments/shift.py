@@ -5,12 +5,12 @@ from pathlib import Path
 
 import tyro
 
-from experiments.by_arm import report_shifts
+from experiments.by_arm import draw_shifts
 from experiments.command import run_command
 from experiments.report import write_page
 from experiments.victims import Source
 from jaxprune import Population, ShiftSpec, device, shift_evaluation
-from jaxprune.report import LiveProgress, open_console, plan
+from jaxprune.report import LiveProgress, open_console, plan, shift_screen_words
 from jaxprune.run_folder import FORMAT, provenance
 
 
@@ -53,7 +53,8 @@ def main(arguments: Arguments) -> None:
     )
     for name, table in found.tables().items():
         folder.write_table(name, table)
-    report_shifts(console, folder.path, found, alpha=population.error)
+    draw_shifts(folder.path, found)
+    shift_screen_words(*found, alpha=population.error).print(console)
     console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
     write_page(console, folder.path)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.by_arm import draw_returned, report, report_shifts
+from experiments.by_arm import draw, draw_returned, draw_shifts
 from experiments.command import refuse_changes, run_command
 from experiments.hosts import Hosts, check_resumable, shards, wait
 from experiments.report import write_page
@@ -24,9 +24,13 @@ from jaxprune.presets import PRESETS, preset
 from jaxprune.progress import both
 from jaxprune.report import (
     LiveProgress,
+    Words,
     attacked_returns_words,
+    joined,
     open_console,
     plan,
+    screen_words,
+    shift_screen_words,
 )
 from jaxprune.report.log import LOGS, Log
 from jaxprune.run_folder import RunFolder
@@ -142,15 +146,17 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def report_sweep(made: Sweep, out: Path) -> None:
     """Print what came out, and draw it into the run's folder."""
-    console = open_console()
-    tables = (made.results, made.certificates, made.regret, made.verdicts, made.curves)
-    written = report(console, out, *tables, alpha=made.spec.error)
+    console, alpha = open_console(), made.spec.error
+    draw(out, made.results, made.certificates, made.regret, made.curves)
+    words = [screen_words(made.results, made.regret, made.certificates, made.verdicts, alpha=alpha)]
     if made.shifted is not None:
-        written += report_shifts(console, out, made.shifted, alpha=made.spec.error)
+        draw_shifts(out, made.shifted)
+        words.append(Words(lines=shift_screen_words(*made.shifted, alpha=alpha).lines))
     if made.returned is not None:
-        attacked_returns_words(made.returned.means)._replace(tables=[]).print(console)
-        written += draw_returned(out, made.returned.means, out.name)
-    console.print(f"tables, population and figures ({', '.join(written)}) are in {out}", soft_wrap=True)
+        draw_returned(out, made.returned.means, out.name)
+        words.append(Words(lines=attacked_returns_words(made.returned.means).lines))
+    joined(words).print(console)
+    console.print(f"tables, population and figures are in {out}", soft_wrap=True)
     write_page(console, out)
 
 

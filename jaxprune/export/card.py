@@ -20,10 +20,17 @@ QUANTITIES = {
 UNITS = {"normalised": "standard deviations of the observation", "raw": "raw units of the observation"}
 
 
-def card(about: dict[str, Any], results: pl.DataFrame | None, certificates: pl.DataFrame | None) -> str:
+def card(
+    about: dict[str, Any],
+    results: pl.DataFrame | None,
+    certificates: pl.DataFrame | None,
+    attacked_returns: pl.DataFrame | None,
+) -> str:
     """The card. about: what the JSON beside the policy says. The tables are of this policy alone."""
+    command = f"python -m experiments.certify --agent policy.safetensors --env {about.get('task') or 'TASK'}"
     lines = ["# Policy card", "", *_facts(about), "", "## Returns", "", *_returns(results)]
-    lines += ["", "## Certificates", "", *_certificates(certificates)]
+    lines += ["", "## Certified returns", "", *_certified_returns(attacked_returns, command)]
+    lines += ["", "## Certificates", "", *_certificates(certificates, command)]
     return "\n".join(lines) + "\n"
 
 
@@ -58,18 +65,47 @@ def _returns(results: pl.DataFrame | None) -> Iterator[str]:
         return
     yield "Raw undiscounted returns of the deterministic policy, every attack in its ball at every step."
     yield ""
-    yield "| attack | eps | norm | space | episodes | mean | standard deviation | diverged |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| attack | attackers | eps | norm | space | episodes | mean | standard deviation | diverged |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row in results.iter_rows(named=True):
         ball = (number(row["eps"]), row["norm"], row["space"])
         played = (str(row["episodes"]), number(row["return_mean"]), number(row["return_std"]))
-        yield _row(row["attack"], *ball, *played, "yes" if row["diverged"] else "no")
+        tried = str(row["attackers_tried"])
+        yield _row(row["attack"], tried, *ball, *played, "yes" if row["diverged"] else "no")
 
 
-def _certificates(certificates: pl.DataFrame | None) -> Iterator[str]:
+def _certified_returns(limits: pl.DataFrame | None, command: str) -> Iterator[str]:
+    """Lower limits on what is left of the return under every attack, by radius."""
+    limits = None if limits is None else limits.filter(~pl.col("diverged"))
+    if limits is None or limits.is_empty():
+        yield (
+            f"None was computed. `{command} --return-episodes 200` does it, for a policy that draws its "
+            "actions; a deterministic one has none."
+        )
+        return
+    first = limits.row(0, named=True)
+    drawn = "" if first["std"] == 1 else f" with {first['std']:g} times its standard deviation"
+    yield (
+        f"Lower limits on E[max(R, {number(first['lowest'])})] of the **stochastic** policy, which draws its "
+        f"actions{drawn}; they say nothing of the deterministic one. At every step an adversary of any kind "
+        "may show it whatever is within eps of what is true, in the norm and space named. All "
+        f"{first['simultaneous']} limits of the run hold together with confidence {first['confidence']:g}, "
+        f"by {first['episodes']} episodes each that chose nothing, arithmetic: {first['arithmetic']}. MAD is "
+        "one such adversary, so what it leaves is an estimate from above."
+    )
+    yield ""
+    yield "| eps | norm | space | clean mean | certified | certified by blocks | under MAD | MAD episodes |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in limits.sort("eps").iter_rows(named=True):
+        names = ("mean_max_lowest", "certified_mean", "certified_blocks", "attacked_mean")
+        means = map(number, (row[name] for name in names))
+        yield _row(f"{row['eps']:g}", row["norm"], row["space"], *means, str(row["attacked_episodes"]))
+
+
+def _certificates(certificates: pl.DataFrame | None, command: str) -> Iterator[str]:
     shown = None if certificates is None else certificates.filter(pl.col("quantity").is_in(list(QUANTITIES)))
     if shown is None or shown.is_empty():
-        yield "None. `python -m experiments.certify --agent policy.safetensors --env TASK` makes some."
+        yield f"None. `{command}` makes some."
         return
     yield (
         "What is shown to the policy may differ from what is true by at most eps in the norm named. A "

@@ -32,12 +32,13 @@ class Known:
     """What is known of a policy beside itself.
 
     facts: plain JSON values by name: task, physics, seed, arm, sparsity_asked, budgets, source.
-    results, certificates: the rows of a run's tables that are about it.
+    results, certificates, attacked_returns: the rows of a run's tables that are about it.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     results: pl.DataFrame | None = None
     certificates: pl.DataFrame | None = None
+    attacked_returns: pl.DataFrame | None = None
 
 
 def export(policy: PolicyFile, out: Path, known: Known = Known(), *, onnx: bool = True) -> None:
@@ -56,7 +57,7 @@ def export(policy: PolicyFile, out: Path, known: Known = Known(), *, onnx: bool 
         "safetensors": to_bytes(policy, beside),
         "json": (json.dumps(about, indent=2) + "\n").encode(),
         "numpy": Path(numpy_policy.__file__).read_bytes(),
-        "card": card(about, known.results, known.certificates).encode(),
+        "card": card(about, known.results, known.certificates, known.attacked_returns).encode(),
     }
     if onnx:
         contents["onnx"] = onnx_graph(policy)

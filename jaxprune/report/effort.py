@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 from rich.table import Table
 
-from jaxprune.analysis import STRONGEST
+from jaxprune.analysis import CLEAN, STRONGEST
 from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import low_to_high, number
 from jaxprune.report.style import HUES, MORE_HUES, Label, label_line_ends, panel_grid, styled
@@ -54,6 +54,53 @@ def effort_figure(effort: pl.DataFrame, title: str, panel: tuple[float, float] =
     for axes, labels in ends:
         label_line_ends(axes, labels)
     return figure
+
+
+def search_alarms(results: pl.DataFrame, effort: pl.DataFrame | None, search: str | None) -> list[str]:
+    """Whether nobody searched for attackers, or the search was a first look, or still found more at its end.
+
+    Args:
+        results: of an attack search.
+        effort: by `strongest_by_steps`, if the search went by rungs.
+        search: the name of the effort.
+    """
+    lines = []
+    if results.filter(pl.col("attack") != STRONGEST)["attackers_tried"].max() == 1:
+        lines.append(
+            f"SHORT SEARCH: only {', '.join(attacks_tried(results))} attacked, and none of them has learned "
+            "anything of this policy, so that stronger ones may exist; --search quick or small looks for them"
+        )
+    elif search == "quick":
+        lines.append(
+            "SHORT SEARCH: the quick one, 2 adversaries and 2 critics for each victim; the published tables "
+            "search 216 and 30"
+        )
+    falling = None if effort is None else _still_falling(effort)
+    if falling:
+        lines.append(
+            f"SHORT SEARCH: {falling[0]} of {falling[1]} curves of return against training still fall by "
+            "more than 5 % in the last doubling"
+        )
+    return lines
+
+
+def attacks_tried(results: pl.DataFrame) -> list[str]:
+    """The kinds of attack in the table of a search."""
+    names = results["attack"].unique(maintain_order=True).to_list()
+    return [name for name in names if name not in (CLEAN, STRONGEST)]
+
+
+def _still_falling(effort: pl.DataFrame) -> tuple[int, int] | None:
+    """How many curves lose more than a twentieth in the last doubling that was trained, and of how many."""
+    found = effort.filter(~pl.col("extrapolated")).sort("steps")
+    ends = (
+        found.group_by("member", "attack")
+        .agg(pl.col("return_mean").tail(2), pl.len())
+        .filter(pl.col("len") > 1)
+    )
+    before, last = pl.col("return_mean").list.first(), pl.col("return_mean").list.last()
+    falling = ends.filter((before - last) > 0.05 * before.abs()).height
+    return (falling, ends.height) if falling else None
 
 
 def strongest_table(results: pl.DataFrame) -> Table:

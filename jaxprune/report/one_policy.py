@@ -1,4 +1,4 @@
-"""What an audit of one policy says: one table by sparsity, and the verdict in words."""
+"""What an audit of one policy, or an attack on it, says: one table by sparsity, and the verdict in words."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from rich.table import Table
 from jaxprune.analysis import CLEAN, STRONGEST
 from jaxprune.report.audit import theorem_line
 from jaxprune.report.console import plain_table
-from jaxprune.report.numbers import number
+from jaxprune.report.effort import attacks_tried
+from jaxprune.report.numbers import low_to_high, number
 from jaxprune.report.words import Words
 
 LOSS = 0.05
@@ -36,25 +37,54 @@ def policy_words(
         attacked_returns: certified returns under attack at every step, at one radius, if there are any.
     """
     rows = overview(results, members, attacked_returns)
-    about = _about(results, members, attacked_returns)
+    about = _about(results) | {
+        "quantity": members["quantity"][0],
+        "return_eps": None if attacked_returns is None else attacked_returns["eps"][0],
+    }
     lines = [*_return_lines(rows, about), *_bound_lines(rows, certificates)]
     if attacked_returns is not None:
         lines.append(_certified_line(rows, attacked_returns))
-    lines.append(
-        f"one policy: intervals are over its {about['episodes']} episodes, and say nothing of other seeds"
-    )
-    return Words(_alarms(results, members), [policy_table(rows, about)], lines)
+    alarms = [*_bound_alarms(members), *_attack_alarms(results)]
+    return Words(alarms, [policy_table(rows, about)], [*lines, _seed_line(about)])
+
+
+def attack_words(results: pl.DataFrame) -> Words:
+    """The verdict on one policy pruned at several levels that was attacked only. results: as above."""
+    rows, about = attacked_overview(results), _about(results)
+    table = plain_table(f"mean return and 95 % interval, fresh episodes; {about['budget']}")
+    for column in ("sparsity", "clean", "", "under attack", "", "strongest", "tried"):
+        table.add_column(column, justify="right")
+    for row in rows.iter_rows(named=True):
+        returns = (
+            text
+            for name in ("clean", "attacked")
+            for text in (number(row[name]), low_to_high(row[f"{name}_low"], row[f"{name}_high"]))
+        )
+        table.add_row(f"{row['sparsity']:.2f}", *returns, row["found_by"], str(row["attackers_tried"]))
+    return Words(_attack_alarms(results), [table], [*_return_lines(rows, about), _seed_line(about)])
 
 
 def overview(
     results: pl.DataFrame, members: pl.DataFrame, attacked_returns: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """A row per sparsity: `clean` and `attacked` with their intervals, `found_by`, bounds, certified returns.
+    """The rows of `attacked_overview` with the bounds and the certified returns beside them."""
+    rows = attacked_overview(results)
+    for bound in BOUNDS:
+        own = members.filter(pl.col("ball") == "own", pl.col("bound") == bound)
+        rows = rows.join(own.select("member", pl.col("value").alias(bound)), on="member", how="left")
+    if attacked_returns is not None:
+        rows = rows.join(attacked_returns.select("member", "mean_max_lowest", *CERTIFIED), on="member")
+    return rows.sort("sparsity")
+
+
+def attacked_overview(results: pl.DataFrame) -> pl.DataFrame:
+    """A row per sparsity: `clean` and `attacked` with their intervals, `found_by`, `attackers_tried`.
 
     Returns are of fresh episodes; the strongest attack was chosen on others.
     """
     fresh = _fresh(results)
-    rows = fresh.filter(pl.col("attack") == STRONGEST).select("member", "sparsity", "found_by")
+    worst = fresh.filter(pl.col("attack") == STRONGEST)
+    rows = worst.select("member", "sparsity", "found_by", "attackers_tried")
     for name, attack in (("clean", CLEAN), ("attacked", STRONGEST)):
         of_attack = fresh.filter(pl.col("attack") == attack).select(
             "member",
@@ -63,11 +93,6 @@ def overview(
             pl.col("return_high").alias(f"{name}_high"),
         )
         rows = rows.join(of_attack, on="member")
-    for bound in BOUNDS:
-        own = members.filter(pl.col("ball") == "own", pl.col("bound") == bound)
-        rows = rows.join(own.select("member", pl.col("value").alias(bound)), on="member", how="left")
-    if attacked_returns is not None:
-        rows = rows.join(attacked_returns.select("member", "mean_max_lowest", *CERTIFIED), on="member")
     return rows.sort("sparsity")
 
 
@@ -93,45 +118,35 @@ def policy_table(rows: pl.DataFrame, about: dict[str, Any]) -> Table:
     return table
 
 
-def _about(
-    results: pl.DataFrame, members: pl.DataFrame, attacked_returns: pl.DataFrame | None
-) -> dict[str, Any]:
-    """What holds of all rows."""
+def _about(results: pl.DataFrame) -> dict[str, Any]:
+    """What holds of all attacked rows."""
     attack = _fresh(results).filter(pl.col("attack") == STRONGEST).row(0, named=True)
     return {
         "budget": f"eps {attack['eps']:g}, {attack['norm']}, {attack['space']}",
         "episodes": attack["episodes"],
-        "attacks": ", ".join(_attacks(results)),
-        "quantity": members["quantity"][0],
-        "return_eps": None if attacked_returns is None else attacked_returns["eps"][0],
+        "attacks": ", ".join(attacks_tried(results)),
     }
+
+
+def _seed_line(about: dict[str, Any]) -> str:
+    return f"one policy: intervals are over its {about['episodes']} episodes, and say nothing of other seeds"
 
 
 def _fresh(results: pl.DataFrame) -> pl.DataFrame:
     return results.filter(pl.col("episode_set") == "fresh")
 
 
-def _attacks(results: pl.DataFrame) -> list[str]:
-    names = results["attack"].unique(maintain_order=True).to_list()
-    return [name for name in names if name not in (CLEAN, STRONGEST)]
+def _bound_alarms(members: pl.DataFrame) -> list[str]:
+    """What makes bounds wrong."""
+    violated = members["violated"].sum()
+    return [f"WRONG: at {violated} states an attack found more than a bound allows"] if violated else []
 
 
-def _alarms(results: pl.DataFrame, members: pl.DataFrame) -> list[str]:
-    """What makes numbers wrong, and whether anybody searched for an attacker."""
-    alarms = []
-    violated, outside = members["violated"].sum(), results["outside_ball"].sum()
-    if violated:
-        alarms.append(f"WRONG: at {violated} states an attack found more than a bound allows")
-    if outside:
-        alarms.append(
-            f"WRONG: {outside} perturbations lie outside their ball: the attacked returns do not count"
-        )
-    if results.filter(pl.col("attack") != STRONGEST)["attackers_tried"].max() == 1:
-        alarms.append(
-            f"SHORT SEARCH: only {', '.join(_attacks(results))} attacked, and none of them has learned "
-            "anything of this policy, so that stronger ones may exist; --search quick or small looks for them"
-        )
-    return alarms
+def _attack_alarms(results: pl.DataFrame) -> list[str]:
+    """What makes returns wrong."""
+    outside = results["outside_ball"].sum()
+    said = f"WRONG: {outside} perturbations lie outside their ball: the attacked returns do not count"
+    return [said] if outside else []
 
 
 def _return_lines(rows: pl.DataFrame, about: dict[str, Any]) -> list[str]:

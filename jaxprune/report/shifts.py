@@ -1,4 +1,4 @@
-"""What shifted dynamics did to a population: one figure, tables and sentences."""
+"""What shifted dynamics did to a population: one figure, tables and sentences; the same on one screen."""
 
 import numpy as np
 import polars as pl
@@ -81,10 +81,6 @@ def shift_words(
     are over seeds, with Student's interval below them when there are several; members that have diverged are
     in none of them.
     """
-    alarms = [
-        f"DIVERGED: member {member}, left out of means and verdicts"
-        for member in summary.filter("diverged")["member"]
-    ]
     kept, tables, lines = without_diverged(summary), [], []
     if kept.height:
         tables.append(_returns(kept, interval))
@@ -94,11 +90,80 @@ def shift_words(
             f"family-wise error {alpha:.0%} over all arms, sparsities and both numbers; the worst of many "
             "means is too low, for a member and its dense twin alike"
         )
+    return Words(_diverged(summary), tables, [*lines, *_failures(shifts)])
+
+
+def shift_screen_words(
+    shifts: pl.DataFrame, summary: pl.DataFrame, verdicts: pl.DataFrame, *, alpha: float
+) -> Words:
+    """The same of all arms on one screen: who diverged, what is shown of which arm, and one table."""
+    arms = summary["arm"].unique(maintain_order=True).to_list()
+    lines = [
+        _verdict_line("shifted dynamics" if len(arms) == 1 else f"{arm}, shifted dynamics", own, alpha)
+        for arm in arms
+        if (own := verdicts.filter(pl.col("arm") == arm)).height
+    ]
+    kept = without_diverged(summary)
+    tables = [_screen_table(kept, verdicts, arms)] if kept.height else []
+    return Words(_diverged(summary), tables, [*lines, *_failures(shifts)])
+
+
+def _diverged(summary: pl.DataFrame) -> list[str]:
+    return [
+        f"DIVERGED: member {member}, left out of means and verdicts"
+        for member in summary.filter("diverged")["member"]
+    ]
+
+
+def _failures(shifts: pl.DataFrame) -> list[str]:
     played = shifts.unique(["member", "point"])
-    if failed := played["failed"].sum():
-        total = played["episodes"].sum()
-        lines.append(f"{failed} of {total} episodes ended on non-finite physics")
-    return Words(alarms, tables, lines)
+    failed, total = played["failed"].sum(), played["episodes"].sum()
+    return [f"{failed} of {total} episodes ended on non-finite physics"] if failed else []
+
+
+def _verdict_line(name: str, verdicts: pl.DataFrame, alpha: float) -> str:
+    """What is shown of the mean and of the worst return of one arm, where the difference is largest."""
+    parts = []
+    for (about,), rows in verdicts.group_by("about", maintain_order=True):
+        largest = rows.sort(pl.col("difference").abs(), descending=True, nulls_last=True).row(0, named=True)
+        judged = rows.group_by("verdict", maintain_order=True).agg("sparsity")
+        told = "; ".join(
+            f"{verdict} at {', '.join(f'{sparsity:.2f}' for sparsity in where)}"
+            for verdict, where in judged.iter_rows()
+        )
+        p = "" if largest["p"] is None else f", adjusted p {number(largest['p'])}"
+        parts.append(
+            f"{about} return {told} (most at {largest['sparsity']:.2f}: {signed(largest['difference'])}{p})"
+        )
+    return f"{name}, pruned against dense: {'; '.join(parts)}; family-wise error {alpha:.0%} over all of them"
+
+
+def _screen_table(summary: pl.DataFrame, verdicts: pl.DataFrame, arms: list[str]) -> Table:
+    """A row per arm and sparsity, means over seeds: the returns, and the differences to the dense twins."""
+    judged = {
+        (arm, asked, about): (signed(difference), number(p))
+        for arm, asked, about, difference, p in verdicts.select(
+            "arm", "sparsity_asked", "about", "difference", "p"
+        ).iter_rows()
+    }
+    table = plain_table(f"mean return over {summary['points'].max()} shifts")
+    for column in ("arm", "sparsity")[len(arms) == 1 :]:
+        table.add_column(column, justify="right")
+    for column in (
+        *("nominal", "mean", "10%\nquantile", "worst"),
+        *("mean,\n- dense", "p", "worst,\n- dense", "p"),
+    ):
+        table.add_column(column, justify="right")
+    means = summary.group_by("arm", "sparsity_asked", maintain_order=True).agg(pl.mean("sparsity", *_COLUMNS))
+    for arm, asked, achieved, *returns in means.sort("arm", "sparsity_asked").iter_rows():
+        differences = (judged.get((arm, asked, about), ("", "")) for about in ("mean", "worst"))
+        table.add_row(
+            *([arm] if len(arms) > 1 else []),
+            f"{achieved:.2f}",
+            *map(number, returns),
+            *(text for pair in differences for text in pair),
+        )
+    return table
 
 
 def _returns(summary: pl.DataFrame, interval: Student) -> Table:

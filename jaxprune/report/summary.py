@@ -17,6 +17,7 @@ from jaxprune.analysis import (
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.console import plain_table
+from jaxprune.report.figures import heading
 from jaxprune.report.numbers import low_to_high, number, signed
 from jaxprune.report.verdict import ALPHA, alarms, findings, sweet_spot_lines
 from jaxprune.report.words import Words
@@ -82,11 +83,12 @@ def screen_words(
     for arm in arms:
         told = sweet_spot_lines(spots.filter(pl.col("arm") == arm, ~pl.col("placebo")), alpha, len(arms))
         lines += told if len(arms) == 1 else [f"{arm}: {line}" for line in told]
-    tables = [_screen_table(regret, certificates, spots)] if regret.height else []
+    about = heading(results.with_columns(arm=pl.lit(arms[0] if len(arms) == 1 else f"{len(arms)} arms")))
+    tables = [_screen_table(about, regret, certificates, spots)] if regret.height else []
     return Words(alarms(results, certificates), tables, lines)
 
 
-def _screen_table(regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.DataFrame) -> Table:
+def _screen_table(about: str, regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.DataFrame) -> Table:
     """A row per arm and sparsity, means over seeds, under the strongest attack of the largest budget."""
     rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
     largest = budgets(rows.filter(pl.col("eps") == pl.col("eps").max()))
@@ -97,13 +99,16 @@ def _screen_table(regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.Da
     bounds = (smallest_bound(part, distance) for part in (certificates, certificates.filter("monotone")))
     tight, monotone = (_means(part, "value") for part in bounds)
     clean, attacked = (_means(rows, f"{what}_return") for what in ("clean", "attacked"))
-    by = pl.col("found_by").unique().sort().str.join(", ")
+    by = pl.col("found_by")
+    # The one that is strongest for most members, and how many others are for some.
     found_by = {
-        (arm, asked): names
-        for arm, asked, names in rows.group_by("arm", "sparsity_asked").agg(by).iter_rows()
+        (arm, asked): f"{most} +{others}" if others else most
+        for arm, asked, most, others in rows.group_by("arm", "sparsity_asked")
+        .agg(by.mode().sort().first(), others=by.n_unique() - 1)
+        .iter_rows()
     }
     judged = {(row["arm"], row["sparsity_asked"]): row for row in spots.iter_rows(named=True)}
-    table = plain_table(f"strongest attack, {name}")
+    table = plain_table(f"{about}\nstrongest attack, {name}")
     arms = rows["arm"].n_unique()
     for column in ("arm", "sparsity")[arms == 1 :]:
         table.add_column(column, justify="right")
@@ -124,7 +129,8 @@ def _screen_table(regret: pl.DataFrame, certificates: pl.DataFrame, spots: pl.Da
             signed(spot["attacked_difference"]) if spot else "",
             number(spot["attacked_p"]) if spot else "",
             *limits,
-            spot.get("verdict", "dense" if asked == 0 else ""),
+            # Why it is undecided stands in the sentence.
+            spot.get("verdict", "dense" if asked == 0 else "").partition(" (")[0],
         )
     return table
 

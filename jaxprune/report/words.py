@@ -1,12 +1,21 @@
-"""What a report of tables consists of, wherever it is shown: in the terminal or on the page."""
+"""What a report of tables consists of, wherever it is shown: on one screen of the terminal, on the page."""
 
+from collections.abc import Iterable
+from itertools import accumulate, chain
 from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.segment import Segment, SegmentLines
 from rich.table import Table
 from rich.text import Text
 
 from jaxprune.report.console import WIDTH
+
+Lines = list[list[Segment]]
+
+SCREEN, ALARMS, SENTENCES = 22, 4, 6
+"""Lines of a screen without those that say where the files are, and at most for alarms and for sentences; the
+table has the rest."""
 
 
 class Words(NamedTuple):
@@ -17,13 +26,45 @@ class Words(NamedTuple):
     lines: list[str] = []  # noqa: RUF012
 
     def print(self, console: Console) -> None:
-        """Alarms in bold, the tables, and the sentences as a list."""
-        for line in self.alarms:
-            console.print("", Text(line, style="bold"), sep="\n", width=WIDTH)
-        for table in self.tables:
-            console.print("", table, width=WIDTH)
-        if self.lines:
-            bullets = Table.grid(padding=(0, 1))
-            for line in self.lines:
-                bullets.add_row("-", Text(line))
-            console.print("", bullets, width=WIDTH)
+        """On one screen: alarms in bold, the sentences as a list, the tables, and how much did not fit.
+
+        What did not fit is in the page of the run.
+        """
+        alarms = [_rendered(console, Text(line, style="bold")) for line in self.alarms]
+        sentences = [_rendered(console, _bullet(line)) for line in self.lines]
+        above = [*_fitting(alarms, ALARMS), *_fitting(sentences, SENTENCES)]
+        table = [row for one in self.tables for row in [[], *_rendered(console, one)]]
+        room = max(SCREEN - sum(map(len, above)), 0)
+        console.print(SegmentLines([*chain(*above), *table[:room]], new_lines=True), end="")
+        more = {
+            "warning": len(alarms) - len(_fitting(alarms, ALARMS)),
+            "sentence": len(sentences) - len(_fitting(sentences, SENTENCES)),
+            "table line": len(table) - room,
+        }
+        told = (f"{count} more {what}{'s' * (count > 1)}" for what, count in more.items() if count > 0)
+        if left := ", ".join(told):
+            console.print(f"(in the report: {left})", width=WIDTH)
+
+
+def _rendered(console: Console, part: RenderableType) -> Lines:
+    width = min(WIDTH, console.width)
+    return console.render_lines(part, console.options.update(width=width, height=None), pad=False)
+
+
+def _bullet(line: str) -> Table:
+    bullet = Table.grid(padding=(0, 1))
+    bullet.add_row("-", Text(line))
+    return bullet
+
+
+def _fitting(parts: list[Lines], most: int) -> list[Lines]:
+    """The first parts that together have at most so many lines; the first of them in any case."""
+    ends = accumulate(map(len, parts))
+    return [
+        part for place, (part, end) in enumerate(zip(parts, ends, strict=True)) if not place or end <= most
+    ]
+
+
+def joined(parts: Iterable[Words]) -> Words:
+    """What several reports say, as one."""
+    return Words(*(list(chain(*kind)) for kind in zip(*parts, strict=True)))

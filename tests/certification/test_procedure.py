@@ -1,7 +1,5 @@
 """The whole audit: whose episodes are visited, and what is left of a member that diverged."""
 
-import io
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,8 @@ from jaxprune.certification import CertificationSpec, SmoothingSpec
 from jaxprune.envs.probes import HORIZON, WEIGHTS
 from jaxprune.policy import agent as agents
 from jaxprune.population import Members, Population
-from jaxprune.report import audit_words, open_console
+from jaxprune.report import audit_words
+from tests.report.texts import whole
 
 ENV = envs.make("probe/linear")
 
@@ -37,12 +36,9 @@ def audited(policy, diverged):
 
 
 def printed(found, post_hoc=False):
-    console = open_console(io.StringIO())
     tables = found._asdict()
     tables.pop("attacked_return_curve")
-    words = audit_words(above=tables.pop("audit"), **tables, confidence=0.95, post_hoc=post_hoc)
-    words.print(console)
-    return console.file.getvalue()
+    return whole(audit_words(above=tables.pop("audit"), **tables, confidence=0.95, post_hoc=post_hoc))
 
 
 @pytest.fixture(name="half_gone", scope="module")

@@ -1,5 +1,6 @@
-"""The page that a command has left behind."""
+"""What a command says at its end, on one screen, and the page that it has left behind."""
 
+import html
 import re
 from pathlib import Path
 
@@ -10,6 +11,20 @@ def charts_of(folder: Path) -> set[str]:
     for said in ("NOT SHOWN", "INCOMPLETE", "DAMAGED"):
         assert f"<li>{said}:" not in page
     return set(re.findall(r'class="chart" id="r0-(\w+)"', page))
+
+
+def words_of(folder: Path) -> str:
+    """What is read on the page of a finished run, in one line."""
+    page = (folder / "report.html").read_text().partition('<script type="application/json"')[0]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def ending(printed: str, started: str) -> str:
+    """What a command printed after the last line with `started`, one screen at most, in one line."""
+    lines = printed.rpartition(started)[2].splitlines()[1:]
+    assert len(lines) <= 25
+    assert lines[-1].startswith("the report is ")
+    return " ".join(" ".join(lines).split())
 
 
 def with_svg(*figures: str) -> set[str]:

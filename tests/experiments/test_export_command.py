@@ -1,6 +1,7 @@
 """`python -m experiments.export`: a member of a run or an agent in files, and the way back."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,10 +47,8 @@ def _run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     untrained_run(SweepSpec(env="probe/linear", sparsities="0,0.5", hidden=(4,), steps=8192), path)
     budget = {"eps": 0.1, "norm": "linf", "space": "normalised", "diverged": False}
-    results = [
-        {"member": i, "attack": "none", "episodes": 3, "return_mean": 7.25 + i, "return_std": 0.5, **budget}
-        for i in range(2)
-    ]
+    played = {"attack": "mad", "attackers_tried": 4, "episodes": 3, "return_std": 0.5}
+    results = [{"member": i, **played, "return_mean": 7.25 + i, **budget} for i in range(2)]
     certificates = [
         {
             "member": i,
@@ -79,9 +78,11 @@ def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, m
     for fact in (
         "probe/linear",
         "sparsity asked: 0.5",
-        "| 8.25 |",
         "crown | 0.250 | bound",
         "float32, rounded",
+        "| mad | 4 | 0.100 | linf | normalised | 3 | 8.25 | 0.500 | no |",
+        "None was computed. `python -m experiments.certify --agent policy.safetensors --env probe/linear "
+        "--return-episodes 200` does it",
     ):
         assert fact in card
     assert "7.25" not in card  # the other member's
@@ -94,6 +95,46 @@ def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, m
     np.testing.assert_array_equal(
         read.output(read.normalise(observation)), member.output(member.normalise(observation))
     )
+
+
+def limits(certified):
+    """Certified returns of two members at two radii, as a run holds them."""
+    about = {"norm": "linf", "space": "raw", "std": 1.0, "arithmetic": "float32", "confidence": 0.95}
+    counts = {"simultaneous": 16, "episodes": 30, "attacked_episodes": 10, "lowest": 0.0, "diverged": False}
+    means = {
+        "mean_max_lowest": 9.5,
+        "certified_mean": certified,
+        "certified_blocks": 3.5,
+        "attacked_mean": 8.0,
+    }
+    return pl.DataFrame(
+        [{"member": i, "eps": eps, **about, **counts, **means} for i in range(2) for eps in (0.02, 0.005)]
+    ).with_columns(pl.col("certified_mean") + pl.col("member"))
+
+
+def test_the_card_states_certified_returns_and_what_they_are_about(run, tmp_path, monkeypatch):
+    whole = tmp_path / "run"
+    shutil.copytree(run, whole)
+    for place, certified in (("certificates-1", 1.25), ("certificates-2", 2.25)):
+        (whole / place).mkdir()
+        RunFolder(whole / place).write_table("attacked_returns", limits(certified))
+    command(monkeypatch, "--run", whole, "--member", 1, "--out", tmp_path / "newest", "--no-onnx")
+    card = (tmp_path / "newest" / "CARD.md").read_text()
+    for fact in (
+        "E[max(R, 0)] of the **stochastic** policy",
+        "All 16 limits of the run hold together with confidence 0.95, by 30 episodes each",
+        "| 0.005 | linf | raw | 9.50 | 3.25 | 3.50 | 8.00 | 10 |\n| 0.02 | linf | raw | 9.50 | 3.25 |",
+    ):
+        assert fact in card
+    assert "None was computed" not in card
+    # What the sweep itself has certified comes first.
+    RunFolder(whole).write_table("attacked_returns", limits(5.0))
+    command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "own", "--no-onnx")
+    assert "| 0.02 | linf | raw | 9.50 | 5.00 |" in (tmp_path / "own" / "CARD.md").read_text()
+    gone = limits(5.0).with_columns(diverged=pl.lit(True), certified_mean=None)
+    RunFolder(whole).write_table("attacked_returns", gone)
+    command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "gone", "--no-onnx")
+    assert "None was computed" in (tmp_path / "gone" / "CARD.md").read_text()
 
 
 def test_an_agent_is_pruned_exported_and_taken_back(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from experiments.command import run_command
 from experiments.shift import Arguments, main
 from jaxprune.analysis import validate
 from tests.experiments.agent_files import write_agent
-from tests.experiments.reports import charts_of, with_svg
+from tests.experiments.reports import charts_of, ending, with_svg, words_of
 from tests.populations import untrained_run
 
 QUICK = ("--parameters", "mass,gravity", "--factors", "0.7,1,1.4", "--draws", "2", "--episodes", "2")
@@ -36,7 +36,9 @@ def test_an_agent_is_measured_at_every_point(agent, tmp_path, monkeypatch, capsy
     out = tmp_path / "out"
     of_agent = ("--agent", agent, "--env", "hopper", "--physics", "native", "--sparsities", "0,0.5")
     command(monkeypatch, *of_agent, *QUICK, "--out", out)
-    printed = " ".join(capsys.readouterr().out.split())
+    said = capsys.readouterr().out
+    printed = " ".join(said.split())
+    assert "undecided (1 seed, 6 needed)" in ending(said, "shifts, 100%")
     for fact in (
         "mass, gravity, each by 0.7, 1, 1.4",
         "2 clean ones per member at each of 7 points",
@@ -106,7 +108,8 @@ def test_a_sweep_measures_its_members_where_it_is_asked_to(tmp_path, monkeypatch
     run_command(sweep.Arguments, sweep.main)
     printed = " ".join(capsys.readouterr().out.split())
     assert "2 clean episodes per member at each of" in printed
-    assert "mean return over 95 shifts" in printed and "shifts.png" in printed
+    assert "shifted dynamics, pruned against dense: mean return undecided (1 seed, 6 needed)" in printed
+    assert "shifted dynamics: mean return over 95 shifts" in words_of(out)
     assert (out / "shifts.png").is_file()
     population = jp.Population.load(out)
     apart = jp.shift_evaluation.run(jp.ShiftSpec(episodes=2), population)

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxprune import envs
 from jaxprune.envs import squash
 from jaxprune.errors import SpecError
 from jaxprune.policy import agent as agents
-from jaxprune.policy.files import READERS, PolicyFile, fit, read_agent, read_policy
+from jaxprune.policy.files import READERS, PolicyFile, fit, read_agent, read_policy, tensors
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -188,6 +189,33 @@ def test_an_activation_that_a_checkpoint_contradicts_is_refused(checkpoint):
 
 
 # --- CleanRL and flax ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "td3"])
+def test_the_squashed_actors_of_cleanrl_are_deterministic(algorithm):
+    theirs = expected("cleanrl_squashed")
+    policy = read_policy(PEERS / f"cleanrl_{algorithm}.safetensors")
+    assert policy.squash == (-0.5, 2) and policy.agent.activation == "relu" and policy.filter_elsewhere
+    close(outputs(policy, theirs["observation"]), theirs[algorithm])
+    assert not np.any(jnp.exp(policy.agent.log_std))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"action_bias": np.float32([0, 1])}, "one range for all of them can be read"),
+        ({"lstm.weight_ih_l0": np.ones((3, 3), np.float32)}, "a recurrent agent; what can be read: "),
+        ({"conv1.weight": np.ones((3, 3), np.float32)}, "an agent that sees images; what can be read: "),
+    ],
+    ids=["ranges", "recurrent", "images"],
+)
+def test_squashed_actors_that_cannot_be_read_are_named_in_one_line(tmp_path, changed, said):
+    arrays = tensors.arrays((PEERS / "cleanrl_sac.safetensors").read_bytes()) | changed
+    path = tmp_path / "actor.safetensors"
+    save_file(arrays, path)
+    with pytest.raises(SpecError, match=said) as refused:
+        read_policy(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_cleanrl():

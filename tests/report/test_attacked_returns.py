@@ -1,12 +1,10 @@
 """What is shown of certified returns."""
 
-import io
-
 import polars as pl
 import pytest
-from rich.console import Console
 
 from jaxprune.report import attacked_returns_figure, attacked_returns_words
+from tests.report.texts import whole
 
 RADII = (0.01, 0.02)
 
@@ -48,9 +46,7 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
 
 
 def printed(means):
-    console = Console(file=io.StringIO(), width=110, highlight=False)
-    attacked_returns_words(means).print(console)
-    return " ".join(console.file.getvalue().split())
+    return " ".join(whole(attacked_returns_words(means)).split())
 
 
 def test_a_panel_for_each_kind_of_return_and_a_line_per_sparsity():

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from jaxprune.analysis import EFFORT, TRANSFER
-from jaxprune.report import effort_figure, transfer_tables
+from jaxprune.report import effort_figure
+from jaxprune.report.effort import search_alarms, transfer_tables
 
 
 def test_a_panel_per_attack_and_a_line_per_member_dashed_where_nothing_was_measured():
@@ -42,3 +43,16 @@ def test_transfer_is_a_table_of_victims_and_origins_over_seeds():
     assert "ppo: mean return under the sa-rl found for another sparsity" in said
     assert "found for 0.00 found for 0.50" in said
     assert "0.00 11.0 31.0" in said and "0.50 21.0 41.0" in said
+
+
+def test_nobody_searched_or_only_a_little_or_it_still_found_more():
+    tried = pl.DataFrame({"attack": ["none", "mad", "sa-rl", "strongest"], "attackers_tried": [0, 1, 1, 2]})
+    (only,) = search_alarms(tried, None, "quick")
+    assert only.startswith("SHORT SEARCH: only mad, sa-rl attacked, and none of them has learned")
+    tried = tried.with_columns(pl.col("attackers_tried") * 2)
+    assert search_alarms(tried, None, "small") == []
+    curve = {"member": 0, "attack": "sa-rl", "steps": [1, 2], "return_mean": [100.0, 94.0]}
+    falls = pl.DataFrame({**curve, "extrapolated": False})
+    quick, falling = search_alarms(tried, falls, "quick")
+    assert "the quick one" in quick and "1 of 1 curves of return against training still fall" in falling
+    assert search_alarms(tried, falls.with_columns(return_mean=pl.Series([100.0, 96.0])), "small") == []

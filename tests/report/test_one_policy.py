@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from jaxprune.report.one_policy import overview, policy_words
+from jaxprune.report.one_policy import attack_words, overview, policy_words
+from tests.report.texts import whole
 
 SPARSITIES = (0.0, 0.5, 0.9)
 
@@ -142,17 +143,29 @@ def test_one_policy_alone_is_compared_with_nothing(certificates):
     assert "attacked: the strongest of mad, chosen on other episodes, leaves 10.0 of 100" in text
 
 
-def test_alarms_say_what_is_wrong_and_how_short_the_search_was(certificates):
-    words, _ = said(certificates, (100, 99, 50), (10, 30, 20))
-    assert len(words.alarms) == 1 and words.alarms[0].startswith("SHORT SEARCH: only mad attacked")
-    words, _ = said(certificates, (100, 99, 50), (10, 30, 20), tried=2)
-    assert words.alarms == []
+def test_alarms_say_what_is_wrong():
+    words = attack_words(results((100, 99), (10, 30)).with_columns(outside_ball=1))
+    # 2 members x 3 attacks x 2 episode sets
+    assert words.alarms == [
+        "WRONG: 12 perturbations lie outside their ball: the attacked returns do not count"
+    ]
+    assert attack_words(results((100, 99), (10, 30))).alarms == []
+
+
+def test_bounds_that_were_violated_are_an_alarm(certificates):
     wrong = policy_words(
-        results=results((100, 99), (10, 30), tried=2).with_columns(outside_ball=1),
+        results=results((100, 99), (10, 30)).with_columns(outside_ball=1),
         members=members((1.0, 2.0), violated=3),
         certificates=certificates,
         attacked_returns=None,
     )
-    # 2 members x 2 balls x 2 bounds, and 2 members x 3 attacks x 2 episode sets
-    assert [line.partition(" at")[0] for line in wrong.alarms][:1] == ["WRONG:"]
+    # 2 members x 2 balls x 2 bounds
     assert "24 states" in wrong.alarms[0] and "12 perturbations" in wrong.alarms[1]
+
+
+def test_a_policy_that_was_attacked_only_has_its_intervals_in_the_table():
+    words = attack_words(results((100, 99, 50), (10, 30, 20)))
+    text = " ".join(whole(words).split())
+    assert "0.50 99.0 98.0..100 30.0 29.0..31.0 mad 1" in text
+    assert "verdict: pruned at 0.50 the policy keeps its clean return, and returns more under these" in text
+    assert "one policy: intervals are over its 8 episodes" in words.lines[-1]

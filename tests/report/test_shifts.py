@@ -1,11 +1,9 @@
-import io
-
 import polars as pl
 import pytest
-from rich.console import Console
 
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts
-from jaxprune.report import shift_words, shifts_figure
+from jaxprune.report import shift_screen_words, shift_words, shifts_figure
+from tests.report.texts import whole
 
 FACTORS = (0.5, 1.0, 2.0)
 
@@ -25,11 +23,8 @@ def table(seeds=2, diverged=(), failed=0):
 
 
 def printed(shifts):
-    file = io.StringIO()
     summary = summarise_shifts(shifts)
-    console = Console(file=file, width=100, highlight=False)
-    shift_words(shifts, summary, shift_verdicts(summary)).print(console)
-    return " ".join(file.getvalue().split())
+    return " ".join(whole(shift_words(shifts, summary, shift_verdicts(summary))).split())
 
 
 def test_a_panel_per_parameter_and_a_line_per_sparsity():
@@ -64,3 +59,16 @@ def test_what_went_wrong_is_said():
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="no rows to draw"):
         shifts_figure(table(seeds=1, diverged={0, 1}), "")
+
+
+def test_all_arms_are_in_one_table_on_one_screen():
+    both = pl.concat([table(seeds=6), table(seeds=6).with_columns(pl.col("member") + 12, arm=pl.lit("kl"))])
+    summary = summarise_shifts(both)
+    words = shift_screen_words(both, summary, shift_verdicts(summary), alpha=0.05)
+    said = " ".join(whole(words).split())
+    # 5 less in the mean and at worst for each of the seeds, of which there are too few for two arms
+    assert "kl 0.00 102 62.5 30.5 22.5 kl 0.50 97.5 57.5 25.5 17.5 -5.00 - -5.00 -" in said
+    undecided = "mean return undecided (6 seeds, 7 needed) at 0.50 (most at 0.50: -5.00); worst return"
+    assert f"ppo, shifted dynamics, pruned against dense: {undecided}" in said
+    (one,) = words.tables
+    assert one.row_count == 4

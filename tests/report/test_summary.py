@@ -1,20 +1,17 @@
-import io
-
 import numpy as np
 import polars as pl
 import pytest
 
 from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
-from jaxprune.report import alarms, findings, open_console, screen_words, sweep_words
+from jaxprune.report import alarms, findings, screen_words, sweep_words
 from jaxprune.report.numbers import low_to_high, number, signed
 from jaxprune.report.verdict import attack_lines, tight_line
+from tests.report.texts import whole
 
 
 def printed(results, certificates, words=sweep_words):
-    console = open_console(io.StringIO())
     regret = decompose(results)
-    words(results, regret, certificates, sweet_spots(regret)).print(console)
-    return console.file.getvalue()
+    return whole(words(results, regret, certificates, sweet_spots(regret)))
 
 
 def row_of(text, title, sparsity):

@@ -27,6 +27,9 @@ _NEEDED = {
     SHIFT: _SHIFTS,
 }
 _NEEDED[AUDIT] = (*_NEEDED[ATTACK], *_NEEDED[CERTIFY])
+_MAY_BE_EMPTY = ("certificates", "regret", "verdicts", "audit", "shift_verdicts")
+"""Those that have no rows where nothing was certified, attacked, or pruned beside a dense twin."""
+
 _OPTIONAL = {
     SWEEP: ("layers", *_SHIFTS, *_RETURNED),
     ATTACK: ("regret", "verdicts", "effort", "rungs", "transfer"),
@@ -59,9 +62,15 @@ class Run:
         version = _dictionary(self.about.get("versions")).get("jaxprune", "unknown")
         return f"jaxprune {version}, format {self.about.get('format', 1)}"
 
+    @property
+    def empty(self) -> list[str]:
+        """The tables without a row that have some in a finished run."""
+        rows = {name: table.height for name, table in self.tables.items() if name not in _MAY_BE_EMPTY}
+        return [name for name in _NEEDED[self.kind] if rows.get(name) == 0]
+
     def has(self, *names: str) -> bool:
-        """Whether all these tables are there."""
-        return all(name in self.tables for name in names)
+        """Whether all these tables are there, with rows in those that need some."""
+        return all(name in self.tables for name in names) and not set(names) & set(self.empty)
 
 
 def read_run(path: Path) -> Run:
@@ -123,7 +132,8 @@ def _table(path: Path) -> pl.DataFrame | None:
     """The table in a file; None where there is none, or no file."""
     try:
         table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError):
+    # Some broken files make Polars panic, which is no Exception.
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     # Earlier runs had one arm only, which not every table that says who a member is named.
     unnamed = "seed" in table.columns and "arm" not in table.columns

@@ -9,9 +9,9 @@ from rich.table import Table
 from jaxprune.analysis import CERTIFICATES, CLEAN, FAMILY, RESULTS, STRONGEST, without_diverged
 from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.audit import TIGHTEST, audit_words, theorem_line
-from jaxprune.report.effort import strongest_table, transfer_tables
+from jaxprune.report.effort import search_alarms, strongest_table, transfer_tables
 from jaxprune.report.figures import heading
-from jaxprune.report.one_policy import policy_words
+from jaxprune.report.one_policy import attack_words, policy_words
 from jaxprune.report.page import charts, warnings
 from jaxprune.report.page.asked import asked
 from jaxprune.report.page.charts import Chart
@@ -49,17 +49,21 @@ class Story:
 
 def tell(run: Run) -> Story:
     """The story of a run, as far as its tables go: what cannot be told is a warning."""
-    story = Story(asked=asked(run), warnings=warnings.incomplete(run))
+    story = Story(warnings=warnings.incomplete(run))
+    _part(run, story, "what was asked", lambda: story.asked.extend(asked(run)))
     parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts, AUDIT: _audit}
     _part(run, story, "the summary", lambda: parts[run.kind](run, story))
     return story
 
 
 def _part(run: Run, story: Story, name: str, make: Callable[[], object]) -> None:
-    """Make a part; where the tables are of a program that wrote others, say so in its place."""
+    """Make a part; where the tables are of a program that wrote others, say so in its place.
+
+    What such tables provoke is not to be foreseen, and the rest of the page is to be read all the same.
+    """
     try:
         make()
-    except (KeyError, ValueError, TypeError, pl.exceptions.PolarsError) as error:
+    except Exception as error:
         (said, *_) = str(error).splitlines() or [type(error).__name__]
         story.warnings.append(f"NOT SHOWN: {name} cannot be made of the tables of {run.author} ({said})")
 
@@ -85,9 +89,7 @@ def _sweep(run: Run, story: Story) -> None:
     if run.has("results", "regret", "verdicts"):
         # Without certificates the rest can still be told.
         certificates = tables.get("certificates", CERTIFICATES.to_frame())
-        _population(run, story, tables["results"], certificates)
-        attacks = tables["results"].filter(pl.col("attack") != CLEAN)["attack"].unique().sort().to_list()
-        story.warnings += warnings.weak_attacks(attacks)
+        _part(run, story, "the summary", lambda: _returns(run, story, certificates))
     if run.has("certificates"):
         certificates = tables["certificates"]
         _chart(run, story, "bounds", lambda: charts.bounds_chart(certificates))
@@ -101,10 +103,22 @@ def _sweep(run: Run, story: Story) -> None:
         _shifts(run, story)
 
 
+def _returns(run: Run, story: Story, certificates: pl.DataFrame) -> None:
+    """What a sweep says of returns, and who attacked."""
+    results = run.tables["results"]
+    _population(run, story, results, certificates)
+    attacks = results.filter(pl.col("attack") != CLEAN)["attack"].unique().sort().to_list()
+    story.warnings += warnings.weak_attacks(attacks)
+
+
 def _returned(run: Run, story: Story) -> None:
     """Words, table and chart of the certified returns of a sweep."""
+    story.take(attacked_returns_words(run.tables["attacked_returns"]))
+    _draw_returned(run, story)
+
+
+def _draw_returned(run: Run, story: Story) -> None:
     means = run.tables["attacked_returns"]
-    story.take(attacked_returns_words(means))
     if without_diverged(means).height:
         story.charts.append(charts.certified_chart(means))
 
@@ -113,7 +127,8 @@ def _population(run: Run, story: Story, results: pl.DataFrame, certificates: pl.
     """Words and charts of the returns of a population: of a sweep, or of an attack on one."""
     regret = run.tables["regret"]
     _part(run, story, "the summary", lambda: _words(run, story, results, certificates))
-    story.warnings += warnings.few_seeds(run.tables["verdicts"])
+    verdicts = run.tables["verdicts"]
+    _part(run, story, "how few seeds", lambda: story.warnings.extend(warnings.few_seeds(verdicts)))
     if not results["diverged"].all():
         _chart(run, story, "returns", lambda: charts.returns_chart(results))
         _chart(run, story, "the frontier", lambda: charts.frontier_chart(regret))
@@ -146,23 +161,43 @@ def _words(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataF
 
 def _attack(run: Run, story: Story) -> None:
     tables = run.tables
-    story.warnings += warnings.short_search(run)
     if run.has("results"):
-        if run.has("regret", "verdicts"):
-            _population(run, story, _of_a_run(tables["results"], tables["regret"]), CERTIFICATES.to_frame())
-        else:
-            alone = _of_an_agent(tables["results"])
-            _chart(run, story, "returns", lambda: charts.returns_chart(alone))
-            story.tables.append(strongest_table(tables["results"]))
-        if run.has("tried"):
-            sparsity = dict(
-                tables["results"].select("member", pl.col("sparsity").round(2)).unique().iter_rows()
-            )
-            _chart(run, story, "attackers tried", lambda: charts.tried_chart(tables["tried"], sparsity))
+        _part(run, story, "the effort of the search", lambda: _effort(run, story))
+        returns = _of_members if run.has("regret", "verdicts") else _of_one_agent
+        _part(run, story, "the summary", lambda: returns(run, story))
+    if run.has("results", "tried"):
+        _chart(run, story, "attackers tried", lambda: charts.tried_chart(tables["tried"], _sparsities(run)))
     if run.has("effort"):
         _chart(run, story, "effort", lambda: charts.effort_chart(tables["effort"]))
     if run.has("transfer"):
-        story.tables += transfer_tables(tables["transfer"])
+        _part(run, story, "transfer", lambda: story.tables.extend(transfer_tables(tables["transfer"])))
+
+
+def _of_members(run: Run, story: Story) -> None:
+    """What an attack left of the members of a sweep."""
+    results = _of_a_run(run.tables["results"], run.tables["regret"])
+    _population(run, story, results, CERTIFICATES.to_frame())
+
+
+def _of_one_agent(run: Run, story: Story) -> None:
+    """What an attack left of one agent at several sparsities."""
+    results = run.tables["results"]
+    _chart(run, story, "returns", lambda: charts.returns_chart(_of_an_agent(results)))
+    if run.kind == ATTACK:
+        story.take(attack_words(results))
+    story.tables.append(strongest_table(results))
+
+
+def _sparsities(run: Run) -> dict[int, float]:
+    """Of every victim."""
+    victims = run.tables["results"].select("member", pl.col("sparsity").round(2))
+    return dict(victims.unique().iter_rows())
+
+
+def _effort(run: Run, story: Story) -> None:
+    """How hard was looked for attackers."""
+    search = (run.about.get("search") or {}).get("search")
+    story.warnings += search_alarms(run.tables["results"], run.tables.get("effort"), search)
 
 
 def _of_a_run(results: pl.DataFrame, regret: pl.DataFrame) -> pl.DataFrame:
@@ -184,29 +219,33 @@ def _fresh(results: pl.DataFrame) -> pl.DataFrame:
 
 
 def _certification(run: Run, story: Story) -> None:
-    tables = run.tables
     if run.has("states", "members", "audit", "certificates", "returns"):
-        asked, population = run.about["certification"], run.about["population"]
-        words = audit_words(
-            states=tables["states"],
-            members=tables["members"],
-            above=tables["audit"],
-            certificates=tables["certificates"],
-            returns=tables["returns"],
-            smoothing=tables.get("smoothing"),
-            votes=tables.get("votes"),
-            attacked_returns=tables.get("attacked_returns"),
-            confidence=asked["confidence"],
-            post_hoc=population["pruned_post_hoc"],
-        )
-        story.take(words)
-        story.warnings += warnings.vacuous(tables["certificates"])
+        _part(run, story, "the summary", lambda: _bounds(run, story))
     if run.has("members"):
         # The tightest lies on one of the others.
-        own = tables["members"].filter(pl.col("ball") == "own", pl.col("bound") != TIGHTEST)
-        _chart(run, story, "bounds", lambda: charts.bounds_chart(own))
-    if run.has("attacked_returns") and without_diverged(tables["attacked_returns"]).height:
-        _chart(run, story, "certified returns", lambda: charts.certified_chart(tables["attacked_returns"]))
+        drawn = (pl.col("ball") == "own") & (pl.col("bound") != TIGHTEST)
+        _chart(run, story, "bounds", lambda: charts.bounds_chart(run.tables["members"].filter(drawn)))
+    if run.has("attacked_returns"):
+        _part(run, story, "the certified returns", lambda: _draw_returned(run, story))
+
+
+def _bounds(run: Run, story: Story) -> None:
+    """The words and tables of a certification."""
+    tables, population = run.tables, run.about["population"]
+    words = audit_words(
+        states=tables["states"],
+        members=tables["members"],
+        above=tables["audit"],
+        certificates=tables["certificates"],
+        returns=tables["returns"],
+        smoothing=tables.get("smoothing"),
+        votes=tables.get("votes"),
+        attacked_returns=tables.get("attacked_returns"),
+        confidence=run.about["certification"]["confidence"],
+        post_hoc=population["pruned_post_hoc"],
+    )
+    story.take(words)
+    story.warnings += warnings.vacuous(tables["certificates"])
 
 
 # --- shifts ---------------------------------------------------------------------------------------------
@@ -232,20 +271,29 @@ def _shifts(run: Run, story: Story) -> None:
 
 def _audit(run: Run, story: Story) -> None:
     """The verdict first; then what the certification and the attack have to say by themselves."""
-    tables = run.tables
     if run.has("results", "members", "certificates"):
-        words = policy_words(
-            results=tables["results"],
-            members=tables["members"],
-            certificates=tables["certificates"],
-            attacked_returns=tables.get("attacked_returns"),
-        )
-        story.take(words)
+        _part(run, story, "the verdict", lambda: _verdict(run, story))
     rest = Story()
     _attack(run, rest)
     _certification(run, rest)
     story.warnings += rest.warnings
     story.details += rest.lines
     story.tables += rest.tables
-    one_each = run.has("tried") and tables["tried"]["attacker"].max() == 0
-    story.charts += [chart for chart in rest.charts if not (one_each and chart.name == "tried")]
+    # A curve of one attacker says nothing.
+    story.charts += [chart for chart in rest.charts if chart.name != "tried" or _several_tried(run)]
+
+
+def _several_tried(run: Run) -> bool:
+    return bool((run.tables["tried"]["attacker"] > 0).any())
+
+
+def _verdict(run: Run, story: Story) -> None:
+    """What an audit comes to, in words and one table."""
+    tables = run.tables
+    words = policy_words(
+        results=tables["results"],
+        members=tables["members"],
+        certificates=tables["certificates"],
+        attacked_returns=tables.get("attacked_returns"),
+    )
+    story.take(words)

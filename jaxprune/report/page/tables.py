@@ -1,5 +1,6 @@
 """Tables as the page holds them: those with words as HTML, those of a run as columns of JSON."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,11 +8,11 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-MOST_CHARACTERS = 2_800_000
-"""Of all charts, videos and full tables of a page: Plotly takes 4.8 million, and a page stays below 8."""
+MOST_ROWS = 300
+"""Of a table with words; the CSV files hold them all."""
 
-MOST_OF_VIDEOS = 2_000_000
-"""Of these, those that videos may have: 1.5 MB of files."""
+_SAMPLE = 200
+"""Rows by which the size of a table is estimated."""
 
 FULL = (
     *("results", "regret", "verdicts", "certificates", "layers", "tried", "effort", "transfer", "members"),
@@ -36,7 +37,42 @@ def printed(table: Table) -> Printed:
     columns = [[str(cell).split("\n") for cell in column.cells] for column in table.columns]
     head = [str(column.header).split("\n") for column in table.columns]
     words = [column.justify == "left" for column in table.columns]
-    return Printed(str(table.title), head, [list(row) for row in zip(*columns, strict=True)], words)
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    first = f" (the first {MOST_ROWS} of {len(rows)} rows)" if len(rows) > MOST_ROWS else ""
+    return Printed(f"{table.title}{first}", head, rows[:MOST_ROWS], words)
+
+
+def that_fit(tables: dict[str, pl.DataFrame], most: int) -> dict[str, dict[str, Any]]:
+    """The tables as JSON, together of at most so many characters: of those too long, the first rows.
+
+    Small tables are whole; the others share what is left alike.
+    """
+    sizes = {name: _size(table) for name, table in tables.items()}
+    packed, left = {}, most
+    for place, name in enumerate(sorted(sizes, key=lambda name: sizes[name])):
+        held = _first_rows(tables[name], left // (len(sizes) - place))
+        if held is not None:
+            packed[name] = held
+            left -= len(json.dumps(held))
+    return {name: packed[name] for name in tables if name in packed}
+
+
+def _first_rows(table: pl.DataFrame, most: int) -> dict[str, Any] | None:
+    """As many rows as fit; None where not one does."""
+    rows = table.height if _size(table) <= most else table.height * most // _size(table)
+    while rows or not table.height:
+        packed = columns(table.head(rows))
+        size = len(json.dumps(packed))
+        if size <= most:
+            return packed
+        rows = min(rows - 1, int(0.9 * rows * most / size))
+    return None
+
+
+def _size(table: pl.DataFrame) -> int:
+    """About how many characters the table has as JSON."""
+    sample = table.gather_every(max(1, table.height // _SAMPLE))
+    return len(json.dumps(columns(sample))) * max(1, table.height) // max(1, sample.height)
 
 
 def columns(table: pl.DataFrame) -> dict[str, Any]:

@@ -9,8 +9,10 @@ RESUME = {SWEEP: "sweep", ATTACK: "attack", CERTIFY: "certify", AUDIT: "audit"}
 
 
 def incomplete(run: Run) -> list[str]:
-    """Tables that are not there, or cannot be read."""
+    """Tables that are not there, cannot be read, or have no rows."""
     lines = []
+    if run.empty:
+        lines.append(f"EMPTY: no rows are in {', '.join(run.empty)} (written by {run.author})")
     if run.missing:
         if "merged" in run.about or run.kind == SHIFT:
             advice = "run the command again"
@@ -41,38 +43,6 @@ def weak_attacks(attacks: list[str]) -> list[str]:
         f"SHORT SEARCH: only {', '.join(attacks)} attacked, and no attacker was trained for any member, so "
         "that stronger ones may exist; python -m experiments.attack --run searches harder"
     ]
-
-
-def short_search(run: Run) -> list[str]:
-    """Whether an attack search was a first look only, and whether it was still finding more at its end."""
-    search = run.about.get("search") or {}
-    lines = []
-    if search.get("search") == "quick":
-        lines.append(
-            "SHORT SEARCH: the quick one, 2 adversaries and 2 critics for each victim; the published tables "
-            "search 216 and 30"
-        )
-    if run.has("effort"):
-        falling = _still_falling(run.tables["effort"])
-        if falling:
-            lines.append(
-                f"SHORT SEARCH: {falling[0]} of {falling[1]} curves of return against training still fall by "
-                "more than 5 % in the last doubling"
-            )
-    return lines
-
-
-def _still_falling(effort: pl.DataFrame) -> tuple[int, int] | None:
-    """How many curves lose more than a twentieth in the last doubling that was trained, and of how many."""
-    found = effort.filter(~pl.col("extrapolated")).sort("steps")
-    ends = (
-        found.group_by("member", "attack")
-        .agg(pl.col("return_mean").tail(2), pl.len())
-        .filter(pl.col("len") > 1)
-    )
-    before, last = pl.col("return_mean").list.first(), pl.col("return_mean").list.last()
-    falling = ends.filter((before - last) > 0.05 * before.abs()).height
-    return (falling, ends.height) if falling else None
 
 
 def few_seeds(verdicts: pl.DataFrame) -> list[str]:

@@ -10,6 +10,9 @@ from jaxprune.analysis import (
     EFFORT,
     LAYERS,
     SHIFTS,
+    STATES,
+    against_dense,
+    at_the_same_states,
     decompose,
     shift_verdicts,
     summarise_shifts,
@@ -69,10 +72,63 @@ def sweep(
     )
 
 
+def huge(folder: Path, synthetic: Any, seeds: int = 125) -> Path:
+    """A sweep of a thousand members, ten attacks and three budgets, of long training and many layers."""
+
+    def of_all_seeds(table: pl.DataFrame, *values: str) -> pl.DataFrame:
+        """The table of seed 0 for every seed; the values differ in all their digits."""
+        members = table["member"].n_unique()
+        own, each = pl.col("own"), pl.DataFrame({"own": range(seeds)})
+        moved = {name: pl.col(name) * (1 + (own + 1).sqrt() / 100) for name in values}
+        spread = table.join(each, how="cross").with_columns(
+            pl.col("member") + members * own, seed=own, **moved
+        )
+        return spread.drop("own")
+
+    attacks = {f"attack-{place}": 0.05 * place for place in range(10)}
+    few = synthetic.results(1, budgets=(0.025, 0.05, 0.075), attacks=attacks)
+    results = of_all_seeds(few, "return_mean", "return_std", "return_min", "return_median")
+    tables = {
+        "results": results,
+        "certificates": of_all_seeds(synthetic.certificates(1), "value", "unmasked"),
+        "curves": of_all_seeds(synthetic.curves(1, 500), "return_mean"),
+        "layers": of_all_seeds(layers(1)),
+        "regret": decompose(results),
+        "verdicts": sweet_spots(decompose(synthetic.results(6))),
+    }
+    return write(folder, "spec.json", {"format": 3, "spec": SPEC, **VERSIONS}, tables)
+
+
 def attack(folder: Path, synthetic: Any) -> Path:
     """A quick attack search on the members of a sweep, in rungs."""
-    results = synthetic.results(6, budgets=(0.075,), attacks={"sa-rl": 0.4, "mad": 0.3})
-    regret = decompose(results)
+    regret = decompose(attacked(synthetic, 6))
+    tables = {
+        **search(attacked(synthetic, 6)),
+        "effort": pl.DataFrame(
+            [
+                (m, "sa-rl", steps, 9 * steps, 4, value, value - 1, value + 2, steps == 400)
+                for m in (0, 1)
+                for steps, value in ((100, 30.0), (200, 20.0), (400, 15.0))
+            ],
+            schema=EFFORT,
+            orient="row",
+        ),
+        "regret": regret,
+        "verdicts": sweet_spots(regret),
+    }
+    about = {"format": 3, "search": {"search": "quick", "attacks": ["sa-rl", "mad"]}, **VERSIONS}
+    return write(folder, "attack.json", about, tables)
+
+
+def attacked(synthetic: Any, seeds: int) -> pl.DataFrame:
+    """Returns of every member under one of three adversaries, and under MAD."""
+    results = synthetic.results(seeds, budgets=(0.075,), attacks={"sa-rl": 0.4, "mad": 0.3})
+    searched = pl.when(pl.col("attack") == "sa-rl").then(3).otherwise("attackers_tried")
+    return results.with_columns(attackers_tried=searched.cast(pl.Int64))
+
+
+def search(results: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The tables of an attack search that left these returns."""
     strong = results.filter(attack="mad").with_columns(attack=pl.lit("strongest"))
     fresh = pl.concat([results, strong]).with_columns(
         pl.lit("fresh").alias("episode_set"),
@@ -82,34 +138,55 @@ def attack(folder: Path, synthetic: Any) -> Path:
         return_median_attacker="return_mean",
     )
     rows = pl.concat([fresh, fresh.with_columns(episode_set=pl.lit("selection"))])
-    members = range(results["member"].n_unique())
-    tried = pl.DataFrame(
-        [
-            {"member": m, "attack": "sa-rl", "attacker": k, "best_of_first": 100.0 - 10 * k}
-            for m in members
-            for k in range(3)
-        ]
-    )
-    effort = pl.DataFrame(
-        [
-            (m, "sa-rl", steps, 9 * steps, 4, value, value - 1, value + 2, steps == 400)
-            for m in (0, 1)
-            for steps, value in ((100, 30.0), (200, 20.0), (400, 15.0))
-        ],
-        schema=EFFORT,
-        orient="row",
-    )
-    tables = {
-        "results": rows.drop(
-            "arm", "seed", "task", "physics", "schedule", "score", "scope", "sparsity_asked"
-        ),
-        "tried": tried,
-        "effort": effort,
-        "regret": regret,
-        "verdicts": sweet_spots(regret),
+    tried = [
+        {"member": m, "attack": "sa-rl", "attacker": k, "best_of_first": 100.0 - 10 * k}
+        for m in range(results["member"].n_unique())
+        for k in range(3)
+    ]
+    who = ("arm", "seed", "task", "physics", "schedule", "score", "scope", "sparsity_asked")
+    return {"results": rows.drop(who), "tried": pl.DataFrame(tried)}
+
+
+def bounds(synthetic: Any) -> dict[str, pl.DataFrame]:
+    """The tables of a certification of two policies of one seed, at two states."""
+    values = {"path": (True, "bound", 8.0), "crown": (False, "bound", 4.0)}
+    values |= {"tightest": (False, "bound", 4.0), "mad": (False, "estimate", 2.0)}
+    rows = [
+        {
+            **{"member": member, "arm": "ppo", "seed": 0, "sparsity_asked": asked, "sparsity": asked},
+            **{"state": state, "eps": 0.1, "norm": "linf", "space": "normalised", "bound": bound},
+            **{"quantity": "delta", "monotone": monotone, "kind": kind, "arithmetic": "float32"},
+            **{"value": value * (1 - asked), "found": 2 * (1 - asked), "dense": value, "dense_found": 2.0},
+            **{"ball": ball, "diverged": False},
+        }
+        for member, asked in enumerate((0.0, 0.5))
+        for state in range(2)
+        for ball in ("own", "dense")
+        for bound, (monotone, kind, value) in values.items()
+    ]
+    states = pl.DataFrame(rows, schema=STATES)
+    returns = {"member": [0, 1], "arm": "ppo", "sparsity_asked": [0.0, 0.5], "policy": "sampled"}
+    return {
+        "states": states,
+        "members": at_the_same_states(states),
+        "audit": against_dense(states),
+        "certificates": synthetic.certificates(1),
+        "returns": pl.DataFrame({**returns, "return_mean": [9.0, 8.0], "diverged": False}),
     }
-    about = {"format": 3, "search": {"search": "quick", "attacks": ["sa-rl", "mad"]}, **VERSIONS}
-    return write(folder, "attack.json", about, tables)
+
+
+CERTIFIED = {"certification": {"confidence": 0.95}, "population": {"pruned_post_hoc": True}}
+
+
+def certify(folder: Path, synthetic: Any) -> Path:
+    """A certification of one policy, dense and pruned."""
+    return write(folder, "certify.json", {"format": 3, **CERTIFIED, **VERSIONS}, bounds(synthetic))
+
+
+def audit(folder: Path, synthetic: Any) -> Path:
+    """An audit of one policy: what a certification and what an attack search leave."""
+    tables = bounds(synthetic) | search(attacked(synthetic, 1))
+    return write(folder, "audit.json", {"format": 3, "audit": {}, **CERTIFIED, **VERSIONS}, tables)
 
 
 def shift(folder: Path) -> Path:

@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from time import process_time
 
 import polars as pl
 import pytest
@@ -266,21 +267,71 @@ def test_what_json_has_no_number_for_is_a_word():
     json.dumps(held, allow_nan=False)
 
 
-def test_tables_too_large_for_the_page_are_named(sweep, page, monkeypatch):
-    charts = len(json.dumps(data(page, "charts")))
-    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_CHARACTERS", charts + 30_000)
+def test_of_tables_too_large_for_the_page_the_first_rows_are_there(sweep, page, monkeypatch):
+    room = 120_000
+    without = len(page.encode()) - len(json.dumps(data(page, "tables")))
+    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_BYTES", without + room)
     small = document([read_run(sweep)])
-    assert "Too large for this page, and in the folder of the run: results.csv, regret.csv" in words(small)
-    assert set(data(small, "tables")) == {"r0-layers", "r0-sampled", "r0-verdicts"}
+    held, results = data(small, "tables"), pl.read_parquet(sweep / "results.parquet")
     assert data(small, "charts") == data(page, "charts")
+    assert set(held) == set(data(page, "tables"))
+    assert len(small.encode()) < without + room + 2_000  # and what stands around the tables
+    # The small tables are whole, of the others there are as many rows as fit.
+    assert held["r0-verdicts"] == data(page, "tables")["r0-verdicts"]
+    rows = held["r0-results"]["rows"]
+    assert 0 < rows < results.height
+    (members,) = (c for c in held["r0-results"]["columns"] if c["name"] == "member")
+    assert members["values"] == results["member"].to_list()[:rows]
+    assert (
+        f"Too large for this page, and in the folder of the run: results.csv, of which the first {rows} of "
+        f"{results.height} rows are here" in words(small)
+    )
 
 
-def test_videos_are_in_the_page_as_far_as_they_fit(synthetic, tmp_path, monkeypatch):
+def test_a_page_without_room_for_a_row_names_its_tables_and_charts(sweep, page, monkeypatch):
+    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_BYTES", 0)
+    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_OF_CHARTS", 20_000)
+    bare = document([read_run(sweep)])
+    assert data(bare, "tables") == {}
+    drawn = data(bare, "charts")
+    assert len(json.dumps(drawn)) < 20_000 and 0 < len(drawn) < len(data(page, "charts"))
+    said = words(bare).partition("Too large for this page")[2]
+    assert f"results.csv, {pl.read_parquet(sweep / 'results.parquet').height} rows" in said
+    gone = {
+        "returns": "Return against sparsity",
+        "training": "Learning curves",
+        "layers": "Sparsity of every",
+    }
+    for name, title in gone.items():
+        assert (f'the chart "{title}' in said) == (f"r0-{name}" not in drawn)
+    assert 'the chart "Return against sparsity"' in said
+
+
+def test_the_page_of_a_thousand_members_is_small_and_soon_there(synthetic, tmp_path):
+    run = folders.huge(tmp_path / "huge", synthetic)
+    started = process_time()
+    path = write_report([run])
+    assert process_time() - started < 20
+    assert path.stat().st_size < 8_000_000
+    page = path.read_text()
+    assert {"r0-returns", "r0-frontier", "r0-training", "r0-layers", "r0-bounds"} <= set(data(page, "charts"))
+    said = words(page)
+    assert "NOT SHOWN" not in said
+    # 6,000 points of 8 x (31 + 3) a seed; of 500 iterations 150 are drawn
+    assert "Small points are members of the first 22 of 125 seeds" in said
+    assert "one in 3 of the 500 iterations is drawn, all are in curves.csv" in said
+    points = [t for t in data(page, "charts")["r0-returns"]["data"] if t["mode"] == "markers"]
+    assert sum(len(trace["x"]) for trace in points) == 22 * 8 * (31 + 3)
+    rows = data(page, "tables")["r0-results"]["rows"]
+    assert rows > 1_000
+    assert f"results.csv, of which the first {rows:,} of 31,000 rows are here" in said
+
+
+def test_videos_are_in_the_page_as_far_as_they_fit(synthetic, tmp_path):
     run = folders.sweep(tmp_path / "run", synthetic, seeds=1)
     (run / "watch-mad-seed-0.avif").write_bytes(b"any bytes")
-    (run / "watch-long.avif").write_bytes(bytes(1000))
+    (run / "watch-long.avif").write_bytes(bytes(2_500_000))
     (run / "other.avif").write_bytes(b"no video of ours")
-    monkeypatch.setattr("jaxprune.report.page.assembly.MOST_OF_VIDEOS", 500)
     page = document([read_run(run)])
     assert re.findall(r'<img src="([^"]*)"', page) == ["data:image/avif;base64,YW55IGJ5dGVz"]
     assert "Too large for this page, and in the folder of the run: watch-long.avif." in words(page)

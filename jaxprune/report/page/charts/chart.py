@@ -30,6 +30,9 @@ HUES = (
 SYMBOLS = ("square", "triangle-up", "triangle-down", "diamond", "pentagon", "cross", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
+MOST_POINTS = 6_000
+"""Of single members in a chart, at most: more are a cloud, and megabytes."""
+
 _ROOM = 0.5  # of the height that the values take, at most, on either side, for intervals
 _MARGIN = 0.05
 
@@ -166,6 +169,21 @@ def from_to(estimates: pl.DataFrame, place: str = "sparsity", value: str = "mean
         return "nothing"
     ends = [points[0], points[-1]] if len(points) > 1 else points
     return " to ".join(f"{number(height)} at {at:.2g}" for at, height in ends)
+
+
+def last_seed(rows: pl.DataFrame, points: int) -> tuple[int, str]:
+    """Up to which seed single members are drawn, that need so many points if all are; and what to say of it.
+
+    rows: of all seeds, one at least.
+    """
+    seeds = rows["seed"].unique().sort().to_list()
+    shown = seeds[: max(1, len(seeds) * MOST_POINTS // max(points, 1))]
+    if shown == seeds:
+        return seeds[-1], ""
+    return shown[-1], (
+        f" Small points are members of the first {len(shown)} of {len(seeds)} seeds; means are over all of "
+        "them, and the CSV files hold all members."
+    )
 
 
 def listed(parts: Sequence[str], most: int = 8) -> str:

@@ -5,6 +5,9 @@ import polars as pl
 from jaxprune.report.numbers import number
 from jaxprune.report.page.charts.chart import HUES, SYMBOLS, Chart, Choice, Trace, bars, line, listed
 
+MOST_MEMBERS = 40
+"""With a line of their own, at most: more are not told apart."""
+
 
 def effort_chart(effort: pl.DataFrame) -> Chart:
     """The strongest adversary against the steps of its training: a line per member, dotted beyond.
@@ -13,6 +16,10 @@ def effort_chart(effort: pl.DataFrame) -> Chart:
     """
     traces: list[Trace] = []
     told: list[str] = []
+    members, left_out = effort["member"].unique().sort(), ""
+    if len(members) > MOST_MEMBERS:
+        left_out = f" The first {MOST_MEMBERS} of {len(members)} members; all are in effort.csv."
+        effort = effort.filter(pl.col("member") <= members[MOST_MEMBERS - 1])
     for (attack,), rows in effort.group_by("attack", maintain_order=True):
         for (member,), own in rows.sort("steps").group_by("member", maintain_order=True):
             place = int(str(member)) % len(HUES)
@@ -40,7 +47,7 @@ def effort_chart(effort: pl.DataFrame) -> Chart:
         "Strongest adversary against its training",
         f"Mean return under the strongest adversary, from short training to long: {listed(told)}.",
         "Each found by halving: chosen on one half of a rung's episodes, measured on the other; bars: 95 % "
-        "of resamples of the settings tried; dotted: if another doubling brings its share.",
+        f"of resamples of the settings tried; dotted: if another doubling brings its share.{left_out}",
         traces,
         {
             "xaxis": {

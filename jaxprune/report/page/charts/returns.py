@@ -16,6 +16,7 @@ from jaxprune.report.page.charts.chart import (
     Trace,
     bars,
     from_to,
+    last_seed,
     limits,
     line,
     listed,
@@ -40,27 +41,28 @@ def returns_chart(results: pl.DataFrame) -> Chart:
     attacked = results.filter(pl.col("attack") != CLEAN)
     attacks = attacked["attack"].unique().sort().to_list()
     worst = strongest(results)
+    last, left_out = last_seed(results, results.height + worst.height)
     traces: list[Trace] = []
     told: list[str] = []
     ends: list[pl.DataFrame] = []
     for arm, dash in zip(arms, DASHES * len(arms), strict=False):
         own, own_worst = results.filter(arm=arm), worst.filter(arm=arm)
         clean = own.filter(attack=CLEAN)
-        shown = _with_seeds(named(arm, arms, "clean"), clean, INK, "circle", dash, tags(arm))
+        shown = _with_seeds(named(arm, arms, "clean"), clean, INK, "circle", dash, tags(arm), last)
         traces += shown
         ends.append(by_sparsity(clean, "return_mean"))
         told.append(f"{named(arm, arms, 'clean')} {from_to(ends[-1])}")
         for name, budget in budgets(attacked).items():
             rows = own_worst.filter(budget)
             tagged = tags(arm, budget=name, attack=STRONGEST)
-            traces += _with_seeds(named(arm, arms, STRONGEST), rows, VERMILLION, "circle", dash, tagged)
+            traces += _with_seeds(named(arm, arms, STRONGEST), rows, VERMILLION, "circle", dash, tagged, last)
             ends.append(by_sparsity(rows, "return_mean"))
             told.append(f"{named(arm, arms, STRONGEST)}, {name}, {from_to(ends[-1])}")
             for place, attack in enumerate(attacks):
                 rows = own.filter(budget, pl.col("attack") == attack)
                 style = (HUES[place % len(HUES)], SYMBOLS[place % len(SYMBOLS)], dash)
                 tagged = tags(arm, budget=name, attack=attack)
-                traces += _with_seeds(named(arm, arms, attack), rows, *style, tagged)
+                traces += _with_seeds(named(arm, arms, attack), rows, *style, tagged, last)
     spread = pl.concat(ends)
     seeds, episodes = results["seed"].n_unique(), results["episodes"].max()
     interval = "bars: 95 % Student t interval over seeds; " if seeds > 1 else "one seed, so no interval; "
@@ -69,7 +71,8 @@ def returns_chart(results: pl.DataFrame) -> Chart:
         "Return against sparsity",
         f"Mean return against sparsity: {listed(told)}.",
         f"Raw undiscounted returns, means over {seeds} seeds of {episodes} episodes each; {interval}small "
-        "points: every seed. The strongest attack was chosen on other episodes. Click a name to hide a line.",
+        "points: every seed. The strongest attack was chosen on other episodes. Click a name to hide a line."
+        + left_out,
         traces,
         {
             "xaxis": {"title": {"text": SPARSITY}},
@@ -87,9 +90,9 @@ def returns_chart(results: pl.DataFrame) -> Chart:
 
 
 def _with_seeds(
-    name: str, rows: pl.DataFrame, color: str, symbol: str, dash: str, meta: dict[str, str]
+    name: str, rows: pl.DataFrame, color: str, symbol: str, dash: str, meta: dict[str, str], last: int
 ) -> list[Trace]:
-    """The line of means, and every seed as a small point."""
+    """The line of means, and every seed up to the last as a small point."""
     if rows.is_empty():
         return []
     estimates = by_sparsity(rows, "return_mean")
@@ -108,7 +111,7 @@ def _with_seeds(
         **group,
         **bars(estimates, color),
     )
-    rows = rows.sort("sparsity_asked", "seed")
+    rows = rows.filter(pl.col("seed") <= last).sort("sparsity_asked", "seed")
     seeds = {
         "type": "scatter",
         "mode": "markers",
@@ -134,6 +137,7 @@ def frontier_chart(regret: pl.DataFrame) -> Chart:
     rows = without_diverged(regret.filter(pl.col("attack") == "strongest"))
     arms = rows["arm"].unique(maintain_order=True).to_list()
     colors = sparsity_colors(rows["sparsity_asked"].unique().sort().to_list())
+    last, left_out = last_seed(rows, rows.height)
     traces: list[Trace] = []
     told: list[str] = []
     for name, budget in budgets(rows).items():
@@ -150,14 +154,14 @@ def frontier_chart(regret: pl.DataFrame) -> Chart:
             drawn = colors, tags(arm, budget=name), symbol
             traces += [
                 _means_over_seeds(named(arm, arms, "means over seeds"), clean, attacked, *drawn),
-                _single_members(named(arm, arms, "members"), own, *drawn),
+                _single_members(named(arm, arms, "members"), own.filter(pl.col("seed") <= last), *drawn),
             ]
     return Chart(
         "frontier",
         "Clean and attacked return: the frontier",
         f"Return under the strongest attack against clean return. {listed(told)}.",
         "Up and to the right is better. The number beside a large point is its sparsity; small points are "
-        "single members.",
+        f"single members.{left_out}",
         traces,
         {
             "xaxis": {"title": {"text": "clean return"}},

@@ -16,8 +16,8 @@ from jaxprune.report.page.charts.chart import (
     tags,
 )
 
-POINTS = 150
-"""Of a line, at most: more are not seen."""
+POINTS, POINTS_OF_ALL = 150, 12_000
+"""Of a line, and of the returns of all lines together, at most: more are not seen."""
 
 RETURN, SPARSITY = "return", "sparsity"
 
@@ -28,13 +28,14 @@ def training_chart(curves: pl.DataFrame) -> Chart:
     arms = curves["arm"].unique(maintain_order=True).to_list()
     asked = curves["sparsity_asked"].unique().sort().to_list()
     several = curves["seed"].n_unique() > 1
+    most = max(10, min(POINTS, POINTS_OF_ALL // (len(arms) * len(asked))))
     traces: list[Trace] = []
     told: list[str] = []
     for arm in arms:
         for sparsity, color in sparsity_colors(asked).items():
             rows = curves.filter(pl.col("arm") == arm, pl.col("sparsity_asked") == sparsity)
             for shown, column in ((RETURN, "return_mean"), (SPARSITY, "sparsity")):
-                points = _thinned(seed_range(rows, column))
+                points = _thinned(seed_range(rows, column), most)
                 if points.is_empty():
                     continue
                 meta = tags(arm, shown=shown)
@@ -49,6 +50,11 @@ def training_chart(curves: pl.DataFrame) -> Chart:
     caption = "Means over seeds" + ("; bands: from the lowest seed to the highest" if several else "")
     if window > 1:
         caption += f"; running means of {window} iterations"
+    iterations = curves["iteration"].n_unique()
+    if iterations >= 2 * most:
+        caption += (
+            f"; one in {iterations // most} of the {iterations} iterations is drawn, all are in curves.csv"
+        )
     return Chart(
         "training",
         "Learning curves",
@@ -63,9 +69,9 @@ def training_chart(curves: pl.DataFrame) -> Chart:
     )
 
 
-def _thinned(points: pl.DataFrame) -> pl.DataFrame:
-    """Every n-th point and the last."""
-    step = max(1, points.height // POINTS)
+def _thinned(points: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Every n-th point and the last, about so many."""
+    step = max(1, points.height // most)
     return points.with_row_index().filter(
         (pl.col("index") % step == 0) | (pl.col("index") == points.height - 1)
     )

@@ -1,0 +1,143 @@
+"""What a certification says on one screen: the verdicts, and one table by sparsity. The page has the rest."""
+
+import polars as pl
+from rich.table import Table
+
+from jaxprune.report.audit import (
+    FOUND,
+    TIGHTEST,
+    alarm_lines,
+    diverged_lines,
+    smoothing_lines,
+    theorem_line,
+    tight_lines,
+)
+from jaxprune.report.console import plain_table
+from jaxprune.report.numbers import number
+from jaxprune.report.words import Words
+
+RADII = 3
+"""Columns of certified returns, of the smallest radii."""
+
+OWN = pl.col("ball") == "own"
+
+
+def certify_screen_words(
+    *,
+    states: pl.DataFrame,
+    members: pl.DataFrame,
+    above: pl.DataFrame,
+    certificates: pl.DataFrame,
+    returns: pl.DataFrame,
+    smoothing: pl.DataFrame | None,
+    attacked_returns: pl.DataFrame | None,
+    post_hoc: bool,
+) -> Words:
+    """Alarms; whether masks raised monotone bounds, what pruning did to the tightest, what is certified.
+
+    In every policy's own ball. Args: as `audit_words`.
+    """
+    alarms = [*diverged_lines(members), *alarm_lines(states)]
+    trusted = ~pl.col("diverged")
+    members, certificates, returns = (t.filter(trusted) for t in (members, certificates, returns))
+    members, above = members.filter(OWN), above.filter(OWN)
+    if members.is_empty():
+        return Words(alarms)
+    lines = [theorem_line(certificates), *_pruning_lines(above, post_hoc)]
+    limits = None if attacked_returns is None else _limits(attacked_returns.filter(trusted))
+    if limits is not None:
+        lines.append(_limits_line(limits))
+    if smoothing is not None:
+        lines.append(smoothing_lines(smoothing.filter(trusted))[-1])
+    return Words(alarms, [_table(members, above, returns, limits)], lines)
+
+
+def _pruning_lines(above: pl.DataFrame, post_hoc: bool) -> list[str]:
+    """For how many pruned policies the tightest bound rose, and how many were proven to be moved further."""
+    if above.is_empty():
+        return tight_lines(above, post_hoc)
+    counts = above.filter(bound=TIGHTEST).select(
+        pl.sum("members", "members_above", "members_proven_above", "members_proven_below")
+    )
+    of, rose, further, less = counts.row(0)
+    apart = "" if post_hoc else " (trained apart, so that pruning need not be why)"
+    return [
+        f"tight verdict: in the mean the tightest bound rose for {rose} of {of} pruned policies; at some "
+        f"state proven easier to attack than dense: {further}, harder: {less}{apart}"
+    ]
+
+
+def _limits(attacked_returns: pl.DataFrame) -> pl.DataFrame:
+    """By radius, arm and sparsity: means over seeds of the clean return and of the larger certified one."""
+    larger = pl.max_horizontal("certified_mean", "certified_blocks")
+    return attacked_returns.group_by("eps", "arm", "sparsity_asked").agg(
+        pl.first("confidence"), pl.mean("mean_max_lowest"), certified=larger.mean()
+    )
+
+
+def _limits_line(limits: pl.DataFrame) -> str:
+    """What is certified at the smallest radius: of the dense policies, and where it is most."""
+    smallest = limits.filter(pl.col("eps") == pl.col("eps").min()).sort("certified", descending=True)
+    first = smallest.row(0, named=True)
+    kinds = {"dense": pl.col("sparsity_asked") == 0, "pruned": pl.col("sparsity_asked") > 0}
+    best = ", ".join(
+        f"{kind} {number(row['certified'])} of {number(row['mean_max_lowest'])}"
+        + (f" (at {row['sparsity_asked']:.2f})" if kind == "pruned" else "")
+        for kind, condition in kinds.items()
+        for row in smallest.filter(condition).head(1).iter_rows(named=True)
+    )
+    return (
+        f"certified, eps {first['eps']:g} at every step, sampled actions, confidence {first['confidence']:g} "
+        f"of all together: {best}; more is no proof of more return"
+    )
+
+
+def _table(
+    members: pl.DataFrame, above: pl.DataFrame, returns: pl.DataFrame, limits: pl.DataFrame | None
+) -> Table:
+    """A row per arm and sparsity, means over its members; shares and counts are of states."""
+    arms = members["arm"].unique(maintain_order=True).to_list()
+    certified = {} if limits is None else _by_place(limits)
+    radii = sorted({eps for eps, _, _ in certified})[:RADII]
+    quantity = members["quantity"][0]
+    table = plain_table(f"mean bounds on {quantity} at the same states, in each policy's own ball")
+    for column in ("arm", "sparsity")[len(arms) == 1 :]:
+        table.add_column(column, justify="right")
+    for column in (
+        *("monotone", "tightest", "found"),
+        "tightest\nup/down",
+        "proven\nup/down",
+        f"{returns['policy'][0]}\nreturn",
+        *(f"certified\neps {eps:g}" for eps in radii),
+    ):
+        table.add_column(column, justify="right")
+    for (arm, asked), rows in members.group_by("arm", "sparsity_asked", maintain_order=True):
+        place = {"arm": arm, "sparsity_asked": asked}
+        mean = dict(rows.group_by("bound").agg(pl.mean("value")).iter_rows())
+        monotone = [mean[name] for name in rows.filter("monotone")["bound"].unique()]
+        table.add_row(
+            *([arm] if len(arms) > 1 else []),
+            f"{rows['sparsity'].mean():.2f}",
+            *map(number, (min(monotone, default=None), mean.get(TIGHTEST), mean.get(FOUND))),
+            *_changes(above.filter(bound=TIGHTEST, **place)),
+            number(returns.filter(**place).select(pl.mean("return_mean")).item()),
+            *(number(certified.get((eps, arm, asked))) for eps in radii),
+        )
+    return table
+
+
+def _by_place(limits: pl.DataFrame) -> dict[tuple[float, str, float], float]:
+    """The certified mean by radius, arm and sparsity."""
+    rows = limits.select("eps", "arm", "sparsity_asked", "certified").iter_rows()
+    return {(eps, arm, asked): value for eps, arm, asked, value in rows}
+
+
+def _changes(tightest: pl.DataFrame) -> tuple[str, str]:
+    """At which share of the states the bound rose and fell, and at how many states a change is proven."""
+    if tightest.is_empty():
+        return "", ""
+    row = tightest.row(0, named=True)
+    return (
+        f"{row['share_above']:.0%}/{row['share_below']:.0%}",
+        f"{row['proven_above']}/{row['proven_below']}",
+    )
