@@ -150,7 +150,7 @@ def play(spec: ShiftSpec, population: Population, meter: Meter) -> Tally:
     turns = max(1, -(-spec.count * members * spec.episodes // AT_ONCE))
     parts = []
     for turn in np.array_split(np.arange(spec.count), min(turns, spec.count)):
-        meter.begin(f"shifts {turn[0] + 1} to {turn[-1] + 1} of {spec.count}")
+        meter.begin(f"shifts {turn[0] + 1} to {turn[-1] + 1} of {spec.count}", part_of="shifts")
         shifts = jax.tree.map(lambda factor, turn=turn: factor[turn], points)
         condition = for_all(Condition(Nothing(), Ball(jnp.zeros(len(turn))), shifts=shifts), members)
         tally, _ = evaluation.play(

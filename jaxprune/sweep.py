@@ -134,7 +134,7 @@ def resume(out: Path | str, on_progress: OnProgress = unheard, chunk: int | None
 
 
 def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
-    with Meter(on_progress) as meter:
+    with Meter(on_progress, None if folder is None else folder.add_phases) as meter:
         training = train(job, folder, meter)
         population = finished(job, training)
         evaluated = evaluate(job, population, meter)

@@ -16,6 +16,7 @@ SWEEP, ATTACK, CERTIFY, SHIFT, AUDIT = "sweep", "attack", "certify", "shift", "a
 
 _SHIFTS = ("shifts", "shift_summary", "shift_verdicts")
 _RETURNED = ("attacked_returns", "attacked_return_curve")
+_PHASES = "phases.json"
 _ABOUT = {SWEEP: "spec.json"} | {kind: f"{kind}.json" for kind in (ATTACK, CERTIFY, SHIFT, AUDIT)}
 _NEEDED = {
     SWEEP: ("results", "certificates", "regret", "verdicts", "curves", "episodes", "sampled"),
@@ -39,7 +40,7 @@ class Run:
 
     name: of the folder. kind: of the command that wrote it. about: what it wrote about itself. tables: those
     that are there, by name. missing: those that are not, though a finished command writes them. unreadable:
-    files that are there and no tables.
+    files that are there and no tables. phases: where its time went, where that was written down.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Run:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    phases: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def author(self) -> str:
@@ -85,6 +87,7 @@ def read_run(path: Path) -> Run:
         {name: table for name, table in read.items() if table is not None},
         tuple(name for name in _needed(kind, about) if name not in there),
         tuple(name for name in there if read[name] is None),
+        _phases(path / _PHASES),
     )
 
 
@@ -103,6 +106,15 @@ def _about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise SpecError(f"runs: {path} holds no settings")
     return about
+
+
+def _phases(path: Path) -> list[dict[str, Any]]:
+    """Where the time went; nothing where that cannot be read, for no finding depends on it."""
+    try:
+        phases = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return phases if isinstance(phases, list) else []
 
 
 def _dictionary(value: object) -> dict[str, Any]:
