@@ -53,7 +53,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     names = {path.name for path in out.iterdir()}
     tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
     figures = with_svg("returns", "bounds", "regret", "training")
-    assert names == tables | figures | {"spec.json", "population", "checkpoints"}
+    assert names == tables | figures | {"spec.json", "phases.json", "population", "checkpoints"}
     assert charts_of(out) == {"returns", "frontier", "regret", "bounds", "training", "layers"}
     assert "python -m experiments.sweep --env probe/linear" in (out / "report.html").read_text()
     assert len(pl.read_parquet(out / "results.parquet")) == 6
