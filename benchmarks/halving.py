@@ -47,7 +47,7 @@ class Arguments:
     """Rungs of the halved search."""
     episodes: int = 20
     """Fresh episodes."""
-    at_once: tuple[int, ...] = (2, 72)
+    chunk: tuple[int, ...] = (2, 72)
     """Adversaries side by side."""
     out: Path = Path("runs/halving")
     """Where the adversaries are kept."""
@@ -77,13 +77,13 @@ def main(arguments: Arguments) -> None:
     device.keep_compiled()
     population = from_files(arguments.agents, arguments.env)
     parts = []
-    for at_once in arguments.at_once:
+    for chunk in arguments.chunk:
         full = AttackSearchSpec(
             attacks=arguments.attacks,
             search=arguments.search,
             steps=arguments.steps,
             episodes=arguments.episodes,
-            at_once=at_once,
+            chunk=chunk,
         )
         halved = replace(full, rungs=arguments.rungs)
         outcomes = (searched(arguments, population, spec) for spec in (full, halved))
@@ -94,7 +94,7 @@ def main(arguments: Arguments) -> None:
 
 def searched(arguments: Arguments, population: Population, spec: AttackSearchSpec) -> Outcome:
     """One search, compilation and measurement included; the minutes are those of all its parts."""
-    folder = arguments.out / f"at-once-{spec.at_once}" / f"rungs-{spec.rungs}"
+    folder = arguments.out / f"chunk-{spec.chunk}" / f"rungs-{spec.rungs}"
     folder.mkdir(parents=True, exist_ok=True)
     clock = folder / "minutes.txt"
     began, before = perf_counter(), float(clock.read_text()) if clock.is_file() else 0.0
@@ -153,7 +153,7 @@ def compared(arguments: Arguments, population: Population, full: Outcome, halved
                 f"| {training / full.training:.1%} | {measuring:,} "
                 f"| {(training + measuring) / full.training:.1%} | {reached} |"
             )
-    return f"""## {full.spec.at_once} side by side
+    return f"""## {full.spec.chunk} side by side
 
 The full search took {full.minutes:.1f} minutes for all victims, the halved one {halved.minutes:.1f}; both \
 compile, choose and measure in that time, and the machine did other work as well.

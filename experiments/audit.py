@@ -10,10 +10,10 @@ import tyro
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
-from jaxprune import AuditSpec, Population, SpecError, audit, device
+from jaxprune import AuditSpec, Population, SpecError, audit, device, speeds
 from jaxprune.audit import Asked
 from jaxprune.interrupt import exit_code
-from jaxprune.plan import MEASURED_PHYSICS, physics_speed
+from jaxprune.plan import available_cores
 from jaxprune.report import LiveProgress, Words, joined, open_console, plan, policy_words, search_alarms
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
@@ -154,9 +154,10 @@ def _plan(spec: AuditSpec, asked: Asked, population: Population) -> dict[str, st
 
 def _time(asked: Asked, population: Population) -> str:
     """How long they take, by the speed of the physics here, where that can be measured in a moment."""
-    if population.env.physics not in MEASURED_PHYSICS:
+    if population.env.physics not in speeds.MEASURED_PHYSICS:
         return "for how long is not known before the first"
-    physics = physics_speed(population.env, population.members.size * asked.attack.episodes)
+    each = speeds.physics_seconds(population.env, population.members.size * asked.attack.episodes)
+    physics = available_cores() / each
     seconds = COMPILE_SECONDS + asked.steps(population) / (SHARE_OF_PHYSICS * physics)
     return f"about {seconds / 60:.1f} min"
 

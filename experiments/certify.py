@@ -13,7 +13,7 @@ from experiments.by_arm import draw_returned
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
-from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, device
+from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, chunks, device
 from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
@@ -37,6 +37,9 @@ class Arguments:
     """New folder for tables and figure. Default: RUN/certificates-TIME, or runs/certificates-AGENT-TIME."""
     resume: Path | None = None
     """Go on with the interrupted certification in this folder; needs no other flag."""
+    chunk: int | None = None
+    """How many members play side by side at most, which changes no result and needs less memory. Default: all
+    of them."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -50,6 +53,7 @@ def main(arguments: Arguments) -> None:
         arguments = _interrupted(arguments, resumed)
     spec, smoothing, returned = arguments.certification, arguments.smoothing, arguments.returned
     population = _population(arguments)
+    chunks.check(arguments.chunk, population.members.size)
     smoothing.check(
         spec.confidence,
         members=population.members.size,
@@ -63,7 +67,9 @@ def main(arguments: Arguments) -> None:
     console.print(plan(_plan(spec, smoothing, returned, population)))
     try:
         told = _Phases(console).tell
-        found = certification.run(spec, smoothing, population, told, folder.path / STAGES, returned)
+        found = certification.run(
+            spec, smoothing, population, told, folder.path / STAGES, returned, arguments.chunk
+        )
         _write(folder, found, population)
     except KeyboardInterrupt as stopped:
         resume = f"python -m experiments.certify --resume {folder.path}"
@@ -134,7 +140,7 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
     refuse_changes(arguments.smoothing, smoothing, path)
     refuse_changes(arguments.returned, returned, path)
     refuse_changes(arguments.victims, victims, path)
-    return Arguments(victims, spec, smoothing, returned, resume=path)
+    return Arguments(victims, spec, smoothing, returned, resume=path, chunk=arguments.chunk)
 
 
 class _Phases:

@@ -9,7 +9,7 @@ from experiments.by_arm import draw_shifts
 from experiments.command import run_command
 from experiments.report import write_page
 from experiments.victims import Source
-from jaxprune import Population, ShiftSpec, device, shift_evaluation
+from jaxprune import Population, ShiftSpec, chunks, device, shift_evaluation
 from jaxprune.report import LiveProgress, open_console, plan, shift_screen_words
 from jaxprune.run_folder import FORMAT, provenance
 
@@ -22,6 +22,9 @@ class Arguments:
     shifts: tyro.conf.OmitArgPrefixes[ShiftSpec]
     out: Path | None = None
     """New folder for tables and figure. Default: RUN/shifts-TIME, or runs/shifts-AGENT-TIME."""
+    chunk: int | None = None
+    """How many members play side by side at most, which changes no result and needs less memory. Default: all
+    of them."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -31,13 +34,14 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     spec, population = arguments.shifts, _population(arguments)
+    chunks.check(arguments.chunk, population.members.size)
     console = open_console()
     folder = arguments.victims.new_folder(arguments.out, "shifts")
     steps = shift_evaluation.total_steps(spec, population.env, population.members.size)
     console.print(plan(_plan(spec, population, steps)))
     try:
         with LiveProgress(console, steps) as live:
-            found = shift_evaluation.run(spec, population, live.show)
+            found = shift_evaluation.run(spec, population, live.show, arguments.chunk)
     except KeyboardInterrupt:
         folder.path.rmdir()  # it is still empty
         raise

@@ -15,11 +15,12 @@ from experiments.by_arm import draw, draw_returned, draw_shifts
 from experiments.command import refuse_changes, run_command
 from experiments.hosts import Hosts, check_resumable, shards, wait
 from experiments.report import write_page
-from jaxprune import SpecError, Sweep, SweepSpec, device, sweep
+from jaxprune import SpecError, Sweep, SweepSpec, chunks, device, sweep
 from jaxprune.interrupt import exit_code
 from jaxprune.merging import finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
+from jaxprune.population import members
 from jaxprune.presets import PRESETS, preset
 from jaxprune.progress import both
 from jaxprune.report import (
@@ -71,6 +72,8 @@ def from_preset() -> Arguments:
 
 def main(arguments: Arguments) -> None:
     """Print the plan, run it with live progress, print the result and where the files are."""
+    if arguments.resume is None:
+        chunks.check(arguments.chunk, members(arguments.spec).size)
     if arguments.hosts.several and not arguments.dry_run:
         _with_others(arguments)
     else:

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxprune.errors import SpecError
+
 Tree = TypeVar("Tree")
 Made = TypeVar("Made")
 
@@ -23,6 +25,16 @@ def rows(size: int, chunk: int | None) -> np.ndarray:
     count = 1 if chunk is None else -(-size // chunk)
     length = -(-size // count)
     return np.minimum(np.arange(count * length), size - 1).reshape(count, length)
+
+
+def check(chunk: int | None, size: int | None = None) -> None:
+    """Raise SpecError for a chunk of less than two, or of more than the `size` there are."""
+    if chunk is None:
+        return
+    if chunk < 2:
+        raise SpecError(f"chunk: {chunk} must be at least 2; a batch of one member is rounded otherwise")
+    if size is not None and chunk > max(2, size):
+        raise SpecError(f"chunk: {chunk} is more than the members there are, {size}; leave it out")
 
 
 def devices_for(size: int) -> int:

@@ -7,7 +7,7 @@ states and random streams, so differences between them are paired.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -103,14 +103,43 @@ def play(
 
     Raises SpecError for shifts where there is no body to shift, and for those that leave no physics.
     """
-    tallies, parts, before = [], [], 0
+    tallies, before = [], 0
+    # Room for as many states as there can be, so that none is there twice. Untouched, it takes no memory.
+    shape = (len(keys), -(-env.horizon // STEPS_AT_ONCE) * STEPS_AT_ONCE, record)
+    states: Any = np.zeros((*shape, env.observation_size), np.float32)
+    alive: Any = np.zeros(shape, bool)
+    seen = Visits(states, alive)
     for tally, visits in stretches(env, victims, conditions, keys, episodes, record):
+        now = slice(STEPS_AT_ONCE * len(tallies), STEPS_AT_ONCE * (len(tallies) + 1))
+        jax.tree.map(lambda room, part, now=now: np.copyto(room[:, now], part), seen, jax.device_get(visits))
         tallies.append(tally)
-        parts.append(jax.device_get(visits))
         steps = int(tally.length.sum())
         heard(tally, steps - before)
         before = steps
-    return tallies[-1], jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
+    return tallies[-1], jax.tree.map(lambda room: room[:, : STEPS_AT_ONCE * len(tallies)], seen)
+
+
+def play_in_chunks(
+    env: Environment,
+    victims: Victim,
+    conditions: tuple[Condition, ...],
+    keys: Key[Array, " member"],
+    episodes: int,
+    record: int = 0,
+    heard: Heard = lambda tally, steps: None,
+    chunk: int | None = None,
+) -> tuple[Tally, Visits]:
+    """`play`, so many members at a time; None: all of them. It changes no result."""
+    places = chunks.rows(len(keys), chunk)
+    if len(places) == 1:
+        return play(env, victims, conditions, keys, episodes, record, heard)
+
+    def of_chunk(rows: Int[np.ndarray, " row"]) -> tuple[Tally, Visits]:
+        some, under, own = jax.tree.map(lambda leaf: leaf[rows], (victims, conditions, keys))
+        return play(env, some, under, own, episodes, record, heard)
+
+    played = one_after_the_other([of_chunk(rows) for rows in places])
+    return jax.tree.map(lambda leaf: leaf[: len(keys)], played)
 
 
 def stretches(
@@ -137,19 +166,23 @@ def stretches(
 
 
 def one_after_the_other(played: list[tuple[Tally, Visits]]) -> tuple[Tally, Visits]:
-    """Members whose episodes were played in turns. Visits are as long as the longest of them."""
+    """Members whose episodes were played in turns. Visits are as long as the longest of them.
+
+    Empties the list as it goes, so that hardly any state is there twice.
+    """
     if len(played) == 1:
         return played[0]
     longest = max(visits.alive.shape[1] for _, visits in played)
-
-    def lengthened(leaf: np.ndarray) -> np.ndarray:
-        more = longest - leaf.shape[1]
-        return np.pad(leaf, [(0, 0), (0, more)] + [(0, 0)] * (leaf.ndim - 2))
-
-    tallies = [tally for tally, _ in played]
-    visits = [jax.tree.map(lengthened, visits) for _, visits in played]
-    joined = [jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) for parts in (tallies, visits)]
-    return joined[0], joined[1]
+    tally = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(tally for tally, _ in played))
+    size, first = len(tally.alive), 0
+    joined = jax.tree.map(lambda leaf: np.zeros((size, longest, *leaf.shape[2:]), leaf.dtype), played[0][1])
+    while played:
+        _, visits = played.pop(0)
+        count, length = visits.alive.shape[:2]
+        for room, leaf in zip(jax.tree.leaves(joined), jax.tree.leaves(visits), strict=True):
+            room[first : first + count, :length] = leaf
+        first += count
+    return tally, joined
 
 
 Same = TypeVar("Same")

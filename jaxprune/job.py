@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxprune import chunks
 from jaxprune.certification import ReturnSpec
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.envs import Environment
-from jaxprune.errors import SpecError
 from jaxprune.population import Members, environment, members
 from jaxprune.pruning import schedule, score
 from jaxprune.shift_evaluation import ShiftSpec, total_steps
@@ -44,8 +44,7 @@ class Job(NamedTuple):
 
     def in_chunks(self, chunk: int | None) -> "Job":
         """The same with so many members side by side. Raises SpecError for less than two."""
-        if chunk is not None and chunk < 2:
-            raise SpecError(f"chunk: {chunk} must be at least 2; a batch of one member is rounded otherwise")
+        chunks.check(chunk)
         trunk = None if self.trunk is None else self.trunk._replace(chunk=chunk)
         return self._replace(chunk=chunk, trunk=trunk)
 

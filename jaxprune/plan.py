@@ -1,44 +1,67 @@
 """What a sweep will do and roughly take, before it does it."""
 
-import time
+import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jaxprune import chunks
-from jaxprune.analysis import SPREADS, detectable_difference, needed_pairs
-from jaxprune.envs import Environment
+from jaxprune import chunks, costs, speeds
+from jaxprune.analysis import CLEAN, SPREADS, detectable_difference, needed_pairs
+from jaxprune.coefficients import BYTES, COMPILING, SECONDS
+from jaxprune.costs import Amounts, Recipe, Sizes
 from jaxprune.errors import SpecError
 from jaxprune.job import Job
 from jaxprune.spec import SweepSpec, check_sparsities
 from jaxprune.sweep import start
 
-MEASURED_PHYSICS = ("native", "none")
-"""Physics whose program compiles in a moment, so that its speed can be measured before the run."""
-
-SHARE_OF_PHYSICS = 0.75
-"""Speed of a whole sweep over that of its physics alone, as measured in benchmarks/results."""
-
-COMPILE_SECONDS = 30.0
 BASE_BYTES = 1000 * 2**20
 """Memory of the interpreter with JAX and MuJoCo loaded and programs compiled."""
 
-SECONDS_OF_MEASURING = 0.3
+
+class Phase(NamedTuple):
+    """Processor seconds of one phase: of the physics, of networks and bounds, of compiling its programs."""
+
+    physics: float
+    network: float
+    compiling: float
+
+    def seconds(self, physics: str) -> float:
+        """By the clock, where no other program needs the cores."""
+        cores = available_cores()
+        of_physics = cores if physics == "native" else min(cores, costs.CORES["network"])
+        of_network, of_compiling = (min(cores, costs.CORES[name]) for name in ("network", "compiling"))
+        return self.physics / of_physics + self.network / of_network + self.compiling / of_compiling
 
 
 class Estimate(NamedTuple):
-    """seconds: None where the physics takes too long to compile to be measured first. memory: bytes."""
+    """phases: None where the speed of the physics cannot be measured first. memory: bytes."""
 
-    seconds: float | None
+    phases: dict[str, Phase] | None
+    physics: str
     memory: int
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all phases by the clock, where no other program needs the cores."""
+        return None if self.phases is None else sum(self.minutes().values()) * 60
+
+    @property
+    def processor(self) -> float | None:
+        """Processor seconds of all phases."""
+        return None if self.phases is None else sum(map(sum, self.phases.values()))
+
+    def minutes(self) -> dict[str, float]:
+        """Of each phase by the clock, likewise."""
+        return {name: phase.seconds(self.physics) / 60 for name, phase in (self.phases or {}).items()}
 
 
 def fitted(job: Job, most: int | None) -> Job:
     """The job with as many members side by side as `most` bytes hold, unless it says how many."""
     if most is None or job.chunk is not None or memory(job) <= most:
         return job
-    return job.in_chunks(max(2, (most - _always_there(job)) // _experience(job)))
+    many = (most - _always_there(job)) // _experience(job)
+    return job.in_chunks(max(2, min(many, job.everyone.size)))
 
 
 def estimate(job: Job, most: int | None = None) -> Estimate:
@@ -53,19 +76,83 @@ def estimate(job: Job, most: int | None = None) -> Estimate:
             "environments, unroll, hidden, chunk or the number of sparsities, or do the seeds in parts "
             "(--seeds 0:5)"
         )
-    if job.env.physics not in MEASURED_PHYSICS:
-        return Estimate(None, needed)
-    speed = SHARE_OF_PHYSICS * physics_speed(job.env, job.everyone.size * job.spec.environments)
-    return Estimate(COMPILE_SECONDS + job.steps / speed, needed)
+    phases = _phases(job) if _measurable(job) else None
+    return Estimate(phases, job.env.physics, needed)
+
+
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _measurable(job: Job) -> bool:
+    """Whether the speed of physics and networks can be measured in a moment."""
+    return job.env.physics in speeds.MEASURED_PHYSICS and jax.devices()[0].platform == "cpu"
+
+
+def _phases(job: Job) -> dict[str, Phase]:
+    """What each phase costs here, at the speeds that are measured now."""
+    side_by_side = job.everyone.size * job.spec.environments
+    physics, slowness = speeds.physics_seconds(job.env, side_by_side), speeds.slowness()
+    return {
+        name: Phase(physics * steps, slowness * costs.cost(amounts, SECONDS), slowness * compiling)
+        for name, steps, amounts, compiling in _work(job)
+    }
+
+
+def _work(job: Job) -> Iterator[tuple[str, float, Amounts, float]]:
+    """Of every phase: its name, the steps of the physics, the amounts, and the seconds of compiling."""
+    spec, living = job.spec, costs.LIVING if job.env.terminates else 1.0
+    sizes = Sizes(job.env.observation_size, spec.hidden, job.env.action_space.size)
+    playing, clean = COMPILING["evaluation"], lambda steps: costs.playing(steps, sizes, CLEAN)
+    jobs = [job] if job.trunk is None else [job.trunk, job]
+    training = costs.added(*(_training(each, sizes) for each in jobs))
+    compiling = COMPILING["training"] * sum(len(each.groups) for each in jobs)
+    yield "training", job.training_steps, training, compiling
+    each = job.everyone.size * (spec.episodes + spec.selection_episodes) * job.env.horizon
+    attacked = [costs.playing(each * len(spec.budgets), sizes, attack) for attack in spec.attacks]
+    compiling = playing + COMPILING["attack"] * len(spec.attacks)
+    yield "evaluation", living * job.evaluation_steps, costs.added(clean(each), *attacked), compiling
+    yield "visits", living * job.visit_steps, clean(job.visit_steps), playing
+    if job.shifts is not None:
+        yield "shifts", living * job.shift_steps, clean(job.shift_steps), playing
+    if job.returned.return_episodes:
+        states = job.everyone.size * job.returned.return_episodes * job.env.horizon
+        shifted = costs.returning(states * len(job.returned.radii), sizes)
+        mad = costs.playing(job.return_steps - states, sizes, "mad")
+        amounts = costs.added(clean(states), mad, shifted)
+        yield "certified returns", living * job.return_steps, amounts, COMPILING["returned"]
+    bounds = costs.certifying(job.everyone.size, spec.certify_episodes * job.env.horizon, sizes)
+    yield "certificates", 0.0, costs.added(*[bounds] * len(spec.budgets)), COMPILING["certificates"]
+
+
+def _training(job: Job, sizes: Sizes) -> Amounts:
+    """All iterations of all groups."""
+    groups = [
+        costs.training(
+            len(group.rows),
+            _recipe(job.spec),
+            sizes,
+            costs.over_ppo(tuple(chosen.name for chosen in group.recipe.chosen)),
+        )
+        for group in job.groups
+    ]
+    return {name: (job.end - job.begin) * amount for name, amount in costs.added(*groups).items()}
+
+
+def _recipe(spec: SweepSpec) -> Recipe:
+    return Recipe(spec.environments, spec.unroll, spec.epochs, spec.minibatches)
 
 
 def memory(job: Job) -> int:
     """Bytes of the program, of what training carries, and of the experience of an iteration or the visits.
 
-    The states visited for the certificates, of all members, are there twice while they are handed on.
+    The states visited for the certificates, of all members, are there once, those of a chunk of them twice.
     """
+    together = _side_by_side(job)
     visits = 4 * job.visit_steps * job.env.observation_size
-    return _always_there(job) + max(_side_by_side(job) * _experience(job), 2 * visits)
+    twice = visits * together // job.everyone.size if together < job.everyone.size else 0
+    return _always_there(job) + max(together * _experience(job), visits + twice)
 
 
 def _always_there(job: Job) -> int:
@@ -80,7 +167,8 @@ def _side_by_side(job: Job) -> int:
 
 def _experience(job: Job) -> int:
     """Bytes of what a member has seen in an iteration, and of what is worked out from it."""
-    return 4 * job.spec.unroll * job.spec.environments * 4 * (2 * job.env.observation_size + 20)
+    sizes = Sizes(job.env.observation_size, job.spec.hidden, job.env.action_space.size)
+    return int(costs.cost(costs.remembering(_recipe(job.spec), sizes), BYTES))
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:
@@ -105,11 +193,17 @@ def describe(job: Job, expected: Estimate) -> dict[str, str]:
         **returned(job),
         "certificates": f"at the states of {spec.certify_episodes} clean episodes per member",
         "can show": smallest_difference(spec),
-        "takes about": "not known before the first steps"
-        if expected.seconds is None
-        else f"{expected.seconds / 60:.1f} min",
+        "takes about": _time(expected),
         "memory": f"about {expected.memory / 2**30:.1f} GiB{_turns(job)}",
     }
+
+
+def _time(expected: Estimate) -> str:
+    """How long all phases take, and each of them."""
+    if expected.seconds is None:
+        return "not known before the first steps"
+    phases = ", ".join(f"{name} {minutes:.1f}" for name, minutes in expected.minutes().items())
+    return f"{expected.seconds / 60:.1f} min if nothing else runs here ({phases})"
 
 
 def _turns(job: Job) -> str:
@@ -155,20 +249,6 @@ def smallest_difference(spec: SweepSpec) -> str:
         f"with {seeds} and 80 % power, attacked differences to dense from {least:.1f} standard deviations "
         f"of the paired difference{returns}"
     )
-
-
-def physics_speed(env: Environment, count: int) -> float:
-    """Environment steps per second of the physics alone, in a batch of `count`."""
-    state = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), count))
-    size = env.action_space.size
-    action = jnp.zeros(count, jnp.int32) if env.action_space.discrete else jnp.zeros((count, size))
-    step = jax.jit(jax.vmap(lambda state, action: env.step(state, action)[0]))
-    jax.block_until_ready(step(state, action))
-    steps, began = 0, time.monotonic()
-    while time.monotonic() - began < SECONDS_OF_MEASURING:
-        state = jax.block_until_ready(step(state, action))
-        steps += count
-    return steps / (time.monotonic() - began)
 
 
 def _size(leaves: list[jax.ShapeDtypeStruct]) -> int:

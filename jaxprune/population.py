@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxprune import checkpoint, envs
 from jaxprune.budget import PUBLISHED, Budget, one_budget
@@ -179,6 +179,11 @@ class Population:
     def pruned_post_hoc(self) -> bool:
         """Whether the members of a seed are one policy, pruned and not trained again."""
         return self.trained_by is None or not schedule(self.trained_by.schedule).during_training
+
+    def of(self, rows: Int[np.ndarray, " row"]) -> "Population":
+        """Some of the members, by number."""
+        some = jax.tree.map(lambda leaf: leaf[rows], self.agents)
+        return replace(self, members=self.members.of(rows), agents=some, diverged=self.diverged[rows])
 
     def under(self, budget: Budget) -> "Population":
         """The same agents under another budget. Raises SpecError where it does not fit their observations."""

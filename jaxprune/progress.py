@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from jaxprune.interrupt import deferred_interrupt
+from jaxprune.phases import Phase, Phases
 
 
 class Update(NamedTuple):
@@ -46,13 +47,17 @@ class Meter:
 
     While it is open Ctrl-C and SIGTERM only take effect where the job reports, between two compiled programs,
     so that what is done can be saved: `KeyboardInterrupt` comes out of `begin` and `add`.
+
+    ended: told at its end, whichever it is, where the time went.
     """
 
-    def __init__(self, on_progress: OnProgress = unheard) -> None:
-        self._tell = on_progress
+    def __init__(
+        self, on_progress: OnProgress = unheard, ended: Callable[[list[Phase]], None] | None = None
+    ) -> None:
+        self._tell, self._ended = on_progress, ended
         self._phase, self._done = "", 0
         self._first: tuple[int, float] | None = None
-        self._open = ExitStack()
+        self._open, self._phases = ExitStack(), Phases()
 
     def __enter__(self) -> "Meter":
         self._interrupt = self._open.enter_context(deferred_interrupt())
@@ -62,12 +67,16 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+        if self._ended is not None:
+            self._ended(self._phases.so_far())
 
-    def begin(self, phase: str, planned: int = 0) -> None:
+    def begin(self, phase: str, planned: int = 0, part_of: str | None = None) -> None:
         """A new phase, which has a speed of its own.
 
         planned: the steps of the phases before it. They count as done: episodes that ended early had fewer.
+        part_of: the phase that its time is a part of, if that has several.
         """
+        self._phases.begin(part_of or phase)
         self._phase, self._first = phase, None
         self._done = max(self._done, planned)
         self._send(0.0, "", ())
@@ -75,6 +84,7 @@ class Meter:
     def add(self, steps: int, note: str = "", rows: tuple[tuple[float, float, int], ...] = ()) -> None:
         """So many more steps are done. The first time tells no speed: the program compiled before it."""
         self._done += steps
+        self._phases.count(steps)
         now = time.monotonic()
         if self._first is None:
             self._first = (self._done, now)

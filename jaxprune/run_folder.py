@@ -17,6 +17,7 @@ import polars as pl
 from jaxprune import precision
 from jaxprune.errors import SpecError
 from jaxprune.files import in_one_piece
+from jaxprune.phases import Phase, from_json, to_json, together
 from jaxprune.spec import SweepSpec
 
 PACKAGES = (
@@ -40,6 +41,9 @@ FORMAT = 3
 READABLE = (2, FORMAT)
 """Formats whose finished runs this program reads. Format 2 kept every member twice, with its mask and
 without."""
+
+PHASES = "phases.json"
+"""Where the time of a run went, see `phases`."""
 
 DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
 """The packages whose version decides the last bits of a training, and with them the whole of it."""
@@ -183,9 +187,15 @@ class RunFolder:
         """Where the trained members are kept."""
         return self.path / "population"
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
+    def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file in one piece: it is complete or absent."""
         in_one_piece(self.path / name, lambda part: part.write_text(json.dumps(content, indent=2) + "\n"))
+
+    def add_phases(self, phases: list[Phase]) -> None:
+        """Write where the time went, what earlier pieces of the same run have taken included."""
+        written = self.path / PHASES
+        before = from_json(json.loads(written.read_text())) if written.is_file() else []
+        self.write_json(PHASES, to_json(together(before, phases)))
 
     def write_table(self, name: str, table: pl.DataFrame) -> None:
         """Write `name.parquet` and `name.csv`, each in one piece."""

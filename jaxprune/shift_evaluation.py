@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from jaxprune import evaluation, parse, streams, tables
+from jaxprune import chunks, evaluation, parse, streams, tables
 from jaxprune.analysis import JOINT, NOMINAL, SHIFTS, shift_verdicts, summarise_shifts, validate
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
@@ -118,21 +118,27 @@ class ShiftEvaluation(NamedTuple):
         return {"shifts": self.shifts, "shift_summary": self.summary, "shift_verdicts": self.verdicts}
 
 
-def run(spec: ShiftSpec, population: Population, on_progress: OnProgress = unheard) -> ShiftEvaluation:
+def run(
+    spec: ShiftSpec, population: Population, on_progress: OnProgress = unheard, chunk: int | None = None
+) -> ShiftEvaluation:
     """Every member of the population at every point, diverged ones included, which the tables mark.
 
-    Verdicts keep the error rate of the sweep that the members come from.
+    Verdicts keep the error rate of the sweep that the members come from. chunk: how many members are side by
+    side at most, which changes no result; None for all of them.
 
-    Raises SpecError for a task whose dynamics cannot be shifted.
+    Raises SpecError for a task whose dynamics cannot be shifted, or a chunk of less than two.
     """
     population.env.check_shiftable()
+    chunks.check(chunk)
     with Meter(on_progress) as meter:
-        return evaluate(spec, population, meter)
+        return evaluate(spec, population, meter, chunk)
 
 
-def evaluate(spec: ShiftSpec, population: Population, meter: Meter) -> ShiftEvaluation:
+def evaluate(
+    spec: ShiftSpec, population: Population, meter: Meter, chunk: int | None = None
+) -> ShiftEvaluation:
     """The same, within a longer job."""
-    shifts = shifts_table(spec, population, play(spec, population, meter))
+    shifts = shifts_table(spec, population, play(spec, population, meter, chunk))
     summary = summarise_shifts(shifts)
     return ShiftEvaluation(shifts, summary, shift_verdicts(summary, population.error))
 
@@ -142,7 +148,7 @@ def total_steps(spec: ShiftSpec, env: Environment, members: int) -> int:
     return members * spec.count * spec.episodes * env.horizon
 
 
-def play(spec: ShiftSpec, population: Population, meter: Meter) -> Tally:
+def play(spec: ShiftSpec, population: Population, meter: Meter, chunk: int | None = None) -> Tally:
     """The episodes of every member at every point of the spec: [member, point, episode]."""
     members, points = population.members.size, spec.points
     victims = Victim(population.agents, population.budget.space)
@@ -150,16 +156,17 @@ def play(spec: ShiftSpec, population: Population, meter: Meter) -> Tally:
     turns = max(1, -(-spec.count * members * spec.episodes // AT_ONCE))
     parts = []
     for turn in np.array_split(np.arange(spec.count), min(turns, spec.count)):
-        meter.begin(f"shifts {turn[0] + 1} to {turn[-1] + 1} of {spec.count}")
+        meter.begin(f"shifts {turn[0] + 1} to {turn[-1] + 1} of {spec.count}", part_of="shifts")
         shifts = jax.tree.map(lambda factor, turn=turn: factor[turn], points)
         condition = for_all(Condition(Nothing(), Ball(jnp.zeros(len(turn))), shifts=shifts), members)
-        tally, _ = evaluation.play(
+        tally, _ = evaluation.play_in_chunks(
             population.env,
             victims,
             (condition,),
             keys,
             spec.episodes,
             heard=lambda _, steps: meter.add(steps),
+            chunk=chunk,
         )
         parts.append(tally)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)

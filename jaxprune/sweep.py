@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +37,7 @@ from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
 from jaxprune.certification.return_spec import OWN
-from jaxprune.certification.spent import Spent, joined_spent, spent
+from jaxprune.certification.spent import Spent, spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
 from jaxprune.job import Group, Job, first_of_each, job, seed_and_arm
@@ -135,7 +135,7 @@ def resume(out: Path | str, on_progress: OnProgress = unheard, chunk: int | None
 
 
 def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
-    with Meter(on_progress) as meter:
+    with Meter(on_progress, None if folder is None else folder.add_phases) as meter:
         training = train(job, folder, meter)
         population = finished(job, training)
         evaluated = evaluate(job, population, meter)
@@ -423,7 +423,7 @@ def _play(
 
 def shift(job: Job, population: Population, meter: Meter) -> ShiftEvaluation | None:
     """Every deterministic member under shifted dynamics, where that was asked for."""
-    return None if job.shifts is None else shift_evaluation.evaluate(job.shifts, population, meter)
+    return None if job.shifts is None else shift_evaluation.evaluate(job.shifts, population, meter, job.chunk)
 
 
 def certified_returns(
@@ -437,20 +437,15 @@ def certified_returns(
         return None
     meter.begin("episodes for certified returns", job.steps - job.return_steps)
 
+    keys = jax.vmap(partial(streams.key, domain="attacked returns"))(jnp.asarray(job.everyone.seed))
+
     def make() -> kept.Arrays:
-        parts = [_spent(job, population, rows, meter) for rows in chunks.rows(job.everyone.size, job.chunk)]
-        return joined_spent(parts, np.arange(job.everyone.size))._asdict()
+        return spent(
+            job.returned, population, keys, lambda _, steps: meter.add(steps), chunk=job.chunk
+        )._asdict()
 
     made = make() if folder is None else kept.load_or_make(folder.spent, make)
     return attacked_returns(job.returned, population, {OWN: Spent(**made)}, CONFIDENCE)
-
-
-def _spent(job: Job, population: Population, rows: np.ndarray, meter: Meter) -> Spent:
-    who = job.everyone.of(rows)
-    agents = jax.tree.map(lambda leaf: leaf[rows], population.agents)
-    some = replace(population, members=who, agents=agents, diverged=population.diverged[rows])
-    keys = jax.vmap(partial(streams.key, domain="attacked returns"))(jnp.asarray(who.seed))
-    return spent(job.returned, some, keys, lambda _, steps: meter.add(steps))
 
 
 # --- certification --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxprune as jp
-from jaxprune import SpecError, chunks, plan
+from jaxprune import SpecError, chunks, device, plan
 from jaxprune import sweep as sweeps
 from tests.compiled import as_users_compile
 from tests.side_by_side import played, ten_members
@@ -50,6 +50,17 @@ def test_less_memory_means_fewer_members_side_by_side():
     assert plan.fitted(job.in_chunks(7), needed).chunk == 7
     # Where not even two of them fit it is for `estimate` to say so.
     assert plan.fitted(job, 1000).chunk == 2
+
+
+@pytest.mark.parametrize("gibibytes", [16, 24, 64])
+def test_humanoid_at_1024_members_plans_within_the_memory_found(gibibytes, monkeypatch):
+    monkeypatch.setattr(device, "memory", lambda: gibibytes * 2**30)
+    spec = jp.SweepSpec(env="humanoid", seeds=64, sparsities="0:0.9:0.06", certify_episodes=2)
+    job = plan.fitted(sweeps.job(spec), device.memory())
+    assert job.everyone.size == 1024
+    assert plan.memory(job) <= device.memory()
+    if gibibytes == 16:
+        assert job.chunk is not None and 2 <= job.chunk < 1024
 
 
 def test_a_chunk_of_one_is_refused():

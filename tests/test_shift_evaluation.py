@@ -25,6 +25,7 @@ from jaxprune.policy import agent as agents
 from jaxprune.population import prune
 from jaxprune.shift_evaluation import ShiftSpec, shifts_table
 from tests import lines
+from tests.compiled import as_users_compile
 from tests.populations import population
 
 HORIZON = 20
@@ -156,6 +157,16 @@ def test_turns_change_nothing(monkeypatch):
     in_turns = shift_evaluation.run(SPEC, of_the_hopper())
     # other programs, whose matrix products round otherwise
     assert_frame_equal(in_turns.shifts, evaluated().shifts, rel_tol=1e-5, abs_tol=1e-4)
+
+
+def test_members_in_chunks_change_nothing():
+    spec = replace(SPEC, parameters="mass", draws=0)
+    with as_users_compile():
+        at_once, in_chunks = (shift_evaluation.run(spec, of_the_hopper(), chunk=n) for n in (None, 2))
+    for one, other in zip(in_chunks, at_once, strict=True):
+        assert_frame_equal(one, other, check_exact=True)
+    with pytest.raises(jp.SpecError, match="chunk: 1 must be at least 2"):
+        shift_evaluation.run(SPEC, of_the_hopper(), chunk=1)
 
 
 def test_progress_counts_the_steps_that_are_played():

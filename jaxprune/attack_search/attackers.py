@@ -56,7 +56,7 @@ def search_of(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: A
         spec.effort.recipe,
         spec.iterations,
         spec.seed,
-        spec.at_once,
+        spec.chunk,
         heard,
         trials.place(attack.name),
         spec.policy == "sampled",

@@ -64,7 +64,7 @@ def run(
     victims = Victim(population.agents.pruned(), population.budget.space)
     fresh_key = streams.key(spec.seed, "measurement")
     with Meter(on_progress) as meter:
-        trials = Trials(population.env, population.budget.ball, spec.at_once, meter, folder, spec.policy)
+        trials = Trials(population.env, population.budget.ball, spec.chunk, meter, folder, spec.policy)
         attackers = {CLEAN: only(Nothing(), victims)} | dict(attackers_of(spec, trials, victims))
         selected = {
             name: select(spec, trials, victims, population.members, name, candidates)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from jaxprune import parse
+from jaxprune import chunks, parse
 from jaxprune.attack_search.effort import EFFORTS, Effort
 from jaxprune.attacks import ATTACKS, CRITICS, NOTHING, TRAINING, check_names, current_name, ready
 from jaxprune.budget import NORMS, PUBLISHED, SPACES, read_radii
@@ -49,8 +49,9 @@ class AttackSearchSpec:
     """Environment steps of training per adversary; published: 1,000,000."""
     seed: int = 0
     """Decides all random streams."""
-    at_once: int = 72
-    """Attackers trained or measured side by side in one program; fewer need less memory."""
+    chunk: int = 72
+    """How many attackers are trained or measured side by side at most, which changes no result; fewer need
+    less memory."""
     rungs: int = 1
     """Successive halving of sa-rl and pa-ad: each rung is twice as long as all before it, and at its end the
     weaker half of each victim's adversaries stops; only the last rung has the full steps (5: a fifth of the
@@ -68,8 +69,9 @@ class AttackSearchSpec:
         object.__setattr__(self, "eps", self.eps if self.eps == PUBLISHED else read_radii(self.eps))
         for field, names in {"norm": NORMS, "space": SPACES, "policy": POLICIES, "search": EFFORTS}.items():
             parse.check_known(field, getattr(self, field), names)
-        for field in ("episodes", "selection_episodes", "at_once"):
+        for field in ("episodes", "selection_episodes"):
             parse.check_at_least(field, getattr(self, field), 1)
+        chunks.check(self.chunk)
         parse.check_at_least("steps", self.steps, self.effort.recipe.steps)
         self._check_rungs()
         for field, asked, fitting in (
@@ -166,6 +168,8 @@ class AttackSearchSpec:
     def from_dict(cls, values: dict[str, Any]) -> "AttackSearchSpec":
         """The spec that `to_dict` wrote down, its tuples come back as lists."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if "at_once" in fields:  # what it was called before
+            fields["chunk"] = max(2, fields.pop("at_once"))
         return cls(**fields)
 
 

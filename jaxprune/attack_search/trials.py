@@ -1,6 +1,5 @@
 """Attackers tried on victims: how many side by side, what they left of the returns, and where it is kept."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from jaxprune import checkpoint, evaluation
+from jaxprune import checkpoint, chunks, evaluation
 from jaxprune.attacks import Nothing, Rule, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
@@ -26,13 +25,14 @@ Asked = tuple[Environment, Victim, tuple[Condition, ...], Key[Array, " victim"],
 class Trials:
     """Where attackers are tried on victims.
 
-    at_once: pairs side by side. meter: counts the steps. folder: where what has been learned and measured is
-    kept, to go on from; None to keep nothing. policy: how the victims act, one of `evaluation.POLICIES`.
+    chunk: how many pairs are side by side at most. meter: counts the steps. folder: where what has been
+    learned and measured is kept, to go on from; None to keep nothing. policy: how the victims act, one of
+    `evaluation.POLICIES`.
     """
 
     env: Environment
     ball: Ball
-    at_once: int
+    chunk: int
     meter: Meter
     folder: Path | None
     policy: str = "mode"
@@ -59,7 +59,8 @@ class Trials:
         """
         count = count_of(victims.agent)
         turns = []
-        for number, turn in enumerate(np.array_split(np.arange(count), self._turns(count, len(attackers)))):
+        # Two victims at least: a batch of one is rounded otherwise.
+        for number, turn in enumerate(chunks.rows(count, max(2, self.chunk // len(attackers)))):
             part, rules = jax.tree.map(lambda leaf, turn=turn: leaf[turn], (victims, attackers))
             conditions = tuple(for_all_but_rule(rule, self.ball, len(turn), self.policy) for rule in rules)
             keys = jnp.broadcast_to(key, (len(turn),))
@@ -70,14 +71,10 @@ class Trials:
                 make=partial(self._played, asked),
             )
             turns.append(jax.device_get(tally))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *turns)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *turns)
 
     def _played(self, asked: Asked) -> Tally:
         return evaluation.play(*asked, heard=lambda _, steps: self.meter.add(steps))[0]
-
-    def _turns(self, victims: int, attackers: int) -> int:
-        """In how many parts that fit side by side; at most one for every victim."""
-        return min(victims, math.ceil(victims * attackers / self.at_once))
 
 
 def for_all_but_rule(rule: Rule, ball: Ball, victims: int, policy: str) -> Condition:

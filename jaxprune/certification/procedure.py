@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Array, Float, Key
 
-from jaxprune import kept, streams
+from jaxprune import chunks, kept, streams
 from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
@@ -29,7 +29,7 @@ from jaxprune.certification.tables import certificates
 from jaxprune.certification.units import UNITS
 from jaxprune.certification.visited import certify
 from jaxprune.certification.voting import certify_votes
-from jaxprune.evaluation import Condition, Tally, Visits, for_all, play
+from jaxprune.evaluation import Condition, Tally, Visits, for_all, play_in_chunks
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.tables import returns
@@ -69,6 +69,7 @@ def run(
     on_progress: OnProgress = unheard,
     folder: Path | None = None,
     returned: ReturnSpec = NO_RETURNS,
+    chunk: int | None = None,
 ) -> Certification:
     """Visit, bound, attack and compare.
 
@@ -77,10 +78,13 @@ def run(
     where the same was stopped before its end: the tables are the same as without the stop. Once they are
     written the folder may be removed.
 
+    chunk: how many members play side by side at most (smoothed ones excepted), which changes no result.
+
     Raises:
         SpecError: the budget does not fit the observations, a member cannot be certified, or the folder
             holds the stages of something else.
     """
+    chunks.check(chunk)
     population = spec.applied_to(population)
     everyone, budget = population.members, population.budget
     if folder is not None:
@@ -90,7 +94,7 @@ def run(
     clean_keys, search_keys, *smooth_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(keys)
     with Meter(on_progress) as meter:
         stage = stages(folder, meter.begin)
-        tally, visits = _visited(spec, population, clean_keys, stage, meter)
+        tally, visits = _visited(spec, population, clean_keys, stage, meter, chunk)
         certified = certify(population, visits, stage)
         rows = certificates(population, (budget,), (certified,), visits, tally, spec.confidence)
         observation = same_states(visits, everyone, spec.states, population.diverged)
@@ -102,7 +106,7 @@ def run(
             )
         limits = None
         if returned.return_episodes:
-            limits = _returned(returned, population, spec, stage, meter)
+            limits = _returned(returned, population, spec, stage, meter, chunk)
     return Certification(
         states=states,
         members=at_the_same_states(states),
@@ -140,6 +144,7 @@ def _visited(
     keys: Key[Array, " member"],
     stage: Stage,
     meter: Meter,
+    chunk: int | None,
 ) -> tuple[Tally, Visits]:
     """Clean episodes of every member, and the states visited in them, which stay on the host."""
     env, budget, episodes = population.env, population.budget, spec.episodes
@@ -149,8 +154,8 @@ def _visited(
     victims = Victim(population.agents, budget.space)
 
     def played() -> kept.Arrays:
-        tally, visits = play(
-            env, victims, (clean,), keys, episodes, episodes, lambda _, steps: meter.add(steps)
+        tally, visits = play_in_chunks(
+            env, victims, (clean,), keys, episodes, episodes, lambda _, steps: meter.add(steps), chunk
         )
         return {"tally": vars(tally), "visits": vars(visits)}
 
@@ -206,7 +211,12 @@ def returns_under_attack(
 
 
 def _returned(
-    returned: ReturnSpec, population: Population, spec: CertificationSpec, stage: Stage, meter: Meter
+    returned: ReturnSpec,
+    population: Population,
+    spec: CertificationSpec,
+    stage: Stage,
+    meter: Meter,
+    chunk: int | None = None,
 ) -> AttackedReturns:
     """The limits on returns under attack at every step."""
     root = streams.key(spec.seed, "attacked returns")
@@ -219,7 +229,9 @@ def _returned(
         arrays = stage(
             name,
             phase,
-            lambda: spent(returned, population, keys, lambda _, steps: meter.add(steps), scale)._asdict(),
+            lambda: spent(
+                returned, population, keys, lambda _, steps: meter.add(steps), scale, chunk
+            )._asdict(),
         )
         return Spent(**arrays)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from jaxprune import chunks
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.bounds import BOUNDS, Episodes, categorical_shift_bound, in_blocks
 from jaxprune.bounds.rounding import outward
@@ -71,12 +72,24 @@ def spent(
     keys: Key[Array, " member"],
     heard: Heard,
     scale: float = OWN,
+    chunk: int | None = None,
 ) -> Spent:
     """Clean episodes of sampled actions, and how far each of their states could have been attacked.
 
     scale: of the standard deviation of the policy that is played. The i-th episodes of all scales have the
     random numbers of the i-th, so that they are paired, and are independent of all others.
+    chunk: how many members are side by side at most, which changes no result; None for all of them.
     """
+    size = population.members.size
+    places = chunks.rows(size, chunk)
+    parts = [_side_by_side(spec, population.of(rows), keys[rows], heard, scale) for rows in places]
+    return joined_spent(parts, np.arange(size))
+
+
+def _side_by_side(
+    spec: ReturnSpec, population: Population, keys: Key[Array, " member"], heard: Heard, scale: float
+) -> Spent:
+    """The same, of all members at once."""
     budget, env, count = population.budget, population.env, population.members.size
     agents = widened(population.agents, scale)
     clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), "sampled"), count)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from jaxprune import checkpoint, streams
+from jaxprune import checkpoint, chunks, streams
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
@@ -72,7 +72,7 @@ class Search:
     recipe: sizes of the training.
     iterations: PPO iterations of `recipe.steps` environment steps each, over which learning rates anneal.
     seed: with the place of a setting it decides all its random streams, the same for every victim.
-    at_once: adversaries trained side by side in one program; more of them take turns.
+    chunk: how many adversaries are trained side by side in one program; more of them take turns.
     heard: told the progress.
     folder: where what turns have brought is kept, and taken from if the same search was stopped before its
         end.
@@ -87,7 +87,7 @@ class Search:
     recipe: Recipe
     iterations: int
     seed: int
-    at_once: int
+    chunk: int
     heard: Heard = lambda steps, returns: None
     folder: Path | None = None
     sampled: bool = False
@@ -119,9 +119,7 @@ class Search:
         """
         victim = np.indices(setting.shape)[0].ravel()
         parts = []
-        for number, turn in enumerate(
-            np.array_split(np.arange(victim.size), -(-victim.size // self.at_once))
-        ):
+        for number, turn in enumerate(chunks.rows(victim.size, self.chunk)):
             of_pair = jax.tree.map(lambda leaf, who=victim[turn]: leaf[who], self.victims)
             if learners is None:
                 begin = partial(self._begin, of_pair, setting.ravel()[turn])
@@ -131,11 +129,11 @@ class Search:
                 checkpoint.load_or_make(
                     None if self.folder is None else self.folder / place / f"turn-{number}",
                     like=lambda begin=begin: jax.eval_shape(lambda: keep(begin())),
-                    make=partial(_learned, self, of_pair, begin, done, until, keep),
+                    make=partial(_learned, self, of_pair, len(set(turn.tolist())), begin, done, until, keep),
                 )
             )
         return jax.tree.map(
-            lambda *of_turns: jnp.concatenate(of_turns).reshape(*setting.shape, *of_turns[0].shape[1:]),
+            lambda *turns: jnp.concatenate(turns)[: victim.size].reshape(*setting.shape, *turns[0].shape[1:]),
             *parts,
         )
 
@@ -172,7 +170,7 @@ def train(
     recipe: Recipe,
     iterations: int,
     seed: int,
-    at_once: int,
+    chunk: int,
     heard: Heard = lambda steps, returns: None,
     folder: Path | None = None,
 ) -> Adversary:
@@ -180,7 +178,7 @@ def train(
 
     The arguments are the fields of `Search`.
     """
-    search = Search(env, victims, ball, adversary, settings, recipe, iterations, seed, at_once, heard, folder)
+    search = Search(env, victims, ball, adversary, settings, recipe, iterations, seed, chunk, heard, folder)
     learned = search.advance(search.every_setting, iterations, networks, "rung-1")
     return adversary.replace(network=learned.policy)
 
@@ -198,14 +196,17 @@ def _places(learners: Learner, turn: Int[np.ndarray, " pair"]) -> Learner:
 def _learned(
     search: Search,
     victims: Victim,
+    pairs: int,
     begin: Callable[[], Learner],
     done: int,
     until: int,
     keep: Callable[[Learner], Kept],
 ) -> Kept:
-    """What is kept of adversaries that are trained side by side, leaves [pair]."""
+    """What is kept of adversaries that are trained side by side, leaves [pair].
+
+    pairs: how many there are, those not counted that only fill the chunk.
+    """
     population = begin()
-    pairs = population.diverged.size
     for now in range(done, until, SEGMENT):
         then = min(now + SEGMENT, until)
         population, returns = _segment(
@@ -238,11 +239,12 @@ def _start(
     hyper: Hyperparameters,
     keys: Key[Array, " pair"],
 ) -> Learner:
-    def one(victim: Victim, hyper: Hyperparameters, key: PRNGKeyArray) -> Learner:
+    def one(pair: tuple[Victim, Hyperparameters, PRNGKeyArray]) -> Learner:
+        victim, hyper, key = pair
         world = adversary_environment(env, victim, ball, adversary, sampled=sampled)
         return learners.init(world, recipe, key, jnp.zeros(()), hyper)
 
-    return jax.vmap(one)(victims, hyper, keys)
+    return chunks.mapped(one, (victims, hyper, keys), len(keys), None)
 
 
 @partial(jax.jit, static_argnames=(*_STATIC, "iterations"), donate_argnames="population")
@@ -260,13 +262,15 @@ def _segment(
 ) -> tuple[Learner, Float[Array, " pair"]]:
     """Iterations `done` ... `until - 1` of `iterations`, and the victims' mean return in them."""
 
-    def one(victim: Victim, learner: Learner, iteration: Int[Array, ""]) -> tuple[Learner, Progress]:
+    def one(iteration: Int[Array, ""], pair: tuple[Victim, Learner]) -> tuple[Learner, Progress]:
+        victim, learner = pair
         world = adversary_environment(env, victim, ball, adversary, sampled=sampled)
         return learners.iterate(world, recipe, learner, iteration, iterations)
 
     def step(iteration: Int[Array, ""], now: tuple[Learner, Array, Array]) -> tuple[Learner, Array, Array]:
         population, total, episodes = now
-        population, progress = jax.vmap(one, in_axes=(0, 0, None))(victims, population, iteration)
+        pairs = (victims, population)
+        population, progress = chunks.mapped(partial(one, iteration), pairs, population.sparsity.size, None)
         return population, total - progress.return_sum, episodes + progress.episodes
 
     nothing = jnp.zeros_like(population.sparsity)

@@ -46,7 +46,7 @@ def _little():
 
 @pytest.fixture(name="spec", scope="module")
 def _spec(little):
-    """Nothing of it is a default, but for `at_once`."""
+    """Nothing of it is a default, but for `chunk`."""
     return AttackSearchSpec(
         attacks=("random", "mad", "sarsa+mad", "sa-rl"),
         eps=(0.4,),
@@ -110,7 +110,7 @@ def _attackers(agents, little):
         RECIPE,
         iterations=2,
         seed=5,
-        at_once=72,
+        chunk=72,
     )
     critics, adversaries = jax.tree.map(lambda leaf: leaf[MEMBER], (critics, adversaries))
 
@@ -255,10 +255,10 @@ def _(spec: AttackSearchSpec, _: Path) -> None:
     assert (row["eps"], row["norm"], row["space"]) == (0.05, "linf", "raw")
 
 
-@option("episodes", "selection_episodes", "seed", "at_once")
+@option("episodes", "selection_episodes", "seed", "chunk")
 def _(spec: AttackSearchSpec, folder: Path) -> None:
     """Of three members, two meet clean and noisy episodes side by side, and one in a second turn."""
-    spec = replace(spec, attacks="random", episodes=2, selection_episodes=5, seed=6, at_once=4)
+    spec = replace(spec, attacks="random", episodes=2, selection_episodes=5, seed=6, chunk=4)
     agents = lines.population(*WIDER)
     table = attack_search.run(spec, population(agents, ENV), folder=folder).results
     assert len([*(folder / "fresh-returns").iterdir()]) == 2

@@ -19,6 +19,7 @@ from jaxprune.envs.probes import WEIGHTS
 from jaxprune.evaluation import STEPS_AT_ONCE, Condition
 from jaxprune.policy import Agent, normalizer
 from jaxprune.training import sarsa, search
+from tests.compiled import as_users_compile
 from tests.populations import population
 
 ENV = make("probe/linear")
@@ -130,13 +131,15 @@ def test_returns_are_those_of_the_evaluation(found, agents):
     assert rows["return_mean"].item() == pytest.approx(float(play(agent).tally.total.mean()), rel=1e-5)
 
 
-def test_taking_turns_changes_nothing(agents):
+@pytest.mark.parametrize("chunk", [2, 9])
+def test_taking_turns_changes_nothing(agents, chunk):
+    """Five victims in three turns of two; or in two of three where three attacks are measured."""
     spec = replace(SPEC, attacks="mad,random", norm="l2")
-    together, in_turns = (
-        attack_search.run(replace(spec, at_once=n), population(agents, ENV)) for n in (72, 1)
-    )
+    five = population(jax.tree.map(lambda leaf: leaf[np.array([0, 1, 1, 0, 1])], agents), ENV)
+    with as_users_compile():
+        together, in_turns = (attack_search.run(replace(spec, chunk=n), five) for n in (72, chunk))
     for one, other in zip(together, in_turns, strict=True):
-        assert_frame_equal(one, other, rel_tol=1e-5)
+        assert_frame_equal(one, other, check_exact=True)
 
 
 def test_progress_never_exceeds_the_plan(agents):

@@ -69,6 +69,14 @@ def test_the_sums_are_those_of_the_bounds_at_every_state_visited(members, keys, 
         assert (found.squares[:, radius].sum(-1) <= by_hand * (1 + 1e-4)).all()
 
 
+def test_members_in_chunks_have_what_they_have_side_by_side(members, keys, made):
+    spec, found = made
+    order = np.array([1, 0, 0, 1, 1])
+    in_chunks = spent(spec, members.of(order), keys[order], lambda *_: None, chunk=2)
+    for parts, together in zip(in_chunks, found, strict=True):
+        np.testing.assert_array_equal(parts, together[order])
+
+
 def test_blocks_are_as_equal_as_stretches_allow_and_reach_the_horizon():
     assert block_ends(1, 1000).tolist() == [20]
     assert block_ends(4, 1000).tolist() == [5, 10, 15, 20]

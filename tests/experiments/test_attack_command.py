@@ -219,6 +219,7 @@ def _files(agent):
         ("large.npz", (), "maps 5 features to 2 actions, the task has 4 features and 1 actions"),
         ("agent.npz", ("--attacks", "sarl"), "did you mean 'sa-rl'?"),
         ("agent.npz", ("--attacks", ""), "attacks: the list is empty"),
+        ("agent.npz", ("--chunk", "0"), "chunk: 0 must be at least 2"),
         ("agent.npz", ("--eps", "0.1,0.2"), "2 numbers for an observation of 4 features"),
         ("agent.npz", ("--eps", "0.1,0.2,0.1,0.1", "--norm", "l2"), "one radius"),
         ("agent.npz", ("--eps", "published"), "no budget is published for probe/linear"),

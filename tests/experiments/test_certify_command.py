@@ -174,6 +174,8 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
             "for 10 members together; at least 4436 are needed",
         ),
         (("--smoothing-sigma=-1",), "sigma"),
+        (("--chunk", "1"), "chunk: 1 must be at least 2"),
+        (("--chunk", "11"), "chunk: 11 is more than the members there are, 10"),
         (("--run", "x"), "give either --run FOLDER or --agent FILE"),
         (None, "give either --run FOLDER or --agent FILE"),
         (("--run", "nowhere"), "nowhere is no run folder"),

@@ -131,6 +131,8 @@ def test_it_is_listed():
         (("--episodes", "0"), "episodes: 0 must be at least 1"),
         (("--sparsities", "0,1"), "sparsities: 1 is outside [0, 1)"),
         (("--env", "probe/linear"), "it maps 11 features to 3 actions, the task has 4"),
+        (("--chunk", "1"), "chunk: 1 must be at least 2"),
+        (("--chunk", "3", "--sparsities", "0,0.5"), "chunk: 3 is more than the members there are, 2"),
         (("--run", "x"), "give either --run FOLDER or --agent FILE"),
     ],
     ids=str,

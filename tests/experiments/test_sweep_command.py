@@ -54,7 +54,8 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     names = {path.name for path in out.iterdir()}
     tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
     figures = with_svg("returns", "bounds", "regret", "training")
-    assert names == tables | figures | {"spec.json", "population", "checkpoints", "tensorboard"}
+    others = {"spec.json", "phases.json", "population", "checkpoints", "tensorboard"}
+    assert names == tables | figures | others
     (events,) = (out / "tensorboard").iterdir()
     assert b"return_mean/ppo-0.5-seed-0" in events.read_bytes()
     assert charts_of(out) == {"returns", "frontier", "regret", "bounds", "training", "layers"}
@@ -100,6 +101,9 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         (["--shift-episodes=-1"], "shift_episodes: -1 must be at least 0"),
         (["--seeds", "2000", "--hidden", "4096", "4096"], "GiB are there; lower environments, unroll"),
         (["--log", "tensorbord"], "log: unknown name 'tensorbord'; did you mean 'tensorboard'?"),
+        (["--chunk", "0"], "chunk: 0 must be at least 2"),
+        (["--chunk=-3"], "chunk: -3 must be at least 2"),
+        (["--chunk", "11"], "chunk: 11 is more than the members there are, 10; leave it out"),
         (["--shared-filter", "--sparsities", "0.5"], "shared_filter: sparsities must hold 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -59,7 +59,7 @@ def stack(*trees):
 def trained(env, victims, ball, name, iterations):
     adversary = ATTACKS[name].rule()
     return search.train(
-        env, victims, ball, adversary, SETTINGS, RECIPE, iterations=iterations, seed=0, at_once=8
+        env, victims, ball, adversary, SETTINGS, RECIPE, iterations=iterations, seed=0, chunk=8
     )
 
 
@@ -230,7 +230,7 @@ def test_a_population_trained_in_turns_is_the_same_population():
             *arguments,
             iterations=9,
             seed=3,
-            at_once=n,
+            chunk=n,
             heard=lambda steps, returns: heard.append((steps, returns)),
         ).network
         for n in (4, 3)

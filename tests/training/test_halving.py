@@ -32,10 +32,10 @@ def _victims():
     return Victim(jax.vmap(lambda key: policies.init(key, 4, 1, hidden=(5,)))(keys))
 
 
-def asked(victims, at_once=8, folder=None):
+def asked(victims, chunk=8, folder=None):
     adversary = ATTACKS["sa-rl"].rule()
     ball = Ball(jnp.float32(0.3))
-    return Search(LINEAR, victims, ball, adversary, SETTINGS, RECIPE, ITERATIONS, 3, at_once, folder=folder)
+    return Search(LINEAR, victims, ball, adversary, SETTINGS, RECIPE, ITERATIONS, 3, chunk, folder=folder)
 
 
 @pytest.fixture(name="unhalved", scope="module")

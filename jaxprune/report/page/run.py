@@ -19,6 +19,7 @@ SWEEP, ATTACK, CERTIFY, SHIFT, AUDIT = "sweep", "attack", "certify", "shift", "a
 
 _SHIFTS = ("shifts", "shift_summary", "shift_verdicts")
 _RETURNED = ("attacked_returns", "attacked_return_curve")
+_PHASES = "phases.json"
 _ABOUT = {SWEEP: "spec.json"} | {kind: f"{kind}.json" for kind in (ATTACK, CERTIFY, SHIFT, AUDIT)}
 _NEEDED = {
     SWEEP: ("results", "certificates", "regret", "verdicts", "curves", "episodes", "sampled"),
@@ -45,7 +46,8 @@ class Run:
 
     name: of the folder. kind: of the command that wrote it. about: what it wrote about itself. tables: those
     that are there, by name. missing: those that are not, though a finished command writes them. unreadable:
-    files that are there and no tables. videos: episodes to watch, by the name of their file.
+    files that are there and no tables. videos: episodes to watch, by the name of their file. phases: where
+    its time went, where that was written down.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Run:
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     videos: dict[str, bytes] = field(default_factory=dict)
+    phases: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def author(self) -> str:
@@ -99,6 +102,7 @@ def read_run(path: Path) -> Run:
         tuple(name for name in _needed(kind, about) if name not in there),
         tuple(name for name in there if read[name] is None),
         {file.name: file.read_bytes() for file in sorted(path.glob(VIDEOS))},
+        _phases(path / _PHASES),
     )
 
 
@@ -122,6 +126,15 @@ def _about(path: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise SpecError(f"runs: {path} holds no settings")
     return about
+
+
+def _phases(path: Path) -> list[dict[str, Any]]:
+    """Where the time went; nothing where that cannot be read, for no finding depends on it."""
+    try:
+        phases = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return phases if isinstance(phases, list) else []
 
 
 def _dictionary(value: object) -> dict[str, Any]:

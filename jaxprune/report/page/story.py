@@ -16,6 +16,7 @@ from jaxprune.report.page import charts, warnings
 from jaxprune.report.page.asked import asked
 from jaxprune.report.page.charts import Chart
 from jaxprune.report.page.run import ATTACK, AUDIT, CERTIFY, SHIFT, SWEEP, Run
+from jaxprune.report.page.took import took
 from jaxprune.report.shifts import shift_words
 from jaxprune.report.summary import sweep_words
 from jaxprune.report.verdict import ALPHA, attack_lines, sweet_spot_lines, tight_line
@@ -27,7 +28,7 @@ class Story:
     """What a run has to say.
 
     about: what it is about, a line per arm. asked: the settings. warnings: what must be known first. lines:
-    what was found, in sentences; details: those that fewer will read.
+    what was found, in sentences; details: those that fewer will read. took: where the time went.
     """
 
     about: list[str] = field(default_factory=list)
@@ -37,6 +38,7 @@ class Story:
     details: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
+    took: str = ""
 
     def take(self, words: Words, prefix: str = "") -> None:
         """Add what a report of one arm consists of."""
@@ -53,6 +55,7 @@ def tell(run: Run) -> Story:
     _part(run, story, "what was asked", lambda: story.asked.extend(asked(run)))
     parts = {SWEEP: _sweep, ATTACK: _attack, CERTIFY: _certification, SHIFT: _shifts, AUDIT: _audit}
     _part(run, story, "the summary", lambda: parts[run.kind](run, story))
+    _part(run, story, "where the time went", lambda: setattr(story, "took", took(run.phases)))
     return story
 
 

@@ -378,3 +378,17 @@ def test_certified_returns_that_were_asked_for_and_are_not_there_are_missed(synt
     assert "INCOMPLETE: not there are attacked_returns, attacked_return_curve" in words(
         document([read_run(folder)])
     )
+
+
+def test_the_page_says_where_the_time_went(synthetic, tmp_path):
+    folder = folders.sweep(tmp_path / "timed", synthetic)
+    assert "Took" not in words(document([read_run(folder)]))
+    phases = [
+        {"name": "training", "seconds": 240.0, "processor": 400.0, "compiling": 12.0, "steps": 100},
+        {"name": "evaluation", "seconds": 66.0, "processor": 100.0, "compiling": 6.0, "steps": 10},
+    ]
+    (folder / "phases.json").write_text(json.dumps(phases))
+    read = words(document([read_run(folder)]))
+    assert "Took 5.1 min: training 4.0, evaluation 1.1; 0.3 of these were spent on compiling" in read
+    (folder / "phases.json").write_text('[{"name": "training"}]')
+    assert "NOT SHOWN: where the time went" in words(document([read_run(folder)]))
