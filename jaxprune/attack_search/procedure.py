@@ -100,7 +100,7 @@ def found(spec: AttackSearchSpec, population: Population, folder: Path, name: st
     population = population.asked(spec.eps, spec.norm, spec.space)
     victims = Victim(population.agents.pruned(), population.budget.space)
     with Meter() as meter:
-        trials = Trials(population.env, population.budget.ball, spec.at_once, meter, folder, spec.policy)
+        trials = Trials(population.env, population.budget.ball, spec.chunk, meter, folder, spec.policy)
         candidates = dict(attackers_of(spec, trials, victims))[name]
         return select(spec, trials, victims, population.members, name, candidates).rule
 
