@@ -185,11 +185,12 @@ def _verdicts(regret: pl.DataFrame, seeds: list[int]) -> str:
                 "sd of pairs",
                 "adjusted p",
                 "clean, minus dense",
-                "adjusted p",
+                "may be lost",
+                "adjusted p, against that",
                 "verdict",
             ],
         ),
-        "|---" * 7 + "|",
+        "|---" * 8 + "|",
     ]
     lines += [_row(*_judged(row)) for row in judged.iter_rows(named=True)]
     pruned = judged.filter(~pl.col("placebo")).height
@@ -206,7 +207,8 @@ def _judged(row: dict) -> tuple[str, list[str]]:
         f"{signed(row['attacked_difference'])} {interval}",
         number(row["attacked_sd"]),
         number(row["attacked_p"]),
-        signed(row["clean_difference"]),
+        f"{signed(row['clean_difference'])} {low_to_high(row['clean_low'], row['clean_high'])}",
+        number(row["clean_margin"]),
         number(row["clean_p"]),
         row["verdict"],
     ]
