@@ -113,12 +113,12 @@ def _alone(arguments: Arguments) -> None:
     console = open_console()
     spec = arguments.spec if arguments.resume is None else _interrupted(arguments.spec, arguments.resume)
     job = fitted(sweep.job(spec).in_chunks(arguments.chunk), device.memory())
+    out = arguments.resume or arguments.out or _default_folder(spec)
+    log = None if arguments.log is None else Log(arguments.log, out, spec.to_dict())
     expected = estimate(job, None if arguments.dry_run else device.memory())
     console.print(plan(describe(job, expected)))
     if arguments.dry_run:
         return
-    out = arguments.resume or arguments.out or _default_folder(spec)
-    log = None if arguments.log is None else Log(arguments.log, out, spec.to_dict())
     try:
         with LiveProgress(console, job.steps) as live, log or nullcontext():
             heard = live.show if log is None else both(live.show, log.show)

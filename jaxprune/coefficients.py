@@ -4,12 +4,12 @@ REFERENCE_SECONDS = 0.04028
 """Processor seconds of `speeds.network_seconds` where the others were measured."""
 
 SECONDS = {
-    "looping": 6.302e-05,
-    "acting": 1.164e-05,
-    "learning": 2.185e-07,
+    "looping": 7.379e-05,
+    "acting": 1.46e-05,
+    "learning": 0.0,
     "updating": 0.0,
-    "parameter": 4.286e-09,
-    "product": 2.58e-11,
+    "parameter": 4.36e-09,
+    "product": 2.552e-11,
     "playing": 2.728e-06,
     "gradient": 0.0,
     "attacking product": 1.091e-10,
@@ -22,7 +22,7 @@ SECONDS = {
 """Processor seconds of one of each."""
 
 COMPILING = {
-    "training": 21.75,
+    "training": 21.01,
     "evaluation": 4.056,
     "attack": 2.694,
     "certificates": 22.66,
@@ -31,9 +31,9 @@ COMPILING = {
 """Processor seconds of compiling the training of one arm, an evaluation, each attack in it, and so on."""
 
 BYTES = {
-    "seen": 8.662,
-    "remembered": 79.78,
-    "copied": 19.01,
-    "activation": 6.947,
+    "seen": 8.658,
+    "remembered": 79.94,
+    "copied": 19.03,
+    "activation": 6.938,
 }
 """Bytes of one of each, of a member that is trained."""

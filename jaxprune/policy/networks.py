@@ -89,17 +89,6 @@ def apply(params: Params, x: Float[Array, " obs"], activation: str) -> Float[Arr
     return MLP(features, activation).apply({"params": params}, x)  # pyright: ignore[reportReturnType]
 
 
-def narrow_output(params: Params) -> Params:
-    """The same network to the last bit; where the last layer has few outputs, its gradient costs a fifth.
-
-    XLA's CPU finds a gradient `[in, out]` of few columns by a plain loop, and `[out, in]` by a fast product.
-    The barrier keeps it from turning the one into the other.
-    """
-    name = f"layer_{len(params) - 1}"
-    output = params[name]
-    return params | {name: output | {"kernel": jax.lax.optimization_barrier(output["kernel"].T).T}}
-
-
 def kernels(params: Params) -> Kernels:
     """The prunable weights of a network."""
     return {name: layer["kernel"] for name, layer in params.items()}

@@ -157,8 +157,9 @@ def _return_lines(rows: pl.DataFrame, about: dict[str, Any]) -> list[str]:
     if pruned.is_empty():
         return [f"attacked: {by}, leaves {left}"]
     kept = pl.col("clean") >= dense["clean"] - LOSS * abs(dense["clean"])
-    higher = pl.col("attacked_low") > dense["attacked_high"]
-    lower = pl.col("attacked_high") < dense["attacked_low"]
+    # One episode has no interval: null, which is neither higher nor lower.
+    low, high = (pl.lit(dense[f"attacked_{end}"], pl.Float64) for end in ("low", "high"))
+    higher, lower = pl.col("attacked_low") > high, pl.col("attacked_high") < low
     most, last = pruned.sort("attacked").row(-1, named=True), rows.row(-1, named=True)
     return [
         f"verdict: {_verdict(pruned.filter(kept), higher)}",

@@ -14,7 +14,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxprune.policy import Agent, Kernels, Params, kernels, masked, networks
+from jaxprune.policy import Agent, Kernels, Params, kernels, masked
 from jaxprune.pruning import masks
 from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch
@@ -102,7 +102,6 @@ def loss(
 
     Advantages are standardised within the minibatch. terms: what regularisers add.
     """
-    moved = moved.replace(policy=networks.narrow_output(moved.policy))
     agent = agent.replace(policy=moved.policy, log_std=moved.log_std, value=moved.value).pruned()
     policy = jax.vmap(agent.distribution)(batch.x)
     log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, batch.action)

@@ -221,7 +221,7 @@ def test_every_scale_is_played_once_and_the_own_one_too(members, made, monkeypat
     scales, phases = [], []
 
     def played(*arguments):
-        scales.append(arguments[-1])
+        scales.append(arguments[-2])
         return found
 
     monkeypatch.setattr(procedure, "spent", played)

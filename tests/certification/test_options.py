@@ -290,14 +290,14 @@ def _(found, heard):
 def _(found, heard):
     """Which clean episodes are played; the returns above are those of the stream of seed 4."""
 
-    def stop(env, victims, conditions, keys, episodes, record, heard):
+    def stop(env, victims, conditions, keys, episodes, record, heard, chunk):
         (condition,) = conditions
         raise KeyboardInterrupt(condition.policy, episodes, record, keys)
 
     for policy, episodes, seed in (("mode", 5, 4), ("sampled", 3, 8)):
         spec = replace(SPEC, policy=policy, episodes=episodes, seed=seed)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as heard_of:
-            patch.setattr(procedure, "play", stop)
+            patch.setattr(procedure, "play_in_chunks", stop)
             certification.run(spec, SmoothingSpec(), population())
         *asked, keys = heard_of.value.args
         assert asked == [policy, episodes, episodes]

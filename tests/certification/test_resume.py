@@ -112,7 +112,7 @@ def _stopped(whole, tmp_path_factory):
     programs = visited._certified._cache_size()
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (
-            (procedure, "play"),
+            (procedure, "play_in_chunks"),
             (smoothing, "play"),
             (procedure, "spent"),
             (visited, "_certified"),
@@ -141,7 +141,7 @@ def test_stopped_after_every_stage_a_run_ends_with_the_same_tables(whole, stoppe
 
 def test_no_stage_is_done_twice(stopped):
     """Bounds and attack are traced in every run that has a member left, and each did one member."""
-    assert stopped[2] == {"play": 2, "spent": 1, "_certified": MEMBERS, "look": MEMBERS}
+    assert stopped[2] == {"play_in_chunks": 1, "play": 1, "spent": 1, "_certified": MEMBERS, "look": MEMBERS}
 
 
 def test_where_all_is_done_the_tables_are_made_of_what_is_kept(whole, stopped):

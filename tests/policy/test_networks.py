@@ -1,8 +1,5 @@
 """Networks start orthogonal without LAPACK and compute what a plain NumPy forward pass computes."""
 
-from functools import partial
-
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,17 +126,3 @@ def test_layers_keep_their_order_beyond_ten():
         for i in sorted(range(12), key=str)
     }
     assert [float(weight[0, 0]) for weight, _ in layers(params)] == list(range(12))
-
-
-def test_a_narrow_output_changes_no_bit_of_the_network_or_of_its_gradient():
-    params = networks.init(jax.random.key(2), 5, (16, 3), "tanh", 1.0)
-    x = jax.random.normal(jax.random.key(3), (64, 5))
-
-    def total(params, prepared):
-        return jnp.sin(jax.vmap(lambda x: networks.apply(prepared(params), x, "tanh"))(x)).sum()
-
-    plain, rows = (
-        jax.jit(jax.value_and_grad(partial(total, prepared=prepared)))(params)
-        for prepared in (lambda params: params, networks.narrow_output)
-    )
-    chex.assert_trees_all_close(plain, rows, rtol=0, atol=0)

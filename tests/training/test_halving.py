@@ -75,7 +75,7 @@ def test_a_stop_at_a_rung_changes_nothing(victims, tmp_path, monkeypatch):
     turns = []
 
     def counted(*arguments):
-        turns.append(arguments[3:5])
+        turns.append(arguments[4:6])
         return learned(*arguments)
 
     def stop(rung, setting, adversaries):
