@@ -213,7 +213,16 @@ def returns(everyone, member, rule, domain, episodes):
     return np.float64(_returns(agent, rule, domain, episodes))
 
 
-@pytest.mark.parametrize("phase", ["rung 2 of sa-rl", "learning sa-rl from others", "measuring transfer"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "rung 2 of sa-rl",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("learning sa-rl from others", "measuring transfer")
+        ),
+    ],
+)
 def test_a_halved_search_that_was_stopped_goes_on_to_the_same_tables(spec, found, everyone, tmp_path, phase):
     def stop(update):
         if update.phase == phase:

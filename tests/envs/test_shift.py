@@ -180,7 +180,10 @@ def test_mjxs_constants_are_those_of_mj_setconst(task, factor):
 
 @pytest.mark.parametrize(
     "task",
-    ["inverted_pendulum", "halfcheetah", pytest.param("hopper", marks=pytest.mark.slow)],
+    [
+        "inverted_pendulum",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("halfcheetah", "hopper")),
+    ],
 )
 def test_mjx_steps_as_native_does(task):
     """Every shift in one batch, one step from each of the states that native passes: velocities to within
