@@ -19,7 +19,7 @@ from jaxprune.report.page import is_run
 from jaxprune.report.watched import watched_table
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import check_sparsities
-from jaxprune.watching import WatchSpec, chosen, some, watch
+from jaxprune.watching import WatchSpec, chosen, watch
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _of_victims(arguments: Arguments) -> Cast:
     else:
         population = replace(source, sparsities=None).load(spec.eps, spec.norm, spec.space)
         levels = _levels(source)
-    return Cast(some(population, chosen(spec, population, levels)))
+    return Cast(population.of(chosen(spec, population, levels)))
 
 
 def _of_attack(arguments: Arguments) -> Cast:
@@ -97,7 +97,7 @@ def _of_attack(arguments: Arguments) -> Cast:
     population = source.load(search.eps, search.norm, search.space)
     rows = chosen(spec, population, _levels(given))
     rules = attack_search.found(search, population, folder / "attackers", spec.attack)
-    return Cast(some(population, rows), jax.tree.map(lambda leaf: leaf[rows], rules), search.policy)
+    return Cast(population.of(rows), jax.tree.map(lambda leaf: leaf[rows], rules), search.policy)
 
 
 def _levels(source: Shown) -> tuple[float, ...] | None:

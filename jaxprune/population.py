@@ -181,7 +181,7 @@ class Population:
         return self.trained_by is None or not schedule(self.trained_by.schedule).during_training
 
     def of(self, rows: Int[np.ndarray, " row"]) -> "Population":
-        """Some of the members, by number."""
+        """Some of the members, by number, in that order."""
         some = jax.tree.map(lambda leaf: leaf[rows], self.agents)
         return replace(self, members=self.members.of(rows), agents=some, diverged=self.diverged[rows])
 

@@ -5,12 +5,11 @@ through (`rollouts`), and every number on them is that loop's.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
@@ -133,16 +132,6 @@ def watch(
         each = round(1000 * every * drawing.seconds_per_step)
         save(frames, path, [each] * (len(frames) - 1) + [LAST])
     return _ends(spec, population, moments)
-
-
-def some(population: Population, rows: np.ndarray) -> Population:
-    """Members of a population, by number, in that order."""
-    return replace(
-        population,
-        members=population.members.of(rows),
-        agents=jax.tree.map(lambda leaf: leaf[rows], population.agents),
-        diverged=population.diverged[rows],
-    )
 
 
 def _check_there(field: str, asked: float | int, there: np.ndarray) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 import jaxprune as jp
 from benchmarks import scaling
+from benchmarks.scaling_fit import coefficients, predicted, temporary
+from benchmarks.scaling_rows import PARTS, asked_of
 from jaxprune import costs, plan, speeds
 from jaxprune import sweep as sweeps
 from jaxprune.costs import Recipe, Sizes
@@ -51,23 +53,21 @@ def _measured() -> list[dict]:
 
 
 def test_every_measured_time_is_predicted_within_30_percent(measured):
-    assert {row["part"] for row in measured} == set(scaling.PARTS)
-    far = {scaling._asked(row): scaling.predicted(row) / row["processor_s"] for row in measured}
+    assert {row["part"] for row in measured} == set(PARTS)
+    far = {asked_of(row): predicted(row) / row["processor_s"] for row in measured}
     assert all(1 / 1.3 <= ratio <= 1.3 for ratio in far.values()), far
 
 
 def test_every_measured_memory_is_predicted_within_30_percent(measured):
     far = {
-        scaling._asked(row): scaling.temporary(row) / row["temporary_mib"]
-        for row in measured
-        if row["part"] == "training"
+        asked_of(row): temporary(row) / row["temporary_mib"] for row in measured if row["part"] == "training"
     }
     assert len(far) > 5 and all(1 / 1.3 <= ratio <= 1.3 for ratio in far.values()), far
 
 
 def test_the_coefficients_are_those_of_the_table():
     table = pl.read_csv(scaling.TABLE)
-    assert scaling.coefficients(table) == Path(scaling.COEFFICIENTS).read_text()
+    assert coefficients(table) == Path(scaling.COEFFICIENTS).read_text()
 
 
 def test_phases_take_the_cores_that_they_can_use(monkeypatch):

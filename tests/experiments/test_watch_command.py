@@ -103,7 +103,7 @@ def test_the_numbers_on_it_are_those_of_the_states_that_are_drawn(run, draws, tm
     monkeypatch.setattr(drawing.Drawing, "draw", lambda self, qpos, qvel: drawn.append(qpos) or BLANK)
     monkeypatch.setattr(watching, "frame", lambda title, tiles: frames.append((title, tiles)))
     monkeypatch.setattr(watching, "save", lambda *_: None)
-    seen = watching.watch(spec, watching.some(population, rows), None, "mode", tmp_path / "no.avif")
+    seen = watching.watch(spec, population.of(rows), None, "mode", tmp_path / "no.avif")
     (moments,) = played
     lengths = moments.alive.sum(axis=1)[0]
     assert seen["ended"].to_list() == ["fallen", "fallen"]
