@@ -12,6 +12,7 @@ from benchmarks.scaling_fit import coefficients, predicted, temporary
 from benchmarks.scaling_rows import PARTS, asked_of
 from jaxprune import costs, plan, speeds
 from jaxprune import sweep as sweeps
+from jaxprune.coefficients import SECONDS
 from jaxprune.costs import Recipe, Sizes
 from jaxprune.plan import Phase
 from tests.compiled import as_users_compile
@@ -94,8 +95,10 @@ def test_the_estimate_is_linear_in_the_parts_of_a_sweep(monkeypatch):
     assert list(three) == ["training", "evaluation", "visits", "shifts", "certificates"]
     assert one["training"].physics == pytest.approx(1e-3 * 10 * 20_480)
     assert three["training"].physics == pytest.approx(2 * one["training"].physics)
-    over = costs.OVER_PPO["sa-convex"]
-    assert three["training"].network == pytest.approx((2 + over) * one["training"].network, rel=0.05)
+    # Another arm is another loop of 10 iterations x 128 steps, which a regulariser makes no longer.
+    over, loop = costs.OVER_PPO["sa-convex"], 2.0 * SECONDS["looping"] * 10 * 128
+    expected = 2 * one["training"].network + over * (one["training"].network - loop)
+    assert three["training"].network == pytest.approx(expected)
     # Twice the members and 20 + 10 instead of 10 + 10 episodes.
     assert three["evaluation"].network == pytest.approx(3 * one["evaluation"].network)
     assert three["certificates"].network == pytest.approx(2 * one["certificates"].network)
