@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from jaxprune.errors import SpecError
@@ -68,8 +69,16 @@ def load(folder: Path, like: Tree) -> Tree:
     if step is None:
         raise SpecError(f"checkpoint: {folder} holds no whole checkpoint")
     with _manager(folder) as manager:
-        restored = manager.restore(step, args=ocp.args.StandardRestore(like))
+        restored = manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(_placed_here, like)))
     return jax.tree.map(_as_if_made_here, restored)
+
+
+def _placed_here(leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> Array | np.ndarray | jax.ShapeDtypeStruct:
+    """To be read onto a device of this machine: the one it was written from need not be there."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
 
 
 def _as_if_made_here(leaf: Array | np.ndarray) -> Array | np.ndarray:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +69,23 @@ def test_what_is_loaded_goes_into_the_programs_of_what_was_saved(tmp_path, tree)
 
 def test_shapes_are_enough_to_load(tmp_path, tree):
     checkpoint.save(tmp_path, 1, tree)
+    assert_same_bits(checkpoint.load(tmp_path, jax.eval_shape(lambda: tree)), tree)
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+from jaxprune import checkpoint
+from tests.test_checkpoint import some_tree
+checkpoint.save(Path(sys.argv[1]), 1, jax.device_put(some_tree(), jax.devices()[7]))
+"""
+
+
+def test_what_a_device_wrote_that_is_not_here_is_loaded(tmp_path, tree):
+    assert jax.device_count() < 8
+    subprocess.run([sys.executable, "-c", ELSEWHERE, str(tmp_path)], check=True)
     assert_same_bits(checkpoint.load(tmp_path, jax.eval_shape(lambda: tree)), tree)
 
 
