@@ -23,7 +23,8 @@ from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, exper
 from benchmarks.machine import machine_line
 from jaxprune import device, parse
 from jaxprune.envs import published_eps
-from jaxprune.training.arms import PLAIN, read_arm
+from jaxprune.run_folder import RunFolder
+from jaxprune.training.arms import read_arm
 
 RESULTS = Path(__file__).parent / "results"
 SHARDS, REPORT = RESULTS / "certified_training", RESULTS / "certified_training.md"
@@ -75,21 +76,23 @@ def main(arguments: Arguments) -> None:
 def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
     """A row per member and radius."""
     share = len(parse.seeds("seeds", arguments.seeds)) / arguments.planned
-    limits = certified_returns.limits(
-        certified_returns.Arguments(
-            env=task,
-            arm=arm,
-            seeds=arguments.seeds,
-            sparsities=arguments.sparsities,
-            steps=arguments.steps,
-            episodes=arguments.episodes,
-            eps=arguments.eps,
-            std=arguments.std,
-            confidence=1 - 0.05 * share,
-            out=arguments.out / arguments.seeds.replace(":", "-"),
-        )
+    asked = certified_returns.Arguments(
+        env=task,
+        arm=arm,
+        seeds=arguments.seeds,
+        sparsities=arguments.sparsities,
+        steps=arguments.steps,
+        episodes=arguments.episodes,
+        eps=arguments.eps,
+        std=arguments.std,
+        confidence=1 - 0.05 * share,
+        out=arguments.out / arguments.seeds.replace(":", "-"),
     )
-    return limits.with_columns(task=pl.lit(task), steps=pl.lit(arguments.steps))
+    limits = certified_returns.limits(asked)
+    origin = RunFolder.open(certified_returns.trained(asked)).origin()
+    return limits.with_columns(
+        task=pl.lit(task), steps=pl.lit(arguments.steps), trained_on=pl.lit(origin["device"]["kind"])
+    )
 
 
 def report() -> str:
@@ -114,28 +117,40 @@ are in; the last column is the placebo, different seeds of the same kind.
 def _task(task: str, rows: pl.DataFrame) -> str:
     """All arms of a task, each by itself and against plain PPO."""
     arms = rows["arm"].unique(maintain_order=True).to_list()
-    arms.sort(key=lambda arm: arm != PLAIN)
+    arms.sort(key=lambda arm: not _is_plain(arm))
     parts = [
-        experiment(f"{task}, {arm}", own, list(SHOWN)) + "\n" + _spreads(own)
+        experiment(f"{task}, {arm}", own, list(SHOWN)) + "\n" + _training(own)
         for arm in arms
         if (own := rows.filter(arm=arm)).height
     ]
-    if len(arms) > 1 and PLAIN in arms:
+    if len(arms) > 1 and _is_plain(arms[0]):
         parts.append(_against_plain(task, rows, arms))
     return "\n".join(parts)
 
 
-def _spreads(rows: pl.DataFrame) -> str:
-    """The standard deviations that training has left: a wide policy is easier to certify."""
+def _is_plain(arm: str) -> bool:
+    """Whether it is PPO by itself: without a regulariser, or with the others' program and weight 0."""
+    return all(
+        numbers.get("weight", 1.0) == 0 for numbers in read_arm(arm, published_eps=1.0).leaves.values()
+    )
+
+
+def _training(rows: pl.DataFrame) -> str:
+    """How long and where, and the standard deviations that are left: a wide policy is easier to certify."""
     spread = [
         f"{interval(of['spread'])} at {sparsity:g}"
         for (sparsity,), of in rows.filter(eps=SHOWN[0]).group_by("sparsity_asked", maintain_order=True)
     ]
-    return f"Standard deviation of an action, mean: {', '.join(spread)}.\n"
+    steps, device = rows["steps"][0], " and ".join(rows["trained_on"].unique(maintain_order=True))
+    return (
+        f"Trained for {steps:,} steps on: {device}. Standard deviation of an action, mean: "
+        f"{', '.join(spread)}.\n"
+    )
 
 
 def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
-    """Every arm minus plain PPO at the same sparsity, of the seeds that all arms have."""
+    """Every arm minus the first, plain PPO, at the same sparsity, of the seeds that all arms have."""
+    plain = arms[0]
     seeds = set.intersection(*(set(rows.filter(arm=arm)["seed"]) for arm in arms))
     common = rows.filter(pl.col("seed").is_in(seeds)).sort("seed")
 
@@ -154,9 +169,9 @@ def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
     }
     return "\n".join(
         [
-            f"## {task}, arms against {PLAIN}, {len(seeds)} seeds",
+            f"## {task}, arms against {plain}, {len(seeds)} seeds",
             "",
-            *differences(f"sparsity; minus {PLAIN} (adjusted p)", kinds, PLAIN),
+            *differences("sparsity; minus plain PPO (adjusted p)", kinds, plain),
             "",
         ]
     )
