@@ -1,4 +1,4 @@
-"""The bounds on an accelerator: are they the processor's, do they hold there, and how fast are they?
+"""The bounds on an accelerator, whether they are the processor's and hold there, and how fast they are.
 
     python -m benchmarks.accelerator_bounds
 

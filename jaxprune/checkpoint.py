@@ -21,6 +21,8 @@ from jaxprune.errors import SpecError
 
 Tree = TypeVar("Tree")
 
+Leaf = Array | np.ndarray | jax.ShapeDtypeStruct
+
 DIGESTS = "sha256.json"
 """The file in the folder of a step that says what is in the others."""
 
@@ -73,7 +75,7 @@ def load(folder: Path, like: Tree) -> Tree:
     return jax.tree.map(_as_if_made_here, restored)
 
 
-def _placed_here(leaf: Array | np.ndarray | jax.ShapeDtypeStruct) -> Array | np.ndarray | jax.ShapeDtypeStruct:
+def _placed_here(leaf: Leaf) -> Leaf:
     """To be read onto a device of this machine: the one it was written from need not be there."""
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxprune import chunks
 from jaxprune.attacks import Mad, Nothing, Victim
@@ -127,20 +127,32 @@ def widened(agents: Agent, factor: float) -> Agent:
 def _squares(
     agents: Agent, visits: Visits, radii: Float[Array, " radius"], *, norm: str, space: str
 ) -> Float[Array, "member radius episode"]:
-    """The squares of the bounds on the shift, summed over the states of a stretch, rounded up."""
+    """The squares of the bounds on the shift, summed over the states of a stretch, rounded up.
+
+    States after the end of their episode are not bounded: tasks that can end have many.
+    """
 
     def one(member: tuple[Agent, Visits]) -> Float[Array, "radius episode"]:
         agent, seen = member
         std = None if agent.log_std is None else jnp.exp(agent.log_std)
+        steps, episodes = seen.alive.shape
+        alive = seen.alive.reshape(-1)
+        living_first = jnp.argsort(~alive)
+        turns = seen.observation.reshape(alive.size, -1)[living_first]
+        turns = turns.reshape(steps // SIDE_BY_SIDE, episodes, SIDE_BY_SIDE, -1)
+        needed = -(-alive.sum() // (episodes * SIDE_BY_SIDE))  # after that turn all states are dead
 
         def under(eps: Float[Array, ""]) -> Float[Array, " episode"]:
-            states = seen.observation.reshape(-1, SIDE_BY_SIDE, seen.observation.shape[-1])
-            far = distances(agent, std, states, eps, norm=norm, space=space, local=LOCAL)
-            shift = far.tightest().reshape(seen.alive.shape)
+            def turn(number: Int[Array, ""], shifts: Float[Array, "..."]) -> Float[Array, "..."]:
+                far = distances(agent, std, turns[number], eps, norm=norm, space=space, local=LOCAL)
+                return shifts.at[number].set(far.tightest())
+
+            shifts = jax.lax.fori_loop(0, needed, turn, jnp.zeros(turns.shape[:-1]))
+            shift = jnp.zeros(alive.size).at[living_first].set(shifts.reshape(-1)).reshape(steps, episodes)
             if std is None:
                 shift = categorical_shift_bound(shift)
             total = jnp.sum(jnp.where(seen.alive, shift, 0.0) ** 2, axis=0)
-            return outward(total, seen.alive.shape[0])
+            return outward(total, steps)
 
         return jax.lax.map(under, radii)
 

@@ -13,10 +13,10 @@ from jaxprune.budget import Ball, Budget
 from jaxprune.certification import CertificationSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
-from jaxprune.certification.spent import block_ends, spent
+from jaxprune.certification.spent import _squares, block_ends, spent
 from jaxprune.envs import probes
 from jaxprune.errors import SpecError
-from jaxprune.evaluation import Condition, for_all, play
+from jaxprune.evaluation import Condition, Visits, for_all, play
 from jaxprune.policy import agent as agents
 from jaxprune.policy import layers
 from tests.populations import population
@@ -67,6 +67,24 @@ def test_the_sums_are_those_of_the_bounds_at_every_state_visited(members, keys, 
         by_hand = np.where(visits.alive, squares, 0).sum(axis=1)
         np.testing.assert_allclose(found.squares[:, radius].sum(-1), by_hand, rtol=1e-4)
         assert (found.squares[:, radius].sum(-1) <= by_hand * (1 + 1e-4)).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.5, 1.0])
+def test_the_dead_are_not_counted_wherever_they_are(members, share):
+    rng = np.random.default_rng(0)
+    seen = Visits(
+        jnp.asarray(rng.standard_normal((2, 50, 6, 4)), jnp.float32),
+        jnp.asarray(rng.uniform(size=(2, 50, 6)) < share),
+    )
+
+    def square(agent, observation):
+        network = bounds.in_std_units(layers(agent.policy), jnp.exp(agent.log_std))
+        return bounds.crown_bound(network, agent.normalise(observation), 0.2).euclidean ** 2
+
+    at_all = jax.jit(jax.vmap(jax.vmap(jax.vmap(square, (None, 0)), (None, 0))))
+    by_hand = np.where(seen.alive, at_all(members.agents, seen.observation), 0).sum(axis=1)
+    found = _squares(members.agents, seen, jnp.asarray([0.2]), norm="linf", space="normalised")
+    np.testing.assert_allclose(found[:, 0], by_hand, rtol=1e-4, atol=1e-30)
 
 
 def test_members_in_chunks_have_what_they_have_side_by_side(members, keys, made):
