@@ -58,12 +58,14 @@ def measured() -> pl.DataFrame:
         began = time.perf_counter()
         run = jax.jit(jax.vmap(jax.vmap(delta, (None, 0)))).lower(networks, states).compile()
         compiled = time.perf_counter() - began
-        values = np.asarray(run(networks, states), np.float64)
-        seconds = []
-        while not seconds or (len(seconds) < ROUNDS and seconds[0] < SLOW):
+        seconds: list[float] = []
+        while True:
             began = time.perf_counter()
-            jax.block_until_ready(run(networks, states))
+            values = jax.block_until_ready(run(networks, states))
             seconds.append(time.perf_counter() - began)
+            if len(seconds) == ROUNDS or seconds[0] > SLOW:
+                break
+        values = np.asarray(values, np.float64)
         rows += [
             {
                 "bound": bound.in_words(),
