@@ -85,8 +85,12 @@ def _name(arguments: Arguments) -> str:
     """That of the members."""
     if arguments.runs:
         return "+".join(run.name for run in arguments.runs)
-    asked = f"{arguments.env}-{arguments.schedule}-{arguments.arm}"
-    return asked.replace("/", "-").replace(":", "_")
+    return run_name(arguments.env, arguments.schedule, arguments.arm)
+
+
+def run_name(env: str, schedule: str, arm: str) -> str:
+    """The folder of the run that trains these members."""
+    return f"{env}-{schedule}-{arm}".replace("/", "-").replace(":", "_")
 
 
 def limits(arguments: Arguments) -> pl.DataFrame:

@@ -6,7 +6,8 @@ trains so many seeds of each arm, dense and gradually pruned, certifies their re
 step (docs/certified_return.md) over a grid of radii, and keeps the limits in
 `benchmarks/results/certified_training/`, a small table for each task, arm and shard of seeds. Every call adds
 shards, on any machine; what is there is not done again, a training that was stopped goes on where it was, and
-the report is made of all that are there.
+the report is made of all that are there. What `benchmarks.train_here` has trained on an accelerator is taken
+from `--out`.
 
 Two seeds of Hopper are a piece of 20 (ppo) to 45 minutes (sa-convex) on two idle cores, a quarter of an hour
 of it for the limits, as estimated from the throughput of other benchmarks; of HalfCheetah take one seed.

@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import tyro
 
 import jaxprune as jp
+from benchmarks.certified_returns import run_name
 from jaxprune import checkpoint, sweep
 from jaxprune.job import job
 from jaxprune.population import Saved
 from jaxprune.progress import Meter, Update
 from jaxprune.run_folder import RunFolder
+
+TRAINED, MEASURED = "mjx", "native"
+"""The physics under which the members learn, and under which they are to be measured."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,10 @@ class Arguments:
     """When weights go."""
     steps: int = 1_000_000
     """Environment steps of training per member."""
-    physics: str = "mjx"
-    """What moves the task while it is learned."""
     environments: int = 64
     """Parallel environments per member: many, for a step of a batch takes an accelerator as long with few."""
     unroll: int = 32
     """Steps each takes in one iteration."""
-    measured: str = "native"
-    """The physics under which the members are to be measured."""
     out: Path = Path("runs/certified_training/0-6")
     """Where the run folders are made."""
 
@@ -60,7 +60,7 @@ def main(arguments: Arguments) -> None:
         sparsities=arguments.sparsities,
         schedule=arguments.schedule,
         steps=arguments.steps,
-        physics=arguments.physics,
+        physics=TRAINED,
         environments=arguments.environments,
         unroll=arguments.unroll,
         attacks="mad",
@@ -77,8 +77,8 @@ def main(arguments: Arguments) -> None:
     for arm in asked.spec.arms:
         rows = population.members.arm == arm
         own = replace(spec, arms=(arm,))
-        name = f"{arguments.task}-{arguments.schedule}-{arm}".replace("/", "-").replace(":", "_")
-        folder = RunFolder.create(arguments.out / name, own, arguments.measured)
+        name = run_name(arguments.task, arguments.schedule, arm)
+        folder = RunFolder.create(arguments.out / name, own, MEASURED)
         agents = jax.tree.map(lambda leaf, rows=rows: leaf[rows], population.agents)
         saved = Saved(agents, jnp.asarray(population.diverged[rows]))
         checkpoint.save(folder.population, asked.end, saved)
