@@ -77,7 +77,10 @@ def test_on_a_line_the_ascent_comes_within_one_stride_of_the_edge(log_std: float
     assert bounded == pytest.approx(largest, rel=1e-4)
 
 
-@pytest.mark.parametrize(("name", "factor"), [("sa-sgld", "kappa"), ("sa-convex", "kappa"), ("d2", "weight")])
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("sa-sgld", "kappa"), ("sa-convex", "kappa"), ("d2", "weight"), ("d2-sampled", "weight")],
+)
 def test_the_gradient_goes_through_sigma_unless_it_is_detached(name: str, factor: str) -> None:
     agent = on_a_line()
 
@@ -201,6 +204,14 @@ def test_the_penalties_are_the_bounds() -> None:
     assert float(term("lipschitz-path", line, weight=1.0)) == pytest.approx(delta, rel=1e-3)
     spectral = np.linalg.norm(SLOPES) * EPS * 2 * np.e  # the l2 radius of the ball is eps sqrt(4)
     assert float(term("lipschitz-spectral", line, weight=1.0)) == pytest.approx(spectral, rel=1e-2)
+
+
+def test_the_sampled_penalty_is_the_penalty_at_every_eighth_state() -> None:
+    agent, many = curved(), BATCH.replace(x=jax.random.normal(KEY, (17, 2)))
+    each = [float(term("d2", agent, batch=many.replace(x=many.x[i : i + 1]), weight=1.0)) for i in range(17)]
+    assert len({round(penalty, 4) for penalty in each}) == len(each)
+    wanted = np.mean([each[0], each[8], each[16]])
+    assert float(term("d2-sampled", agent, batch=many, weight=1.0)) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [n for n, r in REGULARIZERS.items() if r.loss is not None])

@@ -3,7 +3,7 @@
 from jaxprune.errors import SpecError
 from jaxprune.training.regularizers.api import Critic, Leaves, Moment, Regularizer, Sizes
 from jaxprune.training.regularizers.atla import ATLA, PA_ATLA
-from jaxprune.training.regularizers.certified import D2, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
+from jaxprune.training.regularizers.certified import D2, D2_SAMPLED, LIPSCHITZ_PATH, LIPSCHITZ_SPECTRAL
 from jaxprune.training.regularizers.ernie import ERNIE, ERNIE_STACKELBERG
 from jaxprune.training.regularizers.kl import KL
 from jaxprune.training.regularizers.radial import RADIAL
@@ -44,6 +44,7 @@ add(
     LIPSCHITZ_SPECTRAL,
     LIPSCHITZ_PATH,
     D2,
+    D2_SAMPLED,
     USR,
     USR_PUBLISHED,
     RANDOMISED,
