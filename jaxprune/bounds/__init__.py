@@ -35,7 +35,7 @@ from jaxprune.bounds.composition import (
     kl_gap,
     prefix_mean,
 )
-from jaxprune.bounds.crown import crown_bound
+from jaxprune.bounds.crown import crown_bound, squared_crown_bound
 from jaxprune.bounds.crown_ibp import crown_ibp_box
 from jaxprune.bounds.divergence import (
     categorical_kl,
@@ -144,6 +144,7 @@ __all__ = [
     "prefix_mean",
     "spectral_norm",
     "spectral_product",
+    "squared_crown_bound",
     "survival_limits",
     "tightest",
     "votes_needed",

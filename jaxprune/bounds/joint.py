@@ -42,12 +42,52 @@ def worst_euclidean(layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], r
 
     clean: what goes into the last layer at the observation itself. hidden: the hidden layers over the region.
     """
-    weight, bias = layers[-1]
+    box, unit = box_of_change(layers, clean, hidden, region)
+    pieces = cut_at_zero(Box(box.lower / unit, box.upper / unit))
+    squares, coefficients = squared_sizes(pieces, unit, layers, clean, hidden, region)
+    worst = jnp.argmax(squares)
+    distance = outward(jnp.sqrt(squares[worst]), box.lower.size) * unit
+    distance = jnp.fmin(outward(distance, 0), farthest_corner(box))
+    return Worst(distance, coefficients[worst])
+
+
+def squared_euclidean(
+    layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], region: Region
+) -> Float[Array, ""]:
+    """The square of `worst_euclidean`'s bound but for rounding: one to be differentiated, as a penalty is.
+
+    Only the worst piece has a derivative, so the others are bounded without, which is most of the work.
+    """
+    box, unit = box_of_change(layers, clean, hidden, region)
+    pieces = cut_at_zero(Box(box.lower / unit, box.upper / unit))
+    given = unit, layers, clean, hidden, region
+    worst = jnp.argmax(squared_sizes(pieces, *given)[0])
+    alone = Box(pieces.lower[worst][None], pieces.upper[worst][None])
+    return squared_sizes(alone, *given)[0][0] * unit**2
+
+
+def box_of_change(
+    layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], region: Region
+) -> tuple[Box, Float[Array, ""]]:
+    """The box of `D` over the region, and a power of two near its largest number: squares in such units stay
+    in range.
+    """
     at_x, box = affine_image(layers[-1], clean), preactivation(layers, hidden, region)
     box = Box(box.lower - at_x.upper, box.upper - at_x.lower)
-    # In units of a power of two near its largest number, whose square stays in range.
-    unit = power(exponent(jnp.max(magnitude(box))), bias.dtype)
-    pieces = cut_at_zero(Box(box.lower / unit, box.upper / unit))
+    return box, power(exponent(jnp.max(magnitude(box))), box.lower.dtype)
+
+
+def squared_sizes(
+    pieces: Box,
+    unit: Float[Array, ""],
+    layers: Layers,
+    clean: Inputs,
+    hidden: tuple[Hidden, ...],
+    region: Region,
+) -> tuple[Float[Array, " piece"], Float[Array, "piece obs"]]:
+    """Bounds on `||D / unit||_2^2` where `D / unit` lies in each piece, and the linear functions behind."""
+    weight, bias = layers[-1]
+    at_x = affine_image(layers[-1], clean)
     chords = pieces.lower + pieces.upper
     target = product(chords, weight), product(chords, bias - (at_x.lower + at_x.upper) / 2)
     limits, coefficients = upper_limits(target, layers, hidden, region)
@@ -56,11 +96,7 @@ def worst_euclidean(layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], r
     rounding = outward(corners, bias.size) - corners
     limits = (limits + product(jnp.abs(chords), slack)) / unit
     limits = limits - jnp.sum(pieces.lower * pieces.upper, axis=1) + rounding
-    squares = jnp.maximum(jnp.fmin(limits, corners), jnp.finfo(limits.dtype).tiny)
-    worst = jnp.argmax(squares)
-    distance = outward(jnp.sqrt(squares[worst]), bias.size) * unit
-    distance = jnp.fmin(outward(distance, 0), farthest_corner(box))
-    return Worst(distance, coefficients[worst])
+    return jnp.maximum(jnp.fmin(limits, corners), jnp.finfo(limits.dtype).tiny), coefficients
 
 
 def worst_span(layers: Layers, clean: Inputs, hidden: tuple[Hidden, ...], region: Region) -> Worst:

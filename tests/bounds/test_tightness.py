@@ -59,6 +59,25 @@ def test_interval_box_equals_the_loops(seed):
     np.testing.assert_allclose(box.upper + clean, upper, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(("seed", "sizes"), [(3, (3, 5, 4, 2)), (1, (4, 8, 8, 6)), (2, (3, 6, 8))])
+def test_the_squared_bound_and_its_derivative_are_those_of_the_bound(seed, sizes):
+    """Eight outputs are more than are cut at zero."""
+    (layers, state, _), eps = case(seed, sizes), 0.1
+
+    def square(layers, state):
+        return bounds.crown_bound(layers, state, eps).euclidean ** 2
+
+    def alone(layers, state):
+        return bounds.squared_crown_bound(layers, state, eps)
+
+    wanted, slopes = jax.jit(jax.value_and_grad(square, (0, 1)))(layers, state)
+    found, own_slopes = jax.jit(jax.value_and_grad(alone, (0, 1)))(layers, state)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-9)
+    for one, other in zip(jax.tree.leaves(own_slopes), jax.tree.leaves(slopes), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+    assert all(np.abs(weight).max() > 0 for weight, _ in slopes[0])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_crown_box_equals_the_loops(seed):
     layers, state, eps = case(seed, (3, 5, 4, 2))

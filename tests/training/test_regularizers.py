@@ -206,11 +206,11 @@ def test_the_penalties_are_the_bounds() -> None:
     assert float(term("lipschitz-spectral", line, weight=1.0)) == pytest.approx(spectral, rel=1e-2)
 
 
-def test_the_sampled_penalty_is_the_penalty_at_every_eighth_state() -> None:
-    agent, many = curved(), BATCH.replace(x=jax.random.normal(KEY, (17, 2)))
-    each = [float(term("d2", agent, batch=many.replace(x=many.x[i : i + 1]), weight=1.0)) for i in range(17)]
-    assert len({round(penalty, 4) for penalty in each}) == len(each)
-    wanted = np.mean([each[0], each[8], each[16]])
+def test_the_sampled_penalty_is_the_penalty_at_every_16th_state() -> None:
+    agent, many = curved(), BATCH.replace(x=jax.random.normal(KEY, (33, 2)))
+    each = [float(term("d2", agent, batch=many.replace(x=many.x[i : i + 1]), weight=1.0)) for i in range(33)]
+    assert len({round(penalty, 5) for penalty in each}) == len(each)
+    wanted = np.mean([each[0], each[16], each[32]])
     assert float(term("d2-sampled", agent, batch=many, weight=1.0)) == pytest.approx(wanted, rel=1e-5)
 
 
