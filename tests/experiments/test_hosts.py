@@ -20,18 +20,8 @@ from tests.test_hosts import free_port
 
 SPEC = (
     *("--env", "probe/linear", "--seeds", "3", "--sparsities", "0,0.5", "--steps", "512"),
-    *(
-        "--environments",
-        "4",
-        "--unroll",
-        "32",
-        "--hidden",
-        "4",
-        "--episodes",
-        "2",
-        "--selection-episodes",
-        "1",
-    ),
+    *("--environments", "4", "--unroll", "32", "--hidden", "4"),
+    *("--episodes", "2", "--selection-episodes", "1", "--return-episodes", "0"),
 )
 TWO = ("--coordinator", "localhost:7000", "--processes", "2", "--process", "0")
 

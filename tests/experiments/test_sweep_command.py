@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "experiments.sweep"]
 SMALL = [
     *("--env", "probe/linear", "--sparsities", "0,0.5", "--steps", "2048", "--environments", "8"),
     *("--unroll", "64", "--epochs", "2", "--minibatches", "4", "--hidden", "8"),
-    *("--episodes", "4", "--certify-episodes", "2"),
+    *("--episodes", "4", "--certify-episodes", "2", "--return-episodes", "0"),
 ]
 LOG = ["--log", "tensorboard"]
 
@@ -178,6 +178,7 @@ def test_a_preset_is_where_the_options_start(
         "arms ppo, sa-sgld:eps=0.3",
         "eps 0.1, 0.3, 1",
         "2 iterations",
+        "eps 0.0025, 0.0075, 0.02 at every step, 100 episodes per member",
     ):
         assert fact in printed
     with pytest.raises(SystemExit):
