@@ -2,10 +2,10 @@
 
     python -m benchmarks.halving --agents A.npz B.npz --env halfcheetah --search small --steps 200000
 
-searches for adversaries of the same victims twice, all to the end and halved, with the same random streams,
-and writes benchmarks/results/halving.md. Asked: the return under the strongest adversary of the halved search
-lies within the interval of the full one's, at no more than a fifth of the steps. A search that is stopped
-goes on where it was.
+searches for adversaries of each victim twice, all to the end and halved, with the same random streams, and
+writes benchmarks/results/halving_TASK.md. Asked: the return under the strongest adversary of the halved
+search lies within the interval of the full one's, at no more than a fifth of the steps. A search that is
+stopped goes on where it was.
 
 Each is done with every number of adversaries side by side that is asked for. Rounding depends on it, and PPO
 makes much of rounding: only where that number divides those of all rungs are the survivors to the bit what
@@ -26,7 +26,7 @@ from jaxprune import AttackSearchSpec, Population, attack_search, device
 from jaxprune.analysis import STRONGEST, strongest_by_steps
 from jaxprune.progress import Update
 
-RESULT = Path(__file__).parent / "results" / "halving.md"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -72,29 +72,39 @@ class Outcome(NamedTuple):
         return attackers * self.spec.rung_episodes * horizon
 
 
+class Pair(NamedTuple):
+    """Both searches for adversaries of one victim."""
+
+    victim: str
+    full: Outcome
+    halved: Outcome
+
+
 def main(arguments: Arguments) -> None:
-    """Search twice for each number side by side, and write the table anew after each."""
+    """Search twice for each victim and number side by side, and write the table anew after each."""
     device.keep_compiled()
-    population = from_files(arguments.agents, arguments.env)
-    parts = []
-    for chunk in arguments.chunk:
-        full = AttackSearchSpec(
-            attacks=arguments.attacks,
-            search=arguments.search,
-            steps=arguments.steps,
-            episodes=arguments.episodes,
-            chunk=chunk,
-        )
-        halved = replace(full, rungs=arguments.rungs)
-        outcomes = (searched(arguments, population, spec) for spec in (full, halved))
-        parts.append(compared(arguments, population, *outcomes))
-        RESULT.write_text(report(arguments, population, halved, parts))
-    print(RESULT.read_text())
+    pairs: dict[int, list[Pair]] = {chunk: [] for chunk in arguments.chunk}
+    for victim in arguments.agents:
+        population = from_files((victim,), arguments.env)
+        for chunk in arguments.chunk:
+            full = AttackSearchSpec(
+                attacks=arguments.attacks,
+                search=arguments.search,
+                steps=arguments.steps,
+                episodes=arguments.episodes,
+                chunk=chunk,
+            )
+            halved = replace(full, rungs=arguments.rungs)
+            outcomes = (searched(arguments, victim, population, spec) for spec in (full, halved))
+            pairs[chunk].append(Pair(victim.stem, *outcomes))
+            result = RESULTS / f"halving_{arguments.env}.md"
+            result.write_text(report(arguments, population, halved, pairs))
+    print(result.read_text())
 
 
-def searched(arguments: Arguments, population: Population, spec: AttackSearchSpec) -> Outcome:
+def searched(arguments: Arguments, victim: Path, population: Population, spec: AttackSearchSpec) -> Outcome:
     """One search, compilation and measurement included; the minutes are those of all its parts."""
-    folder = arguments.out / f"chunk-{spec.chunk}" / f"rungs-{spec.rungs}"
+    folder = arguments.out / arguments.env / victim.stem / f"chunk-{spec.chunk}" / f"rungs-{spec.rungs}"
     folder.mkdir(parents=True, exist_ok=True)
     clock = folder / "minutes.txt"
     began, before = perf_counter(), float(clock.read_text()) if clock.is_file() else 0.0
@@ -112,7 +122,9 @@ def show(update: Update) -> None:
     print(f"{update.phase}: {update.steps_done:,} steps, {update.steps_per_second:,.0f} a second", flush=True)
 
 
-def report(arguments: Arguments, population: Population, halved: AttackSearchSpec, parts: list[str]) -> str:
+def report(
+    arguments: Arguments, population: Population, halved: AttackSearchSpec, pairs: dict[int, list[Pair]]
+) -> str:
     """The result as Markdown."""
     names = " ".join(path.name for path in arguments.agents)
     command = (
@@ -120,6 +132,9 @@ def report(arguments: Arguments, population: Population, halved: AttackSearchSpe
         f"--search {arguments.search} --steps {arguments.steps} --rungs {arguments.rungs} "
         f"--episodes {arguments.episodes}"
     )
+    parts = [
+        compared(chunk, of_chunk, population.env.horizon) for chunk, of_chunk in pairs.items() if of_chunk
+    ]
     return f"""# Successive halving of the attack search
 
 {machine_line(command)}
@@ -131,47 +146,46 @@ steps each. The strongest is chosen on {halved.selection_episodes} episodes and 
 {halved.episodes} fresh ones, with 95 % intervals (Student's t) of the mean over those. Steps are per \
 victim; "at rungs" are those of the {halved.rung_episodes} episodes that decide who goes on, at most, and \
 "both" counts them as well. "Reached": the halved search's mean is not above the interval of the full one's.
+Minutes are of a whole search, which also compiles, chooses and measures, and of a machine that did other \
+work as well.
 
 {chr(10).join(parts)}"""
 
 
-def compared(arguments: Arguments, population: Population, full: Outcome, halved: Outcome) -> str:
-    """The two searches side by side, as Markdown."""
-    horizon = population.env.horizon
+def compared(chunk: int, pairs: list[Pair], horizon: int) -> str:
+    """The two searches of every victim side by side, as Markdown."""
     lines = []
-    for member, path in enumerate(arguments.agents):
-        limit = full.strongest["return_high"][member]
+    for victim, full, halved in pairs:
+        limit = full.strongest["return_high"][0]
         for name, outcome in (("full", full), ("halved", halved)):
-            row = outcome.strongest.row(member, named=True)
+            row = outcome.strongest.row(0, named=True)
             training, measuring = outcome.training, outcome.rung_episodes(horizon)
             reached = "-" if outcome is full else "yes" if row["return_mean"] <= limit else "no"
-            last = outcome.rungs.filter(member=member, rung=outcome.spec.rungs)
+            last = outcome.rungs.filter(rung=outcome.spec.rungs)
             best = last["attacker"][last["return_mean"].arg_min()]
             lines.append(
-                f"| {path.stem} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
+                f"| {victim} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
                 f"{row['return_high']:.0f}] | {best} | {row['attackers_tried']} | {training:,} "
                 f"| {training / full.training:.1%} | {measuring:,} "
-                f"| {(training + measuring) / full.training:.1%} | {reached} |"
+                f"| {(training + measuring) / full.training:.1%} | {outcome.minutes:.1f} | {reached} |"
             )
-    return f"""## {full.spec.chunk} side by side
-
-The full search took {full.minutes:.1f} minutes for all victims, the halved one {halved.minutes:.1f}; both \
-compile, choose and measure in that time, and the machine did other work as well.
+    return f"""## {chunk} side by side
 
 | victim | search | strongest, fresh episodes | setting | tried | training steps | share | at rungs | both \
-| reached |
-|---|---|---|---|---|---|---|---|---|---|
+| minutes | reached |
+|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
-{_curve(arguments, halved)}"""
+{_curve(pairs)}"""
 
 
-def _curve(arguments: Arguments, halved: Outcome) -> str:
-    """The curve of the halved search, and what it says of twice the steps."""
+def _curve(pairs: list[Pair]) -> str:
+    """The curves of the halved searches, and what they say of twice the steps."""
     lines = [
-        f"| {arguments.agents[row['member']].stem} | {row['attack']} | {row['steps']:,} | {row['attackers']} "
+        f"| {victim} | {row['attack']} | {row['steps']:,} | {row['attackers']} "
         f"| {row['return_mean']:.0f} [{row['return_low']:.0f} .. {row['return_high']:.0f}] "
         f"| {'extrapolated' if row['extrapolated'] else ''} |"
+        for victim, _, halved in pairs
         for row in strongest_by_steps(halved.rungs).iter_rows(named=True)
     ]
     return f"""Strongest against steps, chosen on one half of a rung's episodes and measured on the other; \
