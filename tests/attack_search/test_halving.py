@@ -39,6 +39,7 @@ SETTINGS = SETTINGS.replace(learning_rate=np.array([0.0, 3e-2, 0.0, 1e-1], np.fl
 SMALL = RECIPE.replace(environments=8, unroll=32, epochs=4, minibatches=2, hidden=(8,))
 RUN = SweepSpec(env="probe/linear", seeds=2, sparsities=(0.0, 0.5))
 DONORS = [1, 0, 3, 2]
+SEED = 2
 
 
 @pytest.fixture(name="few_settings", scope="module", autouse=True)
@@ -62,6 +63,7 @@ def _spec(few_settings):
         rung_episodes=4,
         warm_starts=True,
         transfer=True,
+        seed=SEED,
     )
 
 
@@ -71,9 +73,38 @@ def _everyone():
     return population(lines.population(1.0, 1.5, 0.7, 1.2), ENV, trained_by=RUN)
 
 
+@pytest.fixture(name="updates", scope="module")
+def _updates():
+    """What `found` said while it was made."""
+    return []
+
+
+@pytest.fixture(name="keys", scope="module")
+def _keys():
+    """What was measured with which key while `found` was made, and what warm starts learned with."""
+    return {}
+
+
 @pytest.fixture(name="found", scope="module")
-def _found(spec, everyone):
-    return attack_search.run(spec, everyone)
+def _found(spec, everyone, updates, keys):
+    measure, from_others = Trials.measure, Search.from_others
+
+    def noted(self, name, victims, attackers, key, episodes):
+        keys[name] = numbers(key)
+        return measure(self, name, victims, attackers, key, episodes)
+
+    def learned_with(self, others, setting, key):
+        keys["learning"] = numbers(key)
+        return from_others(self, others, setting, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trials, "measure", noted)
+        patch.setattr(Search, "from_others", learned_with)
+        return attack_search.run(spec, everyone, updates.append)
+
+
+def numbers(key):
+    return tuple(jax.random.key_data(key).tolist())
 
 
 def of_adversaries(table, **where):
@@ -131,27 +162,11 @@ def test_both_halves_of_a_rungs_episodes_make_its_mean(found):
     np.testing.assert_allclose(both, last["return_mean"], rtol=1e-12)
 
 
-def test_no_two_uses_of_episodes_share_their_streams(spec, everyone, monkeypatch):
+def test_no_two_uses_of_episodes_share_their_streams(found, keys):
     """Which keys are measured with: of each rung, the selection, and the episodes that are reported."""
-    keys, measure, from_others = {}, Trials.measure, Search.from_others
-
-    def numbers(key):
-        return tuple(jax.random.key_data(key).tolist())
-
-    def noted(self, name, victims, attackers, key, episodes):
-        keys[name] = numbers(key)
-        return measure(self, name, victims, attackers, key, episodes)
-
-    def learned_with(self, others, setting, key):
-        keys["learning"] = numbers(key)
-        return from_others(self, others, setting, key)
-
-    monkeypatch.setattr(Trials, "measure", noted)
-    monkeypatch.setattr(Search, "from_others", learned_with)
-    attack_search.run(replace(spec, seed=5), everyone)
-    rungs = [numbers(jax.random.fold_in(streams.key(5, "rungs"), rung)) for rung in (1, 2)]
+    rungs = [numbers(jax.random.fold_in(streams.key(SEED, "rungs"), rung)) for rung in (1, 2)]
     selection, fresh, warm = (
-        numbers(streams.key(5, domain)) for domain in ("selection", "measurement", "warm starts")
+        numbers(streams.key(SEED, domain)) for domain in ("selection", "measurement", "warm starts")
     )
     assert len({selection, fresh, warm, *rungs}) == 5
     assert keys == {
@@ -198,13 +213,13 @@ def test_one_rung_leaves_the_search_as_it_is(spec, everyone):
 
 def unhalved(everyone):
     ball, rule = Ball(jnp.float32(0.2)), ATTACKS["sa-rl"].rule()
-    return search.train(ENV, Victim(everyone.agents), ball, rule, SETTINGS, SMALL, 17, 0, 72)
+    return search.train(ENV, Victim(everyone.agents), ball, rule, SETTINGS, SMALL, 17, SEED, 72)
 
 
 @partial(jax.jit, static_argnames=("domain", "episodes"))
 def _returns(agent, rule, domain, episodes):
     under, victim = (Condition(rule, Ball(jnp.asarray([0.2]))),), Victim(agent)
-    now = evaluation.begin(ENV, victim, under, streams.key(0, domain), episodes)
+    now = evaluation.begin(ENV, victim, under, streams.key(SEED, domain), episodes)
     return evaluation.advance(ENV, victim, under, now, STEPS_AT_ONCE, 0)[0].tally.total[0]
 
 
@@ -235,9 +250,7 @@ def test_a_halved_search_that_was_stopped_goes_on_to_the_same_tables(spec, found
         assert_frame_equal(one, other)
 
 
-def test_the_steps_are_those_planned(spec, everyone):
-    updates = []
-    attack_search.run(spec, everyone, updates.append)
+def test_the_steps_are_those_planned(spec, everyone, found, updates):
     training = (4 * 4 + 2 * 4 + 1 * 9 + 9) * 256
     assert spec.training_steps == training
     measured = (2 + 2) * 5 + 3 * 6 + (4 + 2) * 4  # selection, fresh, rungs
@@ -271,7 +284,7 @@ def test_a_warm_start_that_learns_nothing_is_its_donors_adversary(spec, everyone
     plain = replace(spec, attacks="sa-rl", rungs=1, steps=256)
     found = attack_search.run(plain, everyone)
     ball, rule = Ball(jnp.float32(0.2)), ATTACKS["sa-rl"].rule()
-    rules = search.train(ENV, Victim(everyone.agents), ball, rule, still, SMALL, 1, 0, 72)
+    rules = search.train(ENV, Victim(everyone.agents), ball, rule, still, SMALL, 1, SEED, 72)
     for member, donor in enumerate(DONORS):
         best = of_adversaries(found.tried, member=donor)[:4]["return_mean"].arg_min()
         own = jax.tree.map(lambda leaf, at=(donor, best): leaf[at], rules)

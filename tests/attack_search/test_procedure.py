@@ -61,9 +61,15 @@ def _agents():
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), agent(1.0), agent(0.5))
 
 
+@pytest.fixture(name="updates", scope="module")
+def _updates():
+    """What `found` said while it was made."""
+    return []
+
+
 @pytest.fixture(name="found", scope="module")
-def _found(agents, small_searches):
-    return attack_search.run(SPEC, population(agents, ENV))
+def _found(agents, small_searches, updates):
+    return attack_search.run(SPEC, population(agents, ENV), updates.append)
 
 
 def test_there_is_one_row_per_member_attack_and_episode_set(found):
@@ -131,20 +137,26 @@ def test_returns_are_those_of_the_evaluation(found, agents):
     assert rows["return_mean"].item() == pytest.approx(float(play(agent).tally.total.mean()), rel=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [2, 9])
-def test_taking_turns_changes_nothing(agents, chunk):
-    """Five victims in three turns of two; or in two of three where three attacks are measured."""
-    spec = replace(SPEC, attacks="mad,random", norm="l2")
-    five = population(jax.tree.map(lambda leaf: leaf[np.array([0, 1, 1, 0, 1])], agents), ENV)
+def of_five(agents, chunk):
+    spec = replace(SPEC, attacks="mad,random", norm="l2", chunk=chunk)
+    five = jax.tree.map(lambda leaf: leaf[np.array([0, 1, 1, 0, 1])], agents)
     with as_users_compile():
-        together, in_turns = (attack_search.run(replace(spec, chunk=n), five) for n in (72, chunk))
-    for one, other in zip(together, in_turns, strict=True):
+        return attack_search.run(spec, population(five, ENV))
+
+
+@pytest.fixture(name="together", scope="module")
+def _together(agents, small_searches):
+    return of_five(agents, 72)
+
+
+@pytest.mark.parametrize("chunk", [2, 9])
+def test_taking_turns_changes_nothing(agents, together, chunk):
+    """Five victims in three turns of two; or in two of three where three attacks are measured."""
+    for one, other in zip(together, of_five(agents, chunk), strict=True):
         assert_frame_equal(one, other, check_exact=True)
 
 
-def test_progress_never_exceeds_the_plan(agents):
-    updates = []
-    attack_search.run(SPEC, population(agents, ENV), updates.append)
+def test_progress_never_exceeds_the_plan(found, updates):
     steps = [update.steps_done for update in updates]
     assert steps == sorted(steps)
     assert 0.5 < steps[-1] / attack_search.total_steps(SPEC, ENV, 2) <= 2
