@@ -59,7 +59,7 @@ def test_interval_box_equals_the_loops(seed):
     np.testing.assert_allclose(box.upper + clean, upper, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("seed", "sizes"), [(3, (3, 5, 4, 2)), (1, (4, 8, 8, 6)), (2, (3, 6, 8))])
+@pytest.mark.parametrize(("seed", "sizes"), [(1, (4, 8, 8, 6)), (2, (3, 6, 8))])
 def test_the_squared_bound_and_its_derivative_are_those_of_the_bound(seed, sizes):
     """Eight outputs are more than are cut at zero."""
     (layers, state, _), eps = case(seed, sizes), 0.1
