@@ -130,7 +130,7 @@ def report(
     command = (
         f"python -m benchmarks.halving --agents {names} --env {arguments.env} --attacks {arguments.attacks} "
         f"--search {arguments.search} --steps {arguments.steps} --rungs {arguments.rungs} "
-        f"--episodes {arguments.episodes}"
+        f"--episodes {arguments.episodes} --chunk {' '.join(map(str, arguments.chunk))}"
     )
     parts = [
         compared(chunk, of_chunk, population.env.horizon) for chunk, of_chunk in pairs.items() if of_chunk
