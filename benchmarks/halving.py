@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
 class Pair(NamedTuple):
     """Both searches for adversaries of one victim."""
 
-    victim: str
+    victim: Path
     full: Outcome
     halved: Outcome
 
@@ -96,7 +96,7 @@ def main(arguments: Arguments) -> None:
             )
             halved = replace(full, rungs=arguments.rungs)
             outcomes = (searched(arguments, victim, population, spec) for spec in (full, halved))
-            pairs[chunk].append(Pair(victim.stem, *outcomes))
+            pairs[chunk].append(Pair(victim, *outcomes))
             result = RESULTS / f"halving_{arguments.env}.md"
             result.write_text(report(arguments, population, halved, pairs))
     print(result.read_text())
@@ -126,7 +126,7 @@ def report(
     arguments: Arguments, population: Population, halved: AttackSearchSpec, pairs: dict[int, list[Pair]]
 ) -> str:
     """The result as Markdown."""
-    names = " ".join(path.name for path in arguments.agents)
+    names = " ".join(pair.victim.name for pair in pairs[arguments.chunk[0]])  # of those that are done
     command = (
         f"python -m benchmarks.halving --agents {names} --env {arguments.env} --attacks {arguments.attacks} "
         f"--search {arguments.search} --steps {arguments.steps} --rungs {arguments.rungs} "
@@ -164,7 +164,7 @@ def compared(chunk: int, pairs: list[Pair], horizon: int) -> str:
             last = outcome.rungs.filter(rung=outcome.spec.rungs)
             best = last["attacker"][last["return_mean"].arg_min()]
             lines.append(
-                f"| {victim} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
+                f"| {victim.stem} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
                 f"{row['return_high']:.0f}] | {best} | {row['attackers_tried']} | {training:,} "
                 f"| {training / full.training:.1%} | {measuring:,} "
                 f"| {(training + measuring) / full.training:.1%} | {outcome.minutes:.1f} | {reached} |"
@@ -182,7 +182,7 @@ def compared(chunk: int, pairs: list[Pair], horizon: int) -> str:
 def _curve(pairs: list[Pair]) -> str:
     """The curves of the halved searches, and what they say of twice the steps."""
     lines = [
-        f"| {victim} | {row['attack']} | {row['steps']:,} | {row['attackers']} "
+        f"| {victim.stem} | {row['attack']} | {row['steps']:,} | {row['attackers']} "
         f"| {row['return_mean']:.0f} [{row['return_low']:.0f} .. {row['return_high']:.0f}] "
         f"| {'extrapolated' if row['extrapolated'] else ''} |"
         for victim, _, halved in pairs
