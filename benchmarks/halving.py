@@ -1,202 +1,196 @@
 """What successive halving saves of an attack search, and what it costs in strength.
 
-    python -m benchmarks.halving --agents A.npz B.npz --env halfcheetah --search small --steps 200000
+    python -m benchmarks.halving
 
-searches for adversaries of each victim twice, all to the end and halved, with the same random streams, and
-writes benchmarks/results/halving_TASK.md. Asked: the return under the strongest adversary of the halved
-search lies within the interval of the full one's, at no more than a fifth of the steps. A search that is
-stopped goes on where it was.
+reads the tables of `benchmarks.watched_search`, in which nobody was stopped, and writes
+benchmarks/results/halving.md. A halved search trains its survivors as if nobody had been stopped, so what it
+would have found is read off. Asked: the return under its strongest adversary lies within the interval of the
+full search's, at no more than a fifth of the steps.
 
-Each is done with every number of adversaries side by side that is asked for. Rounding depends on it, and PPO
-makes much of rounding: only where that number divides those of all rungs are the survivors to the bit what
-they are in the full search.
+Beside it stands what the same steps buy without any rule: as many settings, drawn at random, trained to the
+end. Over the draws that is computed exactly.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import comb
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
-import tyro
+from jaxtyping import Float, Int
+from scipy.stats import spearmanr, t
 
-from benchmarks.machine import machine_line
-from benchmarks.victims import from_files
-from jaxprune import AttackSearchSpec, Population, attack_search, device
-from jaxprune.analysis import STRONGEST, strongest_by_steps
-from jaxprune.progress import Update
+from benchmarks.watched_search import SETS, TABLES
+from jaxprune.training.halving import rung_sizes, stronger_half
 
-RESULTS = Path(__file__).parent / "results"
+REPORT = Path(__file__).parent / "results" / "halving.md"
+
+
+OfSetting = Float[np.ndarray, " setting"]
+
+
+class Found(NamedTuple):
+    """A search's strongest adversary: its setting, and at which rung it stood."""
+
+    setting: int
+    rung: int
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Which victims, and which search."""
+class Watched:
+    """All adversaries of one victim, arrays [rung, setting]: mean returns they leave it, by set of episodes.
 
-    agents: tuple[Path, ...]
-    """Files of agents of one task."""
-    env: str = "halfcheetah"
-    """Their task."""
-    attacks: str = "sa-rl"
-    """Attacks, a comma list."""
-    search: str = "small"
-    """Effort."""
-    steps: int = 200_000
-    """Environment steps of training per adversary."""
-    rungs: int = 5
-    """Rungs of the halved search."""
-    episodes: int = 20
-    """Fresh episodes."""
-    chunk: tuple[int, ...] = (2, 72)
-    """Adversaries side by side."""
-    out: Path = Path("runs/halving")
-    """Where the adversaries are kept."""
+    steps: of training at each rung.
+    """
 
+    victim: str
+    steps: Int[np.ndarray, " rung"]
+    deciding: Float[np.ndarray, "rung setting"]
+    selection: Float[np.ndarray, "rung setting"]
+    fresh: Float[np.ndarray, "rung setting"]
+    fresh_std: Float[np.ndarray, "rung setting"]
 
-class Outcome(NamedTuple):
-    """One search: its strongest on fresh episodes, what it took, and its table of rungs."""
-
-    spec: AttackSearchSpec
-    strongest: pl.DataFrame
-    rungs: pl.DataFrame
-    minutes: float
+    @classmethod
+    def read(cls, file: Path) -> "Watched":
+        """The table of one victim."""
+        table = pl.read_csv(file).sort("rung", "setting")
+        steps = table["steps"].unique().sort().to_numpy()
+        columns = (table[name].to_numpy().reshape(len(steps), -1) for name in (*SETS, "fresh_std"))
+        return cls(file.stem, steps, *columns)
 
     @property
-    def training(self) -> int:
-        """Environment steps of training per victim."""
-        return self.spec.training_steps * len(self.spec.trained)
+    def chosen(self) -> int:
+        """The setting that the full search chooses."""
+        return int(self.selection[-1].argmin())
 
-    def rung_episodes(self, horizon: int) -> int:
-        """Environment steps of the rungs' episodes per victim, at most."""
-        attackers = sum(self.spec.rung_sizes[:-1]) * len(self.spec.trained)
-        return attackers * self.spec.rung_episodes * horizon
+    @property
+    def limit(self) -> float:
+        """The upper end of the interval of what the full search reports."""
+        return self.interval(Found(self.chosen, len(self.steps) - 1))[1]
 
+    def interval(self, found: Found) -> tuple[float, float]:
+        """95 % of the mean over fresh episodes (Student's t)."""
+        mean, std = (of[found.rung, found.setting] for of in (self.fresh, self.fresh_std))
+        low, high = t.interval(0.95, SETS["fresh"] - 1, mean, std / SETS["fresh"] ** 0.5)
+        return float(low), float(high)
 
-class Pair(NamedTuple):
-    """Both searches for adversaries of one victim."""
+    @property
+    def settings(self) -> int:
+        """How many there are."""
+        return self.deciding.shape[1]
 
-    victim: Path
-    full: Outcome
-    halved: Outcome
-
-
-def main(arguments: Arguments) -> None:
-    """Search twice for each victim and number side by side, and write the table anew after each."""
-    device.keep_compiled()
-    pairs: dict[int, list[Pair]] = {chunk: [] for chunk in arguments.chunk}
-    for victim in arguments.agents:
-        population = from_files((victim,), arguments.env)
-        for chunk in arguments.chunk:
-            full = AttackSearchSpec(
-                attacks=arguments.attacks,
-                search=arguments.search,
-                steps=arguments.steps,
-                episodes=arguments.episodes,
-                chunk=chunk,
-            )
-            halved = replace(full, rungs=arguments.rungs)
-            outcomes = (searched(arguments, victim, population, spec) for spec in (full, halved))
-            pairs[chunk].append(Pair(victim, *outcomes))
-            result = RESULTS / f"halving_{arguments.env}.md"
-            result.write_text(report(arguments, population, halved, pairs))
-    print(result.read_text())
+    def share(self, rungs: int) -> float:
+        """Steps of training when halved in so many rungs, of those of the full search."""
+        sizes = (self.settings,) * (len(self.steps) - rungs) + rung_sizes(self.settings, rungs)
+        return float(np.dot(np.diff(self.steps, prepend=0), sizes) / (self.steps[-1] * self.settings))
 
 
-def searched(arguments: Arguments, victim: Path, population: Population, spec: AttackSearchSpec) -> Outcome:
-    """One search, compilation and measurement included; the minutes are those of all its parts."""
-    folder = arguments.out / arguments.env / victim.stem / f"chunk-{spec.chunk}" / f"rungs-{spec.rungs}"
-    folder.mkdir(parents=True, exist_ok=True)
-    clock = folder / "minutes.txt"
-    began, before = perf_counter(), float(clock.read_text()) if clock.is_file() else 0.0
-    try:
-        found = attack_search.run(spec, population, show, folder)
-    finally:
-        minutes = before + (perf_counter() - began) / 60
-        clock.write_text(f"{minutes}")
-    strongest = found.results.filter(attack=STRONGEST, episode_set="fresh").sort("member")
-    return Outcome(spec, strongest, found.rungs, minutes)
+def halved(watched: Watched, rungs: int, earlier: bool = False) -> Found:
+    """What halving finds in so many rungs, the last of those that were watched.
+
+    earlier: the strongest of each rung, as it was there, may be chosen as well.
+    """
+    last = len(watched.steps) - 1
+    alive, candidates = np.arange(watched.settings), []
+    for rung in range(last + 1 - rungs, last):
+        returns = watched.deciding[rung, alive]
+        candidates.append(Found(int(alive[returns.argmin()]), rung))
+        alive = alive[stronger_half(returns[None])[0]]
+    final = [Found(int(setting), last) for setting in alive]
+    return min(final + candidates * earlier, key=lambda one: watched.selection[one.rung, one.setting])
 
 
-def show(update: Update) -> None:
-    """One line of progress."""
-    print(f"{update.phase}: {update.steps_done:,} steps, {update.steps_per_second:,.0f} a second", flush=True)
+def drawn(
+    watched: Watched, count: int
+) -> tuple[Float[np.ndarray, " setting"], Float[np.ndarray, " setting"]]:
+    """The strongest of `count` settings drawn without replacement and trained to the end.
+
+    Returns what each setting leaves on fresh episodes, and the probability that it is the one chosen: all
+    others drawn must then come after it in the order of the selection episodes.
+    """
+    order = np.argsort(watched.selection[-1], kind="stable")
+    ways = [comb(len(order) - place - 1, count - 1) / comb(len(order), count) for place in range(len(order))]
+    return watched.fresh[-1, order], np.array(ways)
 
 
-def report(
-    arguments: Arguments, population: Population, halved: AttackSearchSpec, pairs: dict[int, list[Pair]]
-) -> str:
-    """The result as Markdown."""
-    names = " ".join(pair.victim.name for pair in pairs[arguments.chunk[0]])  # of those that are done
-    command = (
-        f"python -m benchmarks.halving --agents {names} --env {arguments.env} --attacks {arguments.attacks} "
-        f"--search {arguments.search} --steps {arguments.steps} --rungs {arguments.rungs} "
-        f"--episodes {arguments.episodes} --chunk {' '.join(map(str, arguments.chunk))}"
-    )
-    parts = [
-        compared(chunk, of_chunk, population.env.horizon) for chunk, of_chunk in pairs.items() if of_chunk
-    ]
+def main() -> None:
+    """Write the report of all tables there are."""
+    REPORT.write_text(report([Watched.read(file) for file in sorted(TABLES.glob("*.csv"))]))
+    print(REPORT.read_text())
+
+
+def report(victims: list[Watched]) -> str:
+    """As Markdown."""
+    machines = "\n".join(file.read_text().strip() for file in sorted(TABLES.glob("*.txt")))
+    lines = "\n".join(line for watched in victims for line in _searches(watched))
+    foretold = "\n".join(line for watched in victims for line in _rungs(watched))
     return f"""# Successive halving of the attack search
 
-{machine_line(command)}
+{machines}
 
-{population.env.task}, physics {population.env.physics}, {population.budget.in_words()}, deterministic \
-victims. Search "{halved.search}", {halved.settings} settings, {halved.steps_per_adversary:,} steps \
-per adversary; halved, {halved.rungs} rungs of {halved.rung_sizes} adversaries up to {halved.rung_steps} \
-steps each. The strongest is chosen on {halved.selection_episodes} episodes and measured on \
-{halved.episodes} fresh ones, with 95 % intervals (Student's t) of the mean over those. Steps are per \
-victim; "at rungs" are those of the {halved.rung_episodes} episodes that decide who goes on, at most, and \
-"both" counts them as well. "Reached": the halved search's mean is not above the interval of the full one's.
-Minutes are of a whole search, which also compiles, chooses and measures, and of a machine that did other \
-work as well.
+Deterministic victims, the published budget of their task, normalised. All adversaries are trained to the \
+end and measured at every rung: on {SETS["deciding"]} episodes that decide who goes on, \
+{SETS["selection"]} on which the strongest is chosen and {SETS["fresh"]} fresh ones, which give the \
+returns here and their 95 % intervals (Student's t). What halving finds is read off: fewer rungs are the \
+last of those, and "or as it was earlier" lets it choose the strongest of each rung too. "Drawn at \
+random": as many settings, trained to the end, as the first halved search's steps pay for; mean over all \
+draws. "Reached": not above the interval of the full search, for draws how often. Shares are of the full \
+search's training; the episodes that decide are not counted.
 
-{chr(10).join(parts)}"""
+| victim | search | strongest, fresh episodes | setting | at steps | share | reached |
+|---|---|---|---|---|---|---|
+{lines}
 
+How well a rung foretells the end: the place of the full search's strongest in the order of the \
+{SETS["deciding"]} episodes, and the rank correlation over all settings with the end (all \
+{sum(SETS.values())} episodes of both).
 
-def compared(chunk: int, pairs: list[Pair], horizon: int) -> str:
-    """The two searches of every victim side by side, as Markdown."""
-    lines = []
-    for victim, full, halved in pairs:
-        limit = full.strongest["return_high"][0]
-        for name, outcome in (("full", full), ("halved", halved)):
-            row = outcome.strongest.row(0, named=True)
-            training, measuring = outcome.training, outcome.rung_episodes(horizon)
-            reached = "-" if outcome is full else "yes" if row["return_mean"] <= limit else "no"
-            last = outcome.rungs.filter(rung=outcome.spec.rungs)
-            best = last["attacker"][last["return_mean"].arg_min()]
-            lines.append(
-                f"| {victim.stem} | {name} | {row['return_mean']:.0f} [{row['return_low']:.0f} .. "
-                f"{row['return_high']:.0f}] | {best} | {row['attackers_tried']} | {training:,} "
-                f"| {training / full.training:.1%} | {measuring:,} "
-                f"| {(training + measuring) / full.training:.1%} | {outcome.minutes:.1f} | {reached} |"
-            )
-    return f"""## {chunk} side by side
-
-| victim | search | strongest, fresh episodes | setting | tried | training steps | share | at rungs | both \
-| minutes | reached |
-|---|---|---|---|---|---|---|---|---|---|---|
-{chr(10).join(lines)}
-
-{_curve(pairs)}"""
-
-
-def _curve(pairs: list[Pair]) -> str:
-    """The curves of the halved searches, and what they say of twice the steps."""
-    lines = [
-        f"| {victim.stem} | {row['attack']} | {row['steps']:,} | {row['attackers']} "
-        f"| {row['return_mean']:.0f} [{row['return_low']:.0f} .. {row['return_high']:.0f}] "
-        f"| {'extrapolated' if row['extrapolated'] else ''} |"
-        for victim, _, halved in pairs
-        for row in strongest_by_steps(halved.rungs).iter_rows(named=True)
-    ]
-    return f"""Strongest against steps, chosen on one half of a rung's episodes and measured on the other; \
-in brackets what 95 % of resamples of the settings give, which is no confidence interval for the strongest \
-attack there is.
-
-| victim | attack | steps per adversary | in training | strongest | |
-|---|---|---|---|---|---|
-{chr(10).join(lines)}
+| victim | steps | strongest there, fresh episodes | place of the final strongest \
+| rank correlation with the end |
+|---|---|---|---|---|
+{foretold}
 """
 
 
+def _searches(watched: Watched) -> list[str]:
+    """The rows of one victim."""
+    rungs = len(watched.steps)
+    fifth = watched.share(rungs)
+    searches = {"full": (Found(watched.chosen, rungs - 1), 1.0)}
+    for count in range(rungs, 2, -1):
+        searches[f"halved, {count} rungs"] = (halved(watched, count), watched.share(count))
+    searches[f"{rungs} rungs, or as it was earlier"] = (halved(watched, rungs, earlier=True), fifth)
+    lines = []
+    for name, (found, cost) in searches.items():
+        mean, (low, high) = watched.fresh[found.rung, found.setting], watched.interval(found)
+        reached = "-" if name == "full" else "yes" if mean <= watched.limit else "no"
+        lines.append(
+            f"| {watched.victim} | {name} | {mean:.0f} [{low:.0f} .. {high:.0f}] "
+            f"| {found.setting} | {watched.steps[found.rung]:,} | {cost:.1%} | {reached} |"
+        )
+    count = int(fifth * watched.settings)
+    returns, chance = drawn(watched, count)
+    often = float(chance[returns <= watched.limit].sum())
+    lines.append(
+        f"| {watched.victim} | {count} drawn at random | {float(returns @ chance):.0f} | - "
+        f"| {watched.steps[-1]:,} | {count / watched.settings:.1%} | {often:.0%} |"
+    )
+    return lines
+
+
+def _rungs(watched: Watched) -> list[str]:
+    """What each rung says of the end."""
+    count = np.array(list(SETS.values()))
+    everything = np.einsum("s,srn->rn", count, [watched.deciding, watched.selection, watched.fresh])
+    lines = []
+    for rung, steps in enumerate(watched.steps):
+        best = watched.fresh[rung, watched.selection[rung].argmin()]
+        place = 1 + int((watched.deciding[rung] < watched.deciding[rung, watched.chosen]).sum())
+        correlation = spearmanr(everything[rung], everything[-1])[0]
+        lines.append(f"| {watched.victim} | {steps:,} | {best:.0f} | {place} | {correlation:.2f} |")
+    return lines
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    main()
