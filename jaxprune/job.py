@@ -111,6 +111,7 @@ def job(spec: SweepSpec) -> Job:
     if spec.shift_episodes:
         env.check_shiftable()
     returned(spec).check_enough(CONFIDENCE, everyone.size)
+    returned(spec).check_spread(discrete=env.action_space.discrete)
     trained = everyone
     if not schedule(spec.schedule).during_training:
         trained = members(replace(spec, sparsities=(0.0,)))
@@ -121,7 +122,9 @@ def job(spec: SweepSpec) -> Job:
 
 def returned(spec: SweepSpec) -> ReturnSpec:
     """What a spec asks of certified returns."""
-    return ReturnSpec(return_episodes=spec.return_episodes, return_eps=spec.return_eps)
+    return ReturnSpec(
+        return_episodes=spec.return_episodes, return_eps=spec.return_eps, return_std=spec.return_std
+    )
 
 
 def _trunk(whole: Job) -> Job | None:

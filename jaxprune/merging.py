@@ -23,7 +23,6 @@ import polars as pl
 from jaxprune import checkpoint, kept, parse
 from jaxprune.analysis import decompose, needed_pairs, shift_verdicts, summarise_shifts, sweet_spots
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
-from jaxprune.certification.return_spec import OWN
 from jaxprune.certification.spent import Spent, joined_spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.errors import SpecError
@@ -218,10 +217,14 @@ def _returned(
     def missing() -> kept.Arrays:
         raise SpecError("runs: what the episodes behind certified returns have spent is missing in one")
 
-    each = [Spent(**kept.load_or_make(folder.spent, missing)) for folder in folders]
     order = np.argsort(np.concatenate([_numbers(part.everyone, whole.everyone) for part in parts]))
-    made = kept.load_or_make(into.spent, joined_spent(each, order)._asdict)
-    return attacked_returns(whole.returned, population, {OWN: Spent(**made)}, CONFIDENCE)
+
+    def joined(scale: float) -> Spent:
+        each = [Spent(**kept.load_or_make(folder.spent(scale), missing)) for folder in folders]
+        return Spent(**kept.load_or_make(into.spent(scale), joined_spent(each, order)._asdict))
+
+    made = {scale: joined(scale) for scale in whole.returned.played}
+    return attacked_returns(whole.returned, population, made, CONFIDENCE)
 
 
 def _population(parts: list[Population], whole: Job) -> Population:

@@ -117,7 +117,8 @@ def _work(job: Job) -> Iterator[tuple[str, float, Amounts, float]]:
     if job.shifts is not None:
         yield "shifts", living * job.shift_steps, clean(job.shift_steps), playing
     if job.returned.return_episodes:
-        states = job.everyone.size * job.returned.return_episodes * job.env.horizon
+        episodes = len(job.returned.played) * job.returned.return_episodes
+        states = job.everyone.size * episodes * job.env.horizon
         shifted = costs.returning(states * len(job.returned.radii), sizes)
         mad = costs.playing(job.return_steps - states, sizes, "mad")
         amounts = costs.added(clean(states), mad, shifted)

@@ -172,10 +172,12 @@ class RunFolder:
         """Where the training is kept while it runs."""
         return self.path / "checkpoints"
 
-    @property
-    def spent(self) -> Path:
-        """What the episodes behind certified returns earned, and could be shifted by."""
-        return self.path / "spent.npz"
+    def spent(self, scale: float) -> Path:
+        """What the episodes behind certified returns earned, and could be shifted by.
+
+        scale: how many times their own standard deviation the policies drew with.
+        """
+        return self.path / ("spent.npz" if scale == 1 else f"spent-std-{scale:g}.npz")
 
     @property
     def trunk(self) -> Path:

@@ -95,6 +95,9 @@ class SweepSpec(PPOSettings):
     (docs/certified_return.md); half of them choose. 0: none."""
     return_eps: str | tuple[float, ...] = "0.0025,0.0075,0.02"
     """Radii of the ball of the certified returns, a comma list, in the norm and space of the budgets."""
+    return_std: str | tuple[float, ...] = "1"
+    """They are about policies that draw with so many times their own standard deviation, a comma list, out of
+    which one is chosen for each member and radius. Wider is easier to certify. Gaussian policies only."""
     verdict_error: float | None = None
     """Largest probability of any wrong verdict on sweet spots. Left out: 0.05, and undecided where there are
     too few seeds; given: refused where there are too few."""
@@ -121,6 +124,7 @@ class SweepSpec(PPOSettings):
             "arms": parse.names(self.arms),
             "hidden": tuple(self.hidden),
             "return_eps": parse.numbers("return_eps", self.return_eps),
+            "return_std": parse.numbers("return_std", self.return_std),
         }.items():
             object.__setattr__(self, field, parsed)
         parse.seeds("seeds", self.seeds)

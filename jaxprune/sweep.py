@@ -36,7 +36,6 @@ from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
-from jaxprune.certification.return_spec import OWN
 from jaxprune.certification.spent import Spent, spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
@@ -439,13 +438,16 @@ def certified_returns(
 
     keys = jax.vmap(partial(streams.key, domain="attacked returns"))(jnp.asarray(job.everyone.seed))
 
-    def make() -> kept.Arrays:
-        return spent(
-            job.returned, population, keys, lambda _, steps: meter.add(steps), chunk=job.chunk
-        )._asdict()
+    def played(scale: float) -> Spent:
+        def make() -> kept.Arrays:
+            return spent(
+                job.returned, population, keys, lambda _, steps: meter.add(steps), scale, job.chunk
+            )._asdict()
 
-    made = make() if folder is None else kept.load_or_make(folder.spent, make)
-    return attacked_returns(job.returned, population, {OWN: Spent(**made)}, CONFIDENCE)
+        return Spent(**(make() if folder is None else kept.load_or_make(folder.spent(scale), make)))
+
+    made = {scale: played(scale) for scale in job.returned.played}
+    return attacked_returns(job.returned, population, made, CONFIDENCE)
 
 
 # --- certification --------------------------------------------------------------------------------------

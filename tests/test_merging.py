@@ -92,30 +92,35 @@ def test_parts_make_the_whole_whatever_their_order(whole: jp.Sweep, tmp_path: Pa
 
 
 def test_certified_returns_of_parts_are_those_of_the_whole(whole: jp.Sweep, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {"return_episodes": 30, "return_eps": (0.05,)}
+    asked: dict[str, Any] = {"return_episodes": 30, "return_eps": (0.05,), "return_std": (2.0,)}
     count, rng = whole.population.members.size, np.random.default_rng(1)
-    made = Spent(
-        rng.uniform(size=(count, 30, 1)),
-        rng.uniform(0, 0.1, (count, 1, 30, 1)),
-        rng.uniform(size=(count, 1, 9)),
-    )
+    made = {
+        scale: Spent(
+            rng.uniform(size=(count, 30, 1)),
+            rng.uniform(0, 0.1, (count, 1, 30, 1)),
+            rng.uniform(size=(count, 1, 9)),
+        )
+        for scale in (1.0, 2.0)
+    }
     parts = []
     for seeds in ("7:20", "0:7"):
         rows = np.isin(whole.population.members.seed, replace(SPEC, seeds=seeds).seed_numbers)
         path = part_of(whole, seeds, tmp_path / seeds.replace(":", "_"), **asked)
-        kept.load_or_make(RunFolder(path).spent, joined_spent([made], rows)._asdict)
+        for scale, of_all in made.items():
+            kept.load_or_make(RunFolder(path).spent(scale), joined_spent([of_all], rows)._asdict)
         parts.append(path)
     merged = merge(parts, tmp_path / "merged")
     spec = sweeps.job(merged.spec).returned
-    expected = attacked_returns(spec, whole.population, {1.0: made}, CONFIDENCE)
+    expected = attacked_returns(spec, whole.population, made, CONFIDENCE)
     assert merged.returned is not None
     for name, table in expected.tables().items():
         assert_frame_equal(merged.returned.tables()[name], table, check_exact=True)
         assert_frame_equal(RunFolder(tmp_path / "merged").table(name), table, check_exact=True)
     # A merge can be merged again: it keeps what it was made of.
-    again = Spent(**kept.load_or_make(RunFolder(tmp_path / "merged").spent, dict))
-    np.testing.assert_array_equal(again.squares, made.squares)
-    RunFolder(parts[0]).spent.unlink()
+    for scale, of_all in made.items():
+        again = Spent(**kept.load_or_make(RunFolder(tmp_path / "merged").spent(scale), dict))
+        np.testing.assert_array_equal(again.squares, of_all.squares)
+    RunFolder(parts[0]).spent(2.0).unlink()
     with pytest.raises(jp.SpecError, match="missing in one"):
         merge(parts, tmp_path / "without")
 

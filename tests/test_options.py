@@ -624,6 +624,17 @@ def _() -> None:
         replace(SPEC, return_eps="small")
 
 
+@option("return_std")
+def _() -> None:
+    job = sweeps.job(replace(SPEC, return_episodes=40, return_std="1.5,2"))
+    # The policy with its own standard deviation is played as well.
+    assert job.returned.played == (1.0, 1.5, 2.0) and job.return_steps == 3 * 4 * (40 + 3 * 10) * HORIZON
+    with pytest.raises(jp.SpecError, match="return_std: got 0, needs positive factors"):
+        sweeps.job(replace(SPEC, return_std="0"))
+    with pytest.raises(jp.SpecError, match="return_std: a categorical policy has no standard deviation"):
+        sweeps.job(replace(SPEC, env="probe/categorical", return_episodes=40, return_std="2"))
+
+
 @option("verdict_error")
 def _() -> None:
     assert SPEC.error == 0.05

@@ -363,7 +363,7 @@ def test_one_member_trained_for_all_of_its_seed_changes_nothing_stopped_or_not(
 
 
 def test_certified_returns_are_of_each_member_by_itself_and_hold_for_all_together(tmp_path):
-    spec = replace(SMALL, seeds=2, return_episodes=30, return_eps="0.05")
+    spec = replace(SMALL, seeds=2, return_episodes=30, return_eps="0.05", return_std="1,3")
 
     def returned(name, spec):
         """Of the members as they are before training."""
@@ -372,11 +372,15 @@ def test_certified_returns_are_of_each_member_by_itself_and_hold_for_all_togethe
         folder = RunFolder.create(tmp_path / name, spec, "none")
         with Meter() as meter:
             found = sweeps.certified_returns(job, population, folder, meter)
-        return found.means, kept.load_or_make(folder.spent, dict)
+        return found.means, [kept.load_or_make(folder.spent(scale), dict) for scale in (1.0, 3.0)]
 
     (means, spent), (of_one, alone) = returned("both", spec), returned("alone", replace(spec, seeds="1:2"))
-    for name, values in spent.items():
-        np.testing.assert_allclose(values[2:], alone[name], rtol=1e-4)
+    for of_both, of_that in zip(spent, alone, strict=True):
+        for name, values in of_both.items():
+            np.testing.assert_allclose(values[2:], of_that[name], rtol=1e-4)
+    # The shift is counted in standard deviations, of which there are three times as many in the wider one.
+    first, wider = (of_both["squares"][:, :, :, 0] for of_both in spent)
+    assert set(means["stds_tried"]) == {2} and np.all(wider < first)
     assert set(means["simultaneous"]) == {4 * 4} and set(means["episodes"]) == {15}
     # More limits together are lower ones.
     assert (means.filter(seed=1)["certified_mean"] <= of_one["certified_mean"] + 1e-3).all()

@@ -100,14 +100,18 @@ class ReturnSpec:
                 f"others: {error}"
             ) from None
 
+    def check_spread(self, *, discrete: bool) -> None:
+        """Raise SpecError for other spreads of policies that have none."""
+        if discrete and self.scales != (OWN,):
+            raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
+
     def check(self, confidence: float, population: Population) -> None:
         """Raise SpecError where these members, or so few episodes, can have no certified return."""
         if not self.return_episodes:
             return
         self.check_enough(confidence, population.members.size)
         agents = population.agents
-        if agents.log_std is None and self.scales != (OWN,):
-            raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
+        self.check_spread(discrete=agents.log_std is None)
         if agents.log_std is not None and is_deterministic(agents):
             raise SpecError(
                 f"return_episodes: a policy is deterministic (log_std {float(agents.log_std.min()):g}), and "
