@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 from jaxprune import kept
 from jaxprune.analysis import STATES, validate
 from jaxprune.attacks import Mad, Victim
-from jaxprune.bounds import is_monotone
+from jaxprune.bounds import BOUNDS, Bound, is_monotone
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import (
     ARITHMETIC,
@@ -96,7 +96,8 @@ def look_at_all(
     quantity, agents = in_units(spec.units, population)
     agents = agents.pruned()
     twin, count = everyone.dense_twin().tolist(), len(observation)
-    one = jax.jit(partial(look, spec, budget.norm, budget.space))
+    listed = tuple(BOUNDS.values())
+    one = partial(_looked, spec, budget.norm, budget.space, listed)
     reread = np.array([not _same_filter(agents, member, twin[member]) for member in range(count)])
 
     def of_member(member: int) -> kept.Arrays:
@@ -168,6 +169,21 @@ def look(
     )
     found = jax.vmap(search)(observation, jax.random.split(key, len(observation)))
     return Seen(bounds | {TIGHTEST: far.tightest()[:, 0]}, found)
+
+
+@partial(jax.jit, static_argnames=("spec", "norm", "space", "listed"))
+def _looked(
+    spec: CertificationSpec,
+    norm: str,
+    space: str,
+    listed: tuple[Bound, ...],
+    agent: Agent,
+    observation: Float[Array, "state obs"],
+    eps: Float[Array, ""],
+    key: PRNGKeyArray,
+) -> Seen:
+    """`look`, one program for all members and budgets. listed: all bounds there are, for which it is."""
+    return look(spec, norm, space, agent, observation, eps, key)
 
 
 def state_rows(population: Population, looked: dict[str, Looked]) -> pl.DataFrame:
