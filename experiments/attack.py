@@ -28,6 +28,7 @@ from jaxprune.report import (
     search_alarms,
 )
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
+from jaxprune.training.halving import TELLING
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,15 @@ def _training(spec: AttackSearchSpec) -> str:
     rungs = " > ".join(
         f"{count} x {steps:,}" for count, steps in zip(spec.rung_sizes, spec.rung_steps, strict=True)
     )
-    return f"adversaries x steps of each, by rung: {rungs}{warm}"
+    return f"adversaries x steps of each, by rung: {rungs}{warm}{_too_early(spec)}"
+
+
+def _too_early(spec: AttackSearchSpec) -> str:
+    """A hint where the first rung stops adversaries of which nothing is known yet."""
+    first = spec.rung_steps[0] // spec.effort.recipe.steps
+    if first >= TELLING:
+        return ""
+    return f"; the first is {first} iteration{'s' * (first > 1)} of PPO, whose order says little of the end"
 
 
 if __name__ == "__main__":

@@ -153,32 +153,40 @@ def certify_returns(
     returns_of = stage("smoothed", "smoothed episodes of every member", played)["returns"]
     adversary = spec.adversary(confidence, members.size)
     lowest = lowest_return(env) if spec.smoothing_lowest is None else spec.smoothing_lowest
-    rows = []
-    for member, who in enumerate(members.columns()):
-        returns, threshold = np.asarray(returns_of[member], np.float64), float(thresholds[member])
-        counted = np.maximum(returns, lowest)
-        rows.append(
-            {
-                **who,
-                "space": victims.space,
-                **adversary,
-                "confidence": confidence,
-                "simultaneous": 2 * members.size,
-                "audited_budget": audited_budget,
-                "audited_over_budget": audited_budget / spec.smoothing_budget
-                if spec.smoothing_budget
-                else None,
-                "episodes": returns.size,
-                "return_mean": returns.mean(),
-                "lowest": float(lowest),
-                "share_below_lowest": float((returns < lowest).mean()),
-                "mean_max_lowest": counted.mean(),
-                "certified_mean_max_lowest": certified_mean_return(counted, lowest=lowest, **adversary),
-                "threshold": threshold,
-                "certified_probability": certified_return_probability(returns, threshold, **adversary),
-            }
-        )
+    about = {
+        "space": victims.space,
+        **adversary,
+        "confidence": confidence,
+        "simultaneous": 2 * members.size,
+        "audited_budget": audited_budget,
+        "audited_over_budget": audited_budget / spec.smoothing_budget if spec.smoothing_budget else None,
+    }
+    rows = [
+        {
+            **who,
+            **about,
+            **_limits(np.asarray(returns, np.float64), float(lowest), float(threshold), adversary),
+        }
+        for who, returns, threshold in zip(members.columns(), returns_of, thresholds, strict=True)
+    ]
     return pl.DataFrame(rows, schema_overrides={"audited_over_budget": pl.Float64})
+
+
+def _limits(
+    returns: Float[np.ndarray, " episode"], lowest: float, threshold: float, adversary: dict[str, float]
+) -> dict[str, int | float]:
+    """What the smoothed episodes of one member say, and certify against this adversary."""
+    counted = np.maximum(returns, lowest)
+    return {
+        "episodes": returns.size,
+        "return_mean": returns.mean(),
+        "lowest": lowest,
+        "share_below_lowest": float((returns < lowest).mean()),
+        "mean_max_lowest": counted.mean(),
+        "certified_mean_max_lowest": certified_mean_return(counted, lowest=lowest, **adversary),
+        "threshold": threshold,
+        "certified_probability": certified_return_probability(returns, threshold, **adversary),
+    }
 
 
 def lowest_return(env: Environment) -> float:

@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from experiments.attack import Arguments, main
+from experiments.attack import Arguments, _training, main
 from experiments.command import run_command
 from jaxprune.attack_search import EFFORTS, Effort
 from jaxprune.attack_search.effort import RECIPE
@@ -159,6 +159,16 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(run, monkeypatch
     assert charts_of(folder) == {"returns", "frontier", "regret", "tried"}
 
 
+@pytest.mark.parametrize(
+    ("rungs", "said"),
+    [(1, ""), (3, ""), (4, "the first is 4 iterations of PPO"), (6, "is 1 iteration of PPO")],
+)
+def test_the_plan_says_where_the_first_rung_stops_adversaries_too_early(rungs, said):
+    spec = jp.AttackSearchSpec(attacks="sa-rl", search="published", steps=65_536, rungs=rungs)
+    plan = _training(spec)
+    assert said in plan and ("says little" in plan) == bool(said)
+
+
 def test_halved_and_warm_started_and_carried_over_to_siblings(run, tmp_path, monkeypatch, capsys):
     out, asked = tmp_path / "out", ("--rungs", "2", "--warm-starts", "--transfer")
     with pytest.raises(SystemExit):
@@ -166,7 +176,7 @@ def test_halved_and_warm_started_and_carried_over_to_siblings(run, tmp_path, mon
     assert "rungs: 2 is too many" in capsys.readouterr().err and not out.exists()
     command(monkeypatch, "--run", run, *QUICK, "--steps", "4096", *asked, "--out", out)
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "by rung: 2 x 2,048 > 1 x 4,096; from a sibling's: 1 x 2,048" in said
+    assert "by rung: 2 x 2,048 > 1 x 4,096; from a sibling's: 1 x 2,048; the first is 1 iteration" in said
     assert "mean return under the sa-rl found for another sparsity" in words_of(out)
     assert (out / "effort.png").is_file()
     assert "effort" in charts_of(out)
