@@ -11,7 +11,7 @@ from jaxprune import sweep
 from jaxprune.progress import Meter
 from jaxprune.run_folder import RunFolder
 
-TASK, ARMS, SCHEDULE, STEPS = "probe/linear", ("ppo", "sa-convex:eps=0.1"), "gradual", 4 * 64
+TASK, ARMS, SCHEDULE, STEPS = "probe/linear", ("ppo", "usr:rho=1"), "gradual", 4 * 64
 
 
 @pytest.fixture(name="folders", scope="module")
