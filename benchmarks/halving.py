@@ -101,9 +101,7 @@ def halved(watched: Watched, rungs: int, earlier: bool = False) -> Found:
     return min(final + candidates * earlier, key=lambda one: watched.selection[one.rung, one.setting])
 
 
-def drawn(
-    watched: Watched, count: int
-) -> tuple[Float[np.ndarray, " setting"], Float[np.ndarray, " setting"]]:
+def drawn(watched: Watched, count: int) -> tuple[OfSetting, OfSetting]:
     """The strongest of `count` settings drawn without replacement and trained to the end.
 
     Returns what each setting leaves on fresh episodes, and the probability that it is the one chosen: all
@@ -122,7 +120,7 @@ def main() -> None:
 
 def report(victims: list[Watched]) -> str:
     """As Markdown."""
-    machines = "\n".join(file.read_text().strip() for file in sorted(TABLES.glob("*.txt")))
+    machines = "\n".join(dict.fromkeys(file.read_text().strip() for file in sorted(TABLES.glob("*.txt"))))
     lines = "\n".join(line for watched in victims for line in _searches(watched))
     foretold = "\n".join(line for watched in victims for line in _rungs(watched))
     return f"""# Successive halving of the attack search
@@ -133,13 +131,13 @@ Deterministic victims, the published budget of their task, normalised. All adver
 end and measured at every rung: on {SETS["deciding"]} episodes that decide who goes on, \
 {SETS["selection"]} on which the strongest is chosen and {SETS["fresh"]} fresh ones, which give the \
 returns here and their 95 % intervals (Student's t). What halving finds is read off: fewer rungs are the \
-last of those, and "or as it was earlier" lets it choose the strongest of each rung too. "Drawn at \
-random": as many settings, trained to the end, as the first halved search's steps pay for; mean over all \
-draws. "Reached": not above the interval of the full search, for draws how often. Shares are of the full \
-search's training; the episodes that decide are not counted.
+last of those, and "or as it was earlier" lets it choose the strongest of each rung too. "Reached": not \
+above the interval of the full search. Shares are of the full search's training; the episodes that decide \
+are not counted. "At random": as many settings as these steps pay for, drawn at random and trained to the end; mean \
+over all draws, and how many of them reach.
 
-| victim | search | strongest, fresh episodes | setting | at steps | share | reached |
-|---|---|---|---|---|---|---|
+| victim | search | strongest, fresh episodes | setting | share | reached | at random | reached |
+|---|---|---|---|---|---|---|---|
 {lines}
 
 How well a rung foretells the end: the place of the full search's strongest in the order of the \
@@ -156,27 +154,30 @@ How well a rung foretells the end: the place of the full search's strongest in t
 def _searches(watched: Watched) -> list[str]:
     """The rows of one victim."""
     rungs = len(watched.steps)
-    fifth = watched.share(rungs)
-    searches = {"full": (Found(watched.chosen, rungs - 1), 1.0)}
-    for count in range(rungs, 2, -1):
-        searches[f"halved, {count} rungs"] = (halved(watched, count), watched.share(count))
-    searches[f"{rungs} rungs, or as it was earlier"] = (halved(watched, rungs, earlier=True), fifth)
-    lines = []
-    for name, (found, cost) in searches.items():
-        mean, (low, high) = watched.fresh[found.rung, found.setting], watched.interval(found)
-        reached = "-" if name == "full" else "yes" if mean <= watched.limit else "no"
-        lines.append(
-            f"| {watched.victim} | {name} | {mean:.0f} [{low:.0f} .. {high:.0f}] "
-            f"| {found.setting} | {watched.steps[found.rung]:,} | {cost:.1%} | {reached} |"
-        )
-    count = int(fifth * watched.settings)
-    returns, chance = drawn(watched, count)
-    often = float(chance[returns <= watched.limit].sum())
-    lines.append(
-        f"| {watched.victim} | {count} drawn at random | {float(returns @ chance):.0f} | - "
-        f"| {watched.steps[-1]:,} | {count / watched.settings:.1%} | {often:.0%} |"
-    )
-    return lines
+    searches = {f"halved, {count} rungs": (halved(watched, count), count) for count in range(rungs, 2, -1)}
+    searches[f"{rungs} rungs, or as it was earlier"] = (halved(watched, rungs, earlier=True), rungs)
+    full = Found(watched.chosen, rungs - 1)
+    return [
+        f"| {watched.victim} | full | {_strength(watched, full)} | 100.0% | - | - | - |",
+        *(
+            f"| {watched.victim} | {name} | {_strength(watched, found)} | {watched.share(count):.1%} "
+            f"| {'yes' if watched.fresh[found.rung, found.setting] <= watched.limit else 'no'} "
+            f"| {_at_random(watched, watched.share(count))} |"
+            for name, (found, count) in searches.items()
+        ),
+    ]
+
+
+def _strength(watched: Watched, found: Found) -> str:
+    """What an adversary leaves, and its setting."""
+    low, high = watched.interval(found)
+    return f"{watched.fresh[found.rung, found.setting]:.0f} [{low:.0f} .. {high:.0f}] | {found.setting}"
+
+
+def _at_random(watched: Watched, share: float) -> str:
+    """What as many steps leave without any rule, and how often they reach."""
+    returns, chance = drawn(watched, int(share * watched.settings))
+    return f"{returns @ chance:.0f} | {chance[returns <= watched.limit].sum():.0%}"
 
 
 def _rungs(watched: Watched) -> list[str]:

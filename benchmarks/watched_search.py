@@ -29,7 +29,6 @@ from jaxprune.attack_search.trials import Trials
 from jaxprune.attacks import ATTACKS, Victim
 from jaxprune.progress import Meter, Update
 from jaxprune.training.halving import rung_ends
-from jaxprune.training.member import Learner
 
 TABLES = Path(__file__).parent / "results" / "watched_search"
 
@@ -64,18 +63,23 @@ def main(arguments: Arguments) -> None:
     device.keep_compiled()
     population = from_files(arguments.agents, arguments.env)
     spec = AttackSearchSpec(
-        attacks=arguments.attack, search=arguments.search, steps=arguments.steps, chunk=arguments.chunk
+        attacks=arguments.attack,
+        search=arguments.search,
+        steps=arguments.steps,
+        rungs=arguments.rungs,
+        chunk=arguments.chunk,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = f"{machine_line(command(arguments))} Physics {population.env.physics}.\n"
-    (arguments.out / f"{arguments.env}.txt").write_text(about)
     rows: list[pl.DataFrame] = []
-    for table in watched(spec, population, arguments.rungs):
+    for table in watched(spec, population):
         rows.append(table)
         everything = pl.concat(rows)
         for place, file in enumerate(arguments.agents):
+            name = arguments.out / f"{arguments.env}-{file.stem}"
             of_victim = everything.filter(victim=place).drop("victim")
-            of_victim.write_csv(arguments.out / f"{arguments.env}-{file.stem}.csv", float_precision=1)
+            of_victim.write_csv(f"{name}.csv", float_precision=1)
+            Path(f"{name}.txt").write_text(about)
 
 
 def command(arguments: Arguments) -> str:
@@ -88,7 +92,7 @@ def command(arguments: Arguments) -> str:
     )
 
 
-def watched(spec: AttackSearchSpec, population: Population, rungs: int) -> Iterator[pl.DataFrame]:
+def watched(spec: AttackSearchSpec, population: Population) -> Iterator[pl.DataFrame]:
     """A table per rung: a row per victim and setting, with the mean of each set of episodes."""
     population = population.asked(spec.eps, spec.norm, spec.space)
     victims = Victim(population.agents.pruned(), population.budget.space)
@@ -97,9 +101,9 @@ def watched(spec: AttackSearchSpec, population: Population, rungs: int) -> Itera
         trials = Trials(population.env, population.budget.ball, spec.chunk, meter, None, spec.policy)
         search = search_of(spec, trials, victims, ATTACKS[spec.attacks[0]])
         learners, done, setting = None, 0, search.every_setting
-        for rung, until in enumerate(rung_ends(search.iterations, rungs), 1):
+        for rung, until in enumerate(rung_ends(spec.iterations, spec.rungs), 1):
             meter.begin(f"training to rung {rung}")
-            learners = search.advance(setting, until, _whole, "", done, learners)
+            learners = search.advance(setting, until, lambda learner: learner, "", done, learners)
             rules = search.adversary.replace(network=learners.agent.policy)
             meter.begin(f"measuring rung {rung}")
             tally = trials.measure_each("", victims, rules, setting.shape[1], key, sum(SETS.values()))
@@ -125,11 +129,6 @@ def show(update: Update) -> None:
         f"{update.steps_per_second:,.0f} a second",
         flush=True,
     )
-
-
-def _whole(learner: Learner) -> Learner:
-    """All of it goes on."""
-    return learner
 
 
 if __name__ == "__main__":

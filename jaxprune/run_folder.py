@@ -177,7 +177,7 @@ class RunFolder:
 
         scale: how many times their own standard deviation the policies drew with.
         """
-        return self.path / ("spent.npz" if scale == 1 else f"spent-std-{scale:g}.npz")
+        return self.path / ("spent.npz" if scale == 1 else f"spent-std-{scale}.npz")
 
     @property
     def trunk(self) -> Path:

@@ -225,7 +225,7 @@ def _returned(
     def made(scale: float) -> Spent:
         name, phase = "attacked-returns", "episodes for certified returns"
         if scale != OWN:
-            name, phase = f"{name}-std-{scale:g}", f"{phase}, {scale:g} std"
+            name, phase = f"{name}-std-{scale}", f"{phase}, {scale:g} std"
         arrays = stage(
             name,
             phase,

@@ -107,7 +107,7 @@ class Noise(Memoryless, struct.PyTreeNode):
         return x + self.sigma * jax.random.normal(key, x.shape), memory
 
 
-# Long for what it explains and lists: every column of the table.
+# Long for what it explains.
 def certify_returns(
     spec: SmoothingSpec,
     env: Environment,
@@ -162,11 +162,7 @@ def certify_returns(
         "audited_over_budget": audited_budget / spec.smoothing_budget if spec.smoothing_budget else None,
     }
     rows = [
-        {
-            **who,
-            **about,
-            **_limits(np.asarray(returns, np.float64), float(lowest), float(threshold), adversary),
-        }
+        who | about | _limits(np.asarray(returns, np.float64), float(lowest), float(threshold), adversary)
         for who, returns, threshold in zip(members.columns(), returns_of, thresholds, strict=True)
     ]
     return pl.DataFrame(rows, schema_overrides={"audited_over_budget": pl.Float64})
