@@ -133,8 +133,8 @@ end and measured at every rung: on {SETS["deciding"]} episodes that decide who g
 returns here and their 95 % intervals (Student's t). What halving finds is read off: fewer rungs are the \
 last of those, and "or as it was earlier" lets it choose the strongest of each rung too. "Reached": not \
 above the interval of the full search. Shares are of the full search's training; the episodes that decide \
-are not counted. "At random": as many settings as these steps pay for, drawn at random and trained to the end; mean \
-over all draws, and how many of them reach.
+are not counted. "At random": as many settings as these steps pay for, drawn at random and trained to the \
+end; mean over all draws, and how many of them reach.
 
 | victim | search | strongest, fresh episodes | setting | share | reached | at random | reached |
 |---|---|---|---|---|---|---|---|

@@ -100,6 +100,17 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
     ).rename({"return_mean": "attacked_return"})
     best = _best(results, best_return)
     members = attacked.join(clean, on="member").join(best, on=_ENVIRONMENT, how="left")
+    identity = ("member", *FAMILY, "seed", "sparsity_asked", "sparsity", "attack", *BUDGET)
+    counts = ("episodes", "return_std", "attackers_tried", "found_by", "diverged")
+    return (
+        _with_terms(_beside_dense_twin(members))
+        .select(*identity, *counts, *_TERMS)
+        .sort(*FAMILY, "member", *BUDGET, "attack")
+    )
+
+
+def _beside_dense_twin(members: pl.DataFrame) -> pl.DataFrame:
+    """Every row with the returns of its dense twin under the same attack and budget."""
     dense = members.filter(pl.col("sparsity_asked") == 0).select(
         *_TWIN,
         "attack",
@@ -108,26 +119,23 @@ def decompose(results: pl.DataFrame, best_return: float | None = None) -> pl.Dat
         dense_attacked_return="attacked_return",
         dense_diverged="diverged",
     )
-    identity = ("member", *FAMILY, "seed", "sparsity_asked", "sparsity", "attack", *BUDGET)
-    counts = ("episodes", "return_std", "attackers_tried", "found_by", "diverged")
-    return (
-        members.join(dense, on=(*_TWIN, "attack", *BUDGET), how="left")
-        .with_columns(
-            clean_regret=pl.col("best_return") - pl.col("dense_clean_return"),
-            pruning_loss=pl.col("dense_clean_return") - pl.col("clean_return"),
-            robustness_gap=pl.col("clean_return") - pl.col("attacked_return"),
-            total=pl.col("best_return") - pl.col("attacked_return"),
-            normalised_clean=_normalised("clean_return"),
-            normalised_attacked=_normalised("attacked_return"),
-            diverged=pl.col("diverged") | pl.col("dense_diverged").fill_null(value=False),
-        )
-        .with_columns(
-            robustness_gain=pl.col("dense_clean_return")
-            - pl.col("dense_attacked_return")
-            - pl.col("robustness_gap")
-        )
-        .select(*identity, *counts, *_TERMS)
-        .sort(*FAMILY, "member", *BUDGET, "attack")
+    return members.join(dense, on=(*_TWIN, "attack", *BUDGET), how="left")
+
+
+def _with_terms(members: pl.DataFrame) -> pl.DataFrame:
+    """Every row with the terms of its regret."""
+    return members.with_columns(
+        clean_regret=pl.col("best_return") - pl.col("dense_clean_return"),
+        pruning_loss=pl.col("dense_clean_return") - pl.col("clean_return"),
+        robustness_gap=pl.col("clean_return") - pl.col("attacked_return"),
+        total=pl.col("best_return") - pl.col("attacked_return"),
+        normalised_clean=_normalised("clean_return"),
+        normalised_attacked=_normalised("attacked_return"),
+        diverged=pl.col("diverged") | pl.col("dense_diverged").fill_null(value=False),
+    ).with_columns(
+        robustness_gain=pl.col("dense_clean_return")
+        - pl.col("dense_attacked_return")
+        - pl.col("robustness_gap")
     )
 
 
