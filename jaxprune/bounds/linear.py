@@ -64,7 +64,15 @@ def hidden_layers(
 
 def between_lines(layer: Layer, inputs: Inputs, box: Box, slopes: Slopes, activation: Activation) -> Hidden:
     """A hidden layer of these inputs and this box, its activations between lines of these slopes."""
-    below, above = enclose(activation, jnp.stack(slopes), *box, terms=box.lower.size)
+
+    def lines(slope: Float[Array, " neuron"]) -> tuple[Float[Array, " neuron"], ...]:
+        low, high = enclose(activation, slope, *box, terms=box.lower.size)
+        return slope, low, high
+
+    # What leaves a loop stands in memory. Otherwise a CPU program computes the lines anew for every row that
+    # goes back through them, which takes a quarter more time.
+    both, below, above = jax.lax.map(lines, jnp.stack(slopes))
+    slopes = Slopes(*both)
     sizes = jnp.sum(largest(inputs)) + jnp.sum(magnitude(box)) + 8
     flushed = sum(layer[0].shape) * smallest(sizes.dtype) * sizes
     slack = affine_slack(*layer, largest(inputs))
