@@ -35,6 +35,9 @@ LARGEST = {
     "largest_eps_25": f"1000 times the largest eps with {SHARE:.0%} certified",
     "largest_eps_25_blocks": "the same by blocks",
 }
+EARLIER = "a band"
+"""How means were certified before tangents were (docs/certified_return.md): less is left of the same episodes."""
+
 DENSE = "dense"
 OWN = "mean_own_std"
 """Columns of the limits and what they are called here; the last is clean, with the policy's own spread."""
@@ -104,7 +107,9 @@ def limits(arguments: Arguments) -> pl.DataFrame:
     spec = CertificationSpec(confidence=arguments.confidence)
     means = returns_under_attack(returned, population, spec, show).means
     return means.with_columns(
-        spread=pl.Series(spread[means["member"]]), minutes=pl.lit((perf_counter() - began) / 60)
+        spread=pl.Series(spread[means["member"]]),
+        minutes=pl.lit((perf_counter() - began) / 60),
+        by=pl.lit("tangents"),
     )
 
 
@@ -182,8 +187,9 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
             f"## {name}, {means['seed'].n_unique()} seeds",
             "",
             f"{first['episodes']} episodes certified per member, others chose; {first['simultaneous']} "
-            f"limits together at {first['confidence']:g}; lowest {first['lowest']:g}; {first['blocks']} "
-            f"blocks; {means['minutes'].unique().sum():.1f} minutes for all members.",
+            f"limits together at {first['confidence']:g}, by {first.get('by') or EARLIER}; lowest "
+            f"{first['lowest']:g}; {first['blocks']} blocks; {means['minutes'].unique().sum():.1f} minutes "
+            "for all members.",
             "",
             *lines,
             "",

@@ -25,15 +25,12 @@ from jaxprune.bounds.change import Box, Change, change_from_box, intersect, tigh
 from jaxprune.bounds.composition import (
     Chosen,
     Episodes,
-    choose_budgets,
-    chosen_mean,
     chosen_probability,
     filter_curve,
     filter_mean,
     filter_probability,
     in_blocks,
     kl_gap,
-    prefix_mean,
 )
 from jaxprune.bounds.crown import crown_bound, squared_crown_bound
 from jaxprune.bounds.crown_ibp import crown_ibp_box
@@ -66,6 +63,7 @@ from jaxprune.bounds.smoothing import (
     votes_needed,
 )
 from jaxprune.bounds.spectral import absolute_spectral_product, spectral_norm, spectral_product
+from jaxprune.bounds.tangent import Tangents, chosen_mean, mean_limits, tangent_mean, tangents
 from jaxprune.bounds.value import (
     ValueGap,
     discounted_value_gap,
@@ -85,6 +83,7 @@ __all__ = [
     "Change",
     "Chosen",
     "Episodes",
+    "Tangents",
     "ValueGap",
     "absolute_spectral_product",
     "activation_named",
@@ -105,7 +104,6 @@ __all__ = [
     "certified_vote",
     "change_from_box",
     "check_finite",
-    "choose_budgets",
     "chosen_mean",
     "chosen_probability",
     "crossing_probability",
@@ -139,13 +137,15 @@ __all__ = [
     "largest_radius",
     "local_level",
     "local_names",
+    "mean_limits",
     "mean_upper_limit",
     "path_bound",
-    "prefix_mean",
     "spectral_norm",
     "spectral_product",
     "squared_crown_bound",
     "survival_limits",
+    "tangent_mean",
+    "tangents",
     "tightest",
     "votes_needed",
 ]

@@ -30,12 +30,12 @@ rewards of block k depend on the shifts of exactly those steps, the block's last
 later one. The process that ends with the block is an episode that returns G_k and spends C_k; the filter
 holds for it, with a B_k of its own:
 
-    E_attacked sum_k max(G_k, lowest_k) >= sum_k bound(G_k, C_k, B_k),
+    E_attacked sum_k max(G_k, lowest_k) >= sum_k bound(G_k, C_k, B_k).
 
-each at its share of the error. Early rewards pay for few shifts. One block is the plain filter.
+Early rewards pay for few shifts. One block is the plain filter.
 
-What B is chosen on must be other episodes than those it is used with: `chosen_mean` and
-`chosen_probability` take both.
+They need no share of the error each: see `tangent`, where means are certified. What B is chosen on must be
+other episodes than those it is used with: `chosen_mean` and `chosen_probability` take both.
 
 References: Kumar, Levine and Feizi, Policy Smoothing for Provably Robust Reinforcement Learning, ICLR 2022.
 Smith and Thakurta, Fully Adaptive Composition for Gaussian Differential Privacy, 2022,
@@ -165,8 +165,8 @@ def filter_probability(
         SpecError: no episode, returns that are not finite, negative squares, a negative budget, or a
             confidence outside (0, 1).
     """
-    _check(returns, spent)
-    reached = (returns >= threshold) & _within(spent, budget)
+    check_episodes(returns, spent)
+    reached = (returns >= threshold) & within(spent, budget)
     return certified_return_probability(
         reached.astype(float), 1.0, budget=budget, sigma=1.0, confidence=confidence
     )
@@ -177,24 +177,24 @@ def filter_curve(
     spent: Float[np.ndarray, " episode"],
     thresholds: Float[np.ndarray, " threshold"],
     *,
-    budgets: Float[np.ndarray, " budget"],
+    budgets: Float[np.ndarray, " threshold"],
     confidence: float = 0.95,
-) -> Float[np.ndarray, "budget threshold"]:
-    """`filter_probability` for all these thresholds and budgets together, so that the best may be picked.
+) -> Float[np.ndarray, " threshold"]:
+    """`filter_probability` for all these thresholds together, each with a budget of its own.
 
-    The error is shared out equally over the budgets. For one budget the level of each limit is that of a band
-    over all thresholds, or an equal share for each where they are so few that this is more.
+    The level of each limit is an equal share of the error or, where all budgets are the same and this is
+    more, that of a band over all thresholds.
 
     Raises:
         SpecError: as `filter_probability`.
     """
-    _check(returns, spent)
-    error = (1 - confidence) / budgets.size
-    level = max(local_level(returns.size, 1 - error), error / thresholds.size)
-    within = np.stack([_within(spent, float(budget)) for budget in budgets])
-    reached = np.sum(within[:, None] & (returns >= thresholds[:, None]), axis=-1)
-    limits = clopper_pearson(reached, returns.size, level)
-    return np.asarray(attacked_probability(limits, budgets[:, None]))
+    check_episodes(returns, spent)
+    level = (1 - confidence) / thresholds.size
+    if np.unique(budgets).size == 1:
+        level = max(level, local_level(returns.size, confidence))
+    kept = np.stack([within(spent, float(budget)) for budget in budgets])
+    reached = np.sum(kept & (returns >= thresholds[:, None]), axis=-1)
+    return np.asarray(attacked_probability(clopper_pearson(reached, returns.size, level), budgets))
 
 
 def filter_mean(
@@ -212,75 +212,9 @@ def filter_mean(
     Raises:
         SpecError: as `filter_probability`.
     """
-    _check(returns, spent)
-    counted = np.sort(np.where(_within(spent, budget), returns, lowest))
+    check_episodes(returns, spent)
+    counted = np.sort(np.where(within(spent, budget), returns, lowest))
     return attacked_mean(counted, _limits(counted.size, confidence), lowest=lowest, shift=budget)
-
-
-def prefix_mean(
-    episodes: Episodes,
-    *,
-    lowest: Float[np.ndarray, " block"],
-    budgets: Float[np.ndarray, " block"],
-    confidence: float = 0.95,
-) -> float:
-    """Lower bound on `E[sum_k max(G_k, lowest_k)]` under attack, by one filter for each block.
-
-    Raises:
-        SpecError: as `filter_probability`.
-    """
-    each = _of_each_block(episodes, confidence)
-    blocks = zip(episodes.returns.T, episodes.spent.T, lowest, budgets, strict=True)
-    return sum(
-        filter_mean(earned, spent, lowest=float(least), budget=float(budget), confidence=each)
-        for earned, spent, least, budget in blocks
-    )
-
-
-def choose_budgets(
-    episodes: Episodes, *, lowest: Float[np.ndarray, " block"], confidence: float = 0.95
-) -> Float[np.ndarray, " block"]:
-    """The B of each block whose `filter_mean` is largest on these episodes, of quantiles of what they spent.
-
-    The bound of the same episodes at these budgets is too high: see `chosen_mean`.
-
-    Raises:
-        SpecError: as `filter_probability`.
-    """
-    each = _of_each_block(episodes, confidence)
-
-    def best(earned: np.ndarray, spent: np.ndarray, least: float) -> float:
-        def bound(budget: float) -> float:
-            return filter_mean(earned, spent, lowest=least, budget=budget, confidence=each)
-
-        return max(_budgets(spent), key=bound)
-
-    blocks = zip(episodes.returns.T, episodes.spent.T, lowest, strict=True)
-    return np.array([best(earned, spent, float(least)) for earned, spent, least in blocks])
-
-
-def chosen_mean(
-    choosing: Episodes,
-    certifying: Episodes,
-    *,
-    lowest: Float[np.ndarray, " block"],
-    confidence: float = 0.95,
-) -> Chosen:
-    """`prefix_mean` of some episodes at the budgets that suit others best.
-
-    Args:
-        choosing: episodes on which the budgets are chosen; about as many as the others, so that the limits
-            are as wide.
-        certifying: episodes independent of them, over which the confidence holds.
-        lowest: as in `prefix_mean`.
-        confidence: likewise.
-
-    Raises:
-        SpecError: as `filter_probability`.
-    """
-    budgets = choose_budgets(choosing, lowest=lowest, confidence=confidence)
-    bound = prefix_mean(certifying, lowest=lowest, budgets=budgets, confidence=confidence)
-    return Chosen(bound, budgets)
 
 
 def chosen_probability(
@@ -289,8 +223,8 @@ def chosen_probability(
     """`filter_probability` of some episodes, each of one block, at the budget that suits others best.
 
     Args:
-        choosing: as in `chosen_mean`.
-        certifying: likewise.
+        choosing: episodes on which the budget is chosen.
+        certifying: episodes independent of them, over which the confidence holds.
         threshold: what the return is to reach.
         confidence: likewise.
 
@@ -302,17 +236,20 @@ def chosen_probability(
         returns, spent = episodes.returns[:, 0], episodes.spent[:, 0]
         return filter_probability(returns, spent, threshold, budget=budget, confidence=confidence)
 
-    best = max(_budgets(choosing.spent[:, 0]), key=lambda budget: bound(choosing, budget))
+    best = max(budgets_of(choosing.spent[:, 0]).tolist(), key=lambda budget: bound(choosing, budget))
     return Chosen(bound(certifying, best), np.array([best]))
 
 
-def _budgets(spent: Float[np.ndarray, " episode"]) -> list[float]:
-    """Quantiles of the root of what episodes spent, rounded up: whoever spends just as much is within."""
+def budgets_of(spent: Float[np.ndarray, " episode"]) -> Float[np.ndarray, " budget"]:
+    """Those that are tried: quantiles of the root of what episodes spent.
+
+    Rounded up, so that whoever spends just as much is within.
+    """
     ranks = np.linspace(0, spent.size - 1, BUDGETS).astype(int)
-    return np.nextafter(np.sqrt(np.unique(np.sort(spent)[ranks])), inf).tolist()
+    return np.nextafter(np.sqrt(np.unique(np.sort(spent)[ranks])), inf)
 
 
-def _within(spent: Float[np.ndarray, " episode"], budget: float) -> Bool[np.ndarray, " episode"]:
+def within(spent: Float[np.ndarray, " episode"], budget: float) -> Bool[np.ndarray, " episode"]:
     """Which episodes spend no more than the squared budget."""
     if not 0 <= budget < inf:
         raise SpecError(f"budget: got {budget}, needs a number >= 0")
@@ -324,19 +261,14 @@ def _limits(count: int, confidence: float) -> Float[np.ndarray, " episode"]:
     return survival_limits(count, confidence)[:0:-1]
 
 
-def _of_each_block(episodes: Episodes, confidence: float) -> float:
-    """The confidence of each block at which all hold together."""
-    return 1 - (1 - confidence) / episodes.returns.shape[1]
-
-
-def _check(returns: Float[np.ndarray, " episode"], spent: Float[np.ndarray, " episode"]) -> None:
-    """What all episodes must satisfy."""
+def check_episodes(returns: Float[np.ndarray, "*episode"], spent: Float[np.ndarray, "*episode"]) -> None:
+    """Raise SpecError for returns that are not finite, or squares that are not or are negative."""
     if not np.all(np.isfinite(returns)):
         raise SpecError("returns: got some that are not finite numbers")
     _check_spent(spent, "spent")
 
 
-def _check_spent(spent: Float[np.ndarray, " episode"], name: str) -> None:
+def _check_spent(spent: Float[np.ndarray, "*episode"], name: str) -> None:
     if not np.all((spent >= 0) & (spent < inf)):
         raise SpecError(
             f"{name}: got a range of [{spent.min()}, {spent.max()}], needs finite sums of squares"

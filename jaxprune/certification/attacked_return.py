@@ -1,7 +1,7 @@
 """What the return of every member cannot fall below when its observations are attacked at every step.
 
 Of the clean episodes (`spent`) half choose how much an attacked one may spend, the other half are certified
-(`bounds.composition`).
+(`bounds.composition`, `bounds.tangent`).
 """
 
 from collections.abc import Mapping
@@ -71,15 +71,15 @@ class AttackedReturns(NamedTuple):
     max(return of a block, its share of lowest). `certified_kl` is what the KL gap leaves of the mean of
     returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
     of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
-    median of sqrt(sum of squared shifts), `budget` the most that an attacked episode may spend and still
-    count. `attacked_mean` is an estimate: the return under MAD, of `attacked_episodes`. All this is about the
-    policy with `std` times its own standard deviation, chosen out of `stds_tried` (`halves`); `mean_own_std`
-    is `mean_max_lowest` of the policy with its own. `largest_eps_25` is the same in all rows of a member: the
-    largest radius, found from the smallest on (`bounds.largest_radius`), at which at least `asked_mean` is
-    certified, a quarter of the way from `lowest` to what the choosing half returns with its own standard
-    deviation; 0 where the smallest leaves less. `largest_eps_25_blocks` likewise, of the mean by blocks.
-    These two of all members hold together with the confidence, as a family of their own. Members that
-    diverged have no limits.
+    median of sqrt(sum of squared shifts), `budget` the most that an episode may spend and still count at
+    some threshold (each has a budget of its own). `attacked_mean` is an estimate: the return under MAD, of
+    `attacked_episodes`. All this is about the policy with `std` times its own standard deviation, chosen out
+    of `stds_tried` (`halves`); `mean_own_std` is `mean_max_lowest` of the policy with its own.
+    `largest_eps_25` is the same in all rows of a member: the largest radius, found from the smallest on
+    (`bounds.largest_radius`), at which at least `asked_mean` is certified, a quarter of the way from `lowest`
+    to what the choosing half returns with its own standard deviation; 0 where the smallest leaves less.
+    `largest_eps_25_blocks` likewise, of the mean by blocks. These two of all members hold together with the
+    confidence, as a family of their own. Members that diverged have no limits.
     curve: a row per member x radius x threshold: `probability` of the clean episodes, and its limit.
     """
 
@@ -133,9 +133,10 @@ def attacked_returns(
             one = _in_one(chosen.whole, each, KL_OF_SQUARE[population.agents.discrete])
             counted = chosen.whole.halves.certifying
             returns = counted.returns[:, 0]
+            budgets = chosen.whole.tangents.blocks[0].budgets_at(thresholds)
             certified = filter_curve(
-                returns, counted.spent[:, 0], thresholds, budgets=chosen.whole.budgets, confidence=each
-            )[0]
+                returns, counted.spent[:, 0], thresholds, budgets=budgets, confidence=each
+            )
             attacked = made[chosen.scale].attacked[member, radius]
             seen = {"attacked_mean": attacked.mean(), "attacked_episodes": spec.return_attacked}
             half = {"threshold": thresholds[HALF], "certified_probability": certified[HALF]}
@@ -165,12 +166,12 @@ def _searched(
 
 def _in_one(chosen: Prepared, confidence: float, kl_of_square: float) -> dict[str, float]:
     """The limits on the mean of whole episodes: by the filter and by the KL gap."""
-    (choosing, certifying, lowest), budgets = chosen
+    (choosing, certifying, lowest), by = chosen
     return {
         "return_mean": certifying.returns[:, 0].mean(),
         "mean_max_lowest": chosen.halves.clean,
         "certified_mean": chosen.limit(confidence),
-        "budget": budgets[0],
+        "budget": by.budgets[0],
         "spent": np.sqrt(np.median(certifying.spent[:, 0])),
         "certified_kl": _mean_by_kl(choosing, certifying, float(lowest[0]), confidence, kl_of_square),
     }
@@ -179,7 +180,7 @@ def _in_one(chosen: Prepared, confidence: float, kl_of_square: float) -> dict[st
 def _in_several(chosen: Prepared, confidence: float) -> dict[str, float | int]:
     """The limit on the mean of several blocks, each of which pays for the shifts up to its end."""
     return {
-        "blocks": chosen.budgets.size,
+        "blocks": len(chosen.tangents.blocks),
         "mean_blocks": chosen.halves.clean,
         "certified_blocks": chosen.limit(confidence),
     }

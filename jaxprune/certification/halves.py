@@ -1,12 +1,12 @@
 """Two halves of a member's clean episodes: one chooses what the other certifies.
 
-What is chosen is the budget of every block, and, of several scales of the standard deviation, one for each
-member and radius. Every scale is a policy of its own with episodes of its own. All that is chosen is a
-function of the choosing halves of all scales; the certifying half of the scale that was chosen is independent
-of them, and an ordinary sample of the episodes of that policy. So, whatever was chosen, its limit is too high
-no more often than one that was asked for from the beginning: the scales that were tried are no further
-chances to be wrong, and only limits that are given share the error. Had the certifying halves of the other
-scales been looked at, they would be.
+What is chosen are the tangents that certify the mean, budgets among them, and, of several scales of the
+standard deviation, one for each member and radius. Every scale is a policy of its own with episodes of its
+own. All that is chosen is a function of the choosing halves of all scales; the certifying half of the scale
+that was chosen is independent of them, and an ordinary sample of the episodes of that policy. So, whatever
+was chosen, its limit is too high no more often than one that was asked for from the beginning: the scales
+that were tried are no further chances to be wrong, and only limits that are given share the error. Had the
+certifying halves of the other scales been looked at, they would be.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxprune.bounds import Episodes, choose_budgets, prefix_mean
+from jaxprune.bounds import Episodes, Tangents, tangent_mean, tangents
 from jaxprune.certification.return_spec import ReturnSpec
 from jaxprune.certification.spent import Spent, block_ends
 from jaxprune.evaluation import STEPS_AT_ONCE
@@ -47,21 +47,18 @@ class Halves(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Halves with the budgets that suit the choosing one best."""
+    """Halves with the tangents that suit the choosing one."""
 
     halves: Halves
-    budgets: Float[np.ndarray, " block"]
+    tangents: Tangents
 
     def promised(self, confidence: float) -> float:
-        """What the budgets certify of the episodes that they were chosen on: too much, to choose by only."""
-        return self._limit(self.halves.choosing, confidence)
+        """What they certify of the episodes that they were chosen on: too much, to choose by only."""
+        return tangent_mean(self.tangents, self.halves.choosing, confidence=confidence)
 
     def limit(self, confidence: float) -> float:
         """What they certify of the others."""
-        return self._limit(self.halves.certifying, confidence)
-
-    def _limit(self, episodes: Episodes, confidence: float) -> float:
-        return prefix_mean(episodes, lowest=self.halves.lowest, budgets=self.budgets, confidence=confidence)
+        return tangent_mean(self.tangents, self.halves.certifying, confidence=confidence)
 
 
 class Candidate(NamedTuple):
@@ -104,6 +101,6 @@ def best_of(
 
     def prepared(scale: float, blocks: int) -> Prepared:
         found = halves(spec, made[scale], place, blocks, lowest, horizon)
-        return Prepared(found, choose_budgets(found.choosing, lowest=found.lowest, confidence=confidence))
+        return Prepared(found, tangents(found.choosing, lowest=found.lowest, confidence=confidence))
 
     return max(map(candidate, spec.scales), key=lambda one: one.promised(confidence))

@@ -115,14 +115,22 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
         radius = RADII.index(row["eps"])
         returns = found.rewards[row["member"]].sum(-1)
         paid = found.squares[row["member"], radius].sum(-1)
-        chosen = bounds.choose_budgets(
-            bounds.Episodes(returns[:half, None], paid[:half, None]), lowest=np.zeros(1), confidence=each
+        choosing, certifying = (
+            bounds.Episodes(returns[rows, None], paid[rows, None])
+            for rows in (slice(half), slice(half, None))
         )
-        assert row["budget"] == pytest.approx(chosen[0])
-        by_hand = bounds.filter_mean(
-            returns[half:], paid[half:], lowest=0.0, budget=chosen[0], confidence=each
-        )
+        by = bounds.tangents(choosing, lowest=np.zeros(1), confidence=each)
+        assert row["budget"] == pytest.approx(by.budgets[0])
+        by_hand = bounds.tangent_mean(by, certifying, confidence=each)
         assert row["certified_mean"] == pytest.approx(by_hand)
+        budget = by.blocks[0].budgets_at(np.array([row["threshold"]]))[0]
+        reached = bounds.filter_probability(
+            *(part[:, 0] for part in certifying),
+            row["threshold"],
+            budget=budget,
+            confidence=1 - (1 - each) / len(attacked_return.SHARES),
+        )
+        assert row["certified_probability"] >= reached > 0
         assert row["certified_mean"] < row["return_mean"] == pytest.approx(returns[half:].mean())
         assert 0 <= row["certified_kl"] < row["return_mean"]
         assert row["threshold"] == pytest.approx(returns[:half].mean() / 2)
@@ -267,10 +275,12 @@ def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, mad
         reached = []
         for radius in range(len(RADII)):
             paid = found.squares[row["member"], radius].sum(-1)
-            budget = table.filter(member=row["member"], eps=RADII[radius])["budget"].item()
-            limit = bounds.filter_mean(
-                returns[half:], paid[half:], lowest=0.0, budget=budget, confidence=each
+            by, certifying = (
+                bounds.Episodes(returns[rows, None], paid[rows, None])
+                for rows in (slice(half), slice(half, None))
             )
+            by = bounds.tangents(by, lowest=np.zeros(1), confidence=spec.each(0.9, 2))
+            limit = bounds.tangent_mean(by, certifying, confidence=each)
             reached.append(limit >= returns[:half].mean() / 4)
         assert reached == [True, True, False]
         assert row["largest_eps_25"] == 0.05 == row["largest_eps_25_blocks"]
