@@ -36,7 +36,7 @@ LARGEST = {
     "largest_eps_25_blocks": "the same by blocks",
 }
 EARLIER = "a band"
-"""How means were certified before tangents were (docs/certified_return.md): less is left of the same episodes."""
+"""How tables from before tangents were certified, which leaves less of the same episodes."""
 
 DENSE = "dense"
 OWN = "mean_own_std"

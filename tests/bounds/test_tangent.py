@@ -107,6 +107,36 @@ def test_tangents_touch_where_the_law_is_the_point():
     assert exact - 0.1 < offset + mean <= exact + 1e-3
 
 
+def slack(rng, cases, fault=None):
+    """Attacked mean of `sum_k max(G_k, lowest_k)` minus the linear function, of chains whose law is known."""
+    chains = random_chains(rng, cases)
+    probability, rewards, shifts = chains.clean()
+    lowest, ends = np.array([-1.0, -0.5]), np.array([4, 8])
+    left = []
+    for case in range(cases):
+        paid = shifts[case] / 2 if fault == "half of the shift" else shifts[case]
+        law = in_blocks(rewards[case], paid, np.full(len(paid), 8), ends=ends)
+        if fault == "the past is free":
+            law = law._replace(spent=np.diff(law.spent, prepend=0))
+        sample = rng.choice(len(paid), 12, p=probability[case] / probability[case].sum())
+        chosen = tangents(Episodes(*(part[sample] for part in law)), lowest=lowest, confidence=0.1)
+        parts = zip(chosen.blocks, law.returns.T, law.spent.T, strict=True)
+        left.append(sum(b.offset + probability[case] @ b.earned(*given) for b, *given in parts))
+    returns = np.stack([rewards[..., :4].sum(axis=-1), rewards[..., 4:].sum(axis=-1)], axis=-1)
+    return chains.attacked(np.maximum(returns, lowest).sum(axis=-1)) - np.array(left)
+
+
+@pytest.mark.parametrize("cases", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_no_adversary_takes_more_of_the_mean_than_tangents_allow(cases):
+    """Adversaries that are optimal; the exact mean of Y, the tangents those of twelve episodes."""
+    assert slack(np.random.default_rng(0), cases).min() >= -1e-9
+
+
+@pytest.mark.parametrize("fault", ["half of the shift", "the past is free"])
+def test_faulty_squares_are_caught_by_the_optimal_adversary(fault):
+    assert slack(np.random.default_rng(0), 300, fault).min() < -1e-2
+
+
 # --- the limit on a mean ------------------------------------------------------------------------------------
 
 
