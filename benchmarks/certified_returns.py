@@ -163,11 +163,15 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
     own = OWN if OWN in means.columns else "mean_max_lowest"
     lines.append(row("clean", [interval(at[s, radii[0]][own]) for s in sparsities]))
     shown = KINDS | {"attacked_mean": "MAD finds"}
+    if "searched_mean" in means.columns and means["searched_mean"].count():
+        shown |= {"searched_mean": f"strongest of {means['attackers_tried'].max():.0f} found"}
     if first.get("stds_tried", 1) > 1:
         shown = {"std": "times its std", "mean_max_lowest": "clean with that"} | shown
     for eps in radii:
         for column, about in shown.items():
-            lines.append(row(f"eps {eps:g}, {about}", [interval(at[s, eps][column]) for s in sparsities]))
+            if any(at[s, eps][column].count() for s in sparsities):
+                cells = [interval(at[s, eps][column]) for s in sparsities]
+                lines.append(row(f"eps {eps:g}, {about}", cells))
         shares = [_share(at[s, eps], own) for s in sparsities]
         lines.append(row(f"eps {eps:g}, certified of clean", [f"{share:.0%}" for share in shares]))
     lines += _largest(at, sparsities, radii)

@@ -7,7 +7,8 @@ step (docs/certified_return.md) over a grid of radii, and keeps the limits in
 `benchmarks/results/certified_training/`, a small table for each task, arm and shard of seeds. Every call adds
 shards, on any machine; what is there is not done again, a training that was stopped goes on where it was, and
 the report is made of all that are there. What `benchmarks.train_here` has trained on an accelerator is taken
-from `--out`.
+from `--out`. With `--attack-eps` attackers of the same policies, which draw their actions, are searched for
+as well, and the strongest found for each stands beside its limit.
 
 Two seeds of Hopper are a piece of 20 (ppo) to 45 minutes (sa-convex) on two idle cores, a quarter of an hour
 of it for the limits, as estimated from the throughput of other benchmarks; of HalfCheetah take one seed.
@@ -19,16 +20,19 @@ from pathlib import Path
 import polars as pl
 import tyro
 
+import jaxprune as jp
 from benchmarks import certified_returns
-from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval
+from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval, show
 from benchmarks.machine import machine_line
 from jaxprune import device, parse
+from jaxprune.analysis import STRONGEST
 from jaxprune.envs import published_eps
 from jaxprune.run_folder import RunFolder
 from jaxprune.training.arms import read_arm
 
 RESULTS = Path(__file__).parent / "results"
 SHARDS, REPORT = RESULTS / "certified_training", RESULTS / "certified_training.md"
+ATTACKED = SHARDS / "attacked"
 
 SHOWN = (0.0075, 0.02)
 """The radii at which limits are printed; all are searched for the largest."""
@@ -57,6 +61,10 @@ class Arguments:
     """Radii of the l_inf ball, normalised."""
     std: str = "1,1.5,2"
     """Times the policy's own standard deviation, to choose from."""
+    attack_eps: str = ""
+    """Radii at which attackers are searched for, a comma list."""
+    attack_steps: int = 200_000
+    """Environment steps of training per adversary that is trained to the end."""
     out: Path = Path("runs/certified_training")
     """Where the runs are kept."""
 
@@ -64,20 +72,44 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Do the shards that are not there yet; the report is written after each."""
     device.keep_compiled()
-    SHARDS.mkdir(exist_ok=True)
+    ATTACKED.mkdir(parents=True, exist_ok=True)
     for task in arguments.tasks.split(","):
         for arm in arguments.arms.split(","):
             read_arm(arm, published_eps(task))
-            file = SHARDS / f"{task}-{arm}-{arguments.seeds}.csv".replace(":", "_")
-            if not file.is_file():
+            name = f"{task}-{arm}-{arguments.seeds}".replace(":", "_").replace("/", "-")
+            if not (file := SHARDS / f"{name}.csv").is_file():
                 shard(arguments, task, arm).write_csv(file, float_precision=6)
             REPORT.write_text(report())
+            for eps in parse.numbers("attack_eps", arguments.attack_eps) if arguments.attack_eps else ():
+                if not (file := ATTACKED / f"{name}-{eps:g}.csv").is_file():
+                    attacked(arguments, task, arm, eps).write_csv(file, float_precision=6)
+                REPORT.write_text(report())
 
 
-def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
-    """A row per member and radius."""
+def attacked(arguments: Arguments, task: str, arm: str, eps: float) -> pl.DataFrame:
+    """A row per member: what the strongest attacker found for it leaves on fresh episodes."""
+    folder = certified_returns.trained(_asked(arguments, task, arm))
+    population = jp.Population.load(folder)
+    search = jp.AttackSearchSpec(
+        eps=f"{eps:g}", policy="sampled", search="small", steps=arguments.attack_steps, rungs=5
+    )
+    found = jp.attack_search.run(search, population, show, folder / f"attackers-{eps:g}")
+    _, regret = jp.attack_search.of_a_run(found.results, population)
+    return regret.filter(attack=STRONGEST).select(
+        "seed",
+        "sparsity_asked",
+        "attackers_tried",
+        task=pl.lit(task),
+        arm=pl.lit(arm),
+        eps=pl.lit(eps),
+        searched_mean="attacked_return",
+    )
+
+
+def _asked(arguments: Arguments, task: str, arm: str) -> certified_returns.Arguments:
+    """What the other benchmark is asked for."""
     share = len(parse.seeds("seeds", arguments.seeds)) / arguments.planned
-    asked = certified_returns.Arguments(
+    return certified_returns.Arguments(
         env=task,
         arm=arm,
         seeds=arguments.seeds,
@@ -89,6 +121,11 @@ def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
         confidence=1 - 0.05 * share,
         out=arguments.out / arguments.seeds.replace(":", "-"),
     )
+
+
+def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
+    """A row per member and radius."""
+    asked = _asked(arguments, task, arm)
     limits = certified_returns.limits(asked)
     origin = RunFolder.open(certified_returns.trained(asked)).origin()
     return limits.with_columns(
@@ -99,16 +136,23 @@ def shard(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
 def report() -> str:
     """All shards, as Markdown."""
     everything = pl.concat([pl.read_csv(file) for file in sorted(SHARDS.glob("*.csv"))], how="diagonal")
+    if searches := sorted(ATTACKED.glob("*.csv")):
+        found = pl.concat([pl.read_csv(file) for file in searches])
+        everything = everything.join(
+            found, on=["task", "arm", "seed", "sparsity_asked", "eps"], how="left", maintain_order="left"
+        )
     tasks = [_task(str(name), rows) for (name,), rows in everything.group_by("task", maintain_order=True)]
     return f"""# Training for a certified return
 
 {machine_line("python -m benchmarks.certified_training")}
 
-Policies that draw their actions, l_inf balls in the normalised space, gradual magnitude pruning. Means over \
-seeds with 95 % intervals (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of steps, \
-and of the return under MAD of the same policy, an estimate from above. Of several spreads one was chosen \
-for each member and radius, on other episodes; shares are of the clean mean with the policy's own spread. \
-The largest eps is searched from the smallest on. The limits of a task and arm hold together at 95 %, and so \
+Policies that draw their actions, l_inf balls in the normalised space, gradual magnitude pruning. Means \
+over seeds with 95 % intervals (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of \
+steps, and of the return of the same policy under MAD and, where attackers were searched for, under the \
+strongest found for each member on other episodes (random, critic, MAD, robust sarsa alone and with MAD, \
+SA-RL and PA-AD by successive halving), estimates from above. Of several spreads one was chosen for each \
+member and radius, on other episodes; shares are of the clean mean with the policy's own spread. The \
+largest eps is searched from the smallest on. The limits of a task and arm hold together at 95 %, and so \
 do its largest eps. Differences: exact sign-flip test over the same seeds, family-wise over the table they \
 are in; the last column is the placebo, different seeds of the same kind.
 
