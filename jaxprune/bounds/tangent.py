@@ -36,6 +36,9 @@ from jaxprune.bounds.smoothing import attacked_probability
 BETS = 1 - np.geomspace(1e-3, 0.98, 40)
 """Which are tried; near 1 for episodes that are nearly all alike."""
 
+UNSEEN = 2
+"""Episodes that count nowhere, with which the bet is chosen beside those that were seen."""
+
 HALVINGS = 50
 """Of the interval in which a limit lies."""
 
@@ -93,8 +96,8 @@ def tangents(
     """Those that suit these episodes; the bound of the same episodes by them is too high.
 
     q is the lower limit of the band on p, which is about where all episodes together may be off. The bet is
-    that of one episode more, which counts nowhere: an episode that has not been seen may spend more than all
-    that have, and a bet that takes this for impossible loses nearly all.
+    that of `UNSEEN` more episodes: some that have not been seen may spend more than all that have, and a bet
+    that takes this for impossible loses nearly all.
 
     Raises:
         SpecError: no episode, returns that are not finite, negative squares, or a confidence outside (0, 1).
@@ -103,7 +106,8 @@ def tangents(
     limits = survival_limits(len(episodes.returns), confidence)
     parts = zip(episodes.returns.T, episodes.spent.T, lowest, strict=True)
     blocks = tuple(_block(earned, spent, float(least), limits) for earned, spent, least in parts)
-    found = mean_limits(np.append(_earned(blocks, episodes), 0.0), BETS, confidence=confidence)
+    with_unseen = np.append(_earned(blocks, episodes), np.zeros(UNSEEN))
+    found = mean_limits(with_unseen, BETS, confidence=confidence)
     return Tangents(blocks, float(BETS[np.argmax(found)]))
 
 

@@ -184,8 +184,10 @@ def test_all_is_chosen_by_the_choosing_half_and_the_bound_is_of_the_other():
     chosen, by = chosen_mean(choosing, certifying, **kind), tangents(choosing, **kind)
     assert chosen.bound == tangent_mean(by, certifying, confidence=0.9)
     np.testing.assert_array_equal(chosen.budgets, [block.budget for block in by.blocks])
-    # One more episode spends more than any budget.
-    more = Episodes(np.vstack([choosing.returns, [1.0, 1.0]]), np.vstack([choosing.spent, [9.0, 9.0]]))
+    # Two more episodes spend more than any budget.
+    more = Episodes(
+        np.vstack([choosing.returns, np.ones((2, 2))]), np.vstack([choosing.spent, np.full((2, 2), 9)])
+    )
     promised = [tangent_mean(by._replace(bet=float(bet)), more, confidence=0.9) for bet in BETS]
     assert tangent_mean(by, more, confidence=0.9) == max(promised) > min(promised)
 
