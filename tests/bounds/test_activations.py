@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from jaxprune import bounds, policy
@@ -25,6 +26,23 @@ def test_computed_values_are_within_the_units_promised(name):
     exact = EXACT[name](z.astype(np.float64))
     computed = np.asarray(jax.jit(CERTIFIABLE[name].function)(z), np.float64)
     assert np.all(np.abs(computed - exact) <= ACTIVATION_ULPS / 2 * np.finfo(np.float32).eps * np.abs(exact))
+
+
+def test_the_tangent_through_an_end_of_tanh_touches_it_on_the_other_side():
+    """In float32, for ends from nearly 0 to where tanh is flat; a constant for the gradient, 0 included."""
+    ends = np.geomspace(1e-3, 50, 200)
+
+    def beyond(d, end):
+        return (1 - np.tanh(d) ** 2) * (d + end) - np.tanh(d) - np.tanh(end)
+
+    def touching(ends):
+        return jnp.stack(CERTIFIABLE["tanh"].extra_slopes(-ends, ends))
+
+    exact = [1 - np.tanh(brentq(beyond, 0, end, args=(end,), xtol=1e-14)) ** 2 for end in ends]
+    given = jnp.asarray([0.0, 1e-6, *ends], jnp.float32)
+    for slopes in touching(given):
+        np.testing.assert_allclose(slopes, [1, 1, *exact], atol=5e-6)
+    assert (jax.grad(lambda ends: touching(ends).sum())(given) == 0).all()
 
 
 @pytest.mark.parametrize("name", sorted(CERTIFIABLE))

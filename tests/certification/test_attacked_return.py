@@ -275,11 +275,11 @@ def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, mad
         reached = []
         for radius in range(len(RADII)):
             paid = found.squares[row["member"], radius].sum(-1)
-            by, certifying = (
+            choosing, certifying = (
                 bounds.Episodes(returns[rows, None], paid[rows, None])
                 for rows in (slice(half), slice(half, None))
             )
-            by = bounds.tangents(by, lowest=np.zeros(1), confidence=spec.each(0.9, 2))
+            by = bounds.tangents(choosing, lowest=np.zeros(1), confidence=spec.each(0.9, 2))
             limit = bounds.tangent_mean(by, certifying, confidence=each)
             reached.append(limit >= returns[:half].mean() / 4)
         assert reached == [True, True, False]
