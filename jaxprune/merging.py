@@ -49,8 +49,10 @@ class Plan(NamedTuple):
     verdict_error: float | None
     looks: tuple[int, ...] = ()
 
-    def next(self, count: int, error: float) -> tuple["Plan", float]:
+    def next(self, count: int, error: float, families: int = 1) -> tuple["Plan", float]:
         """The plan after a look at so many seeds, and that look's share of the error.
+
+        The error is that of all looks and families together, one of each arm.
 
         Raises SpecError for a look that was not planned, or that could decide nothing.
         """
@@ -61,7 +63,7 @@ class Plan(NamedTuple):
                 "none of the plan"
             )
         share = error * (count - last) / self.seeds
-        needed = needed_pairs(share)
+        needed = needed_pairs(share, families)
         if count < needed:
             raise SpecError(
                 f"seeds: a look at {count} of {self.seeds} planned ones has error {share:.2g}, at which "
@@ -128,7 +130,9 @@ def _write(
 def _but_for_seeds(spec: SweepSpec, plan: Plan | None) -> SweepSpec:
     """The spec without its seeds, and with the error of all looks instead of that of the last one."""
     error = spec.verdict_error if plan is None else plan.verdict_error
-    return replace(spec, seeds=1 if error is None else needed_pairs(error), verdict_error=error)
+    return replace(
+        spec, seeds=1 if error is None else needed_pairs(error, spec.families), verdict_error=error
+    )
 
 
 def _check_alike(runs: Sequence[Path], specs: list[SweepSpec]) -> None:
@@ -173,7 +177,7 @@ def _looked_at(
         return None, spec
     if planned not in (None, plan.seeds):
         raise SpecError(f"planned_seeds: {planned} differs from the {plan.seeds} planned at the first look")
-    plan, share = plan.next(len(spec.seed_numbers), spec.error)
+    plan, share = plan.next(len(spec.seed_numbers), spec.error, spec.families)
     return plan, replace(spec, verdict_error=share)
 
 

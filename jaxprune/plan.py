@@ -236,10 +236,11 @@ def smallest_difference(spec: SweepSpec) -> str:
         return "no difference: a verdict compares pruned members with dense ones (sparsity 0) of their seed"
     count = len(spec.seed_numbers)
     seeds = f"{count} seed{'s' if count > 1 else ''}"
-    least = detectable_difference(count, pruned, len(spec.budgets), alpha=spec.error)
+    # A verdict's p is multiplied by the number of families, which is as good as a share of the error.
+    least = detectable_difference(count, pruned, len(spec.budgets), alpha=spec.error / spec.families)
     if least is None:
         gives = "gives" if count == 1 else "give"
-        return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error)} are needed"
+        return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error, spec.families)} are needed"
     spread = SPREADS.get(spec.env)
     returns = (
         ""

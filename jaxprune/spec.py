@@ -227,10 +227,11 @@ class SweepSpec(PPOSettings):
             return
         if not 0 < self.verdict_error < 1:
             raise SpecError(f"verdict_error: {self.verdict_error} must lie between 0 and 1, such as 0.05")
-        needed, seeds = needed_pairs(self.verdict_error), len(self.seed_numbers)
+        needed, seeds = needed_pairs(self.verdict_error, self.families), len(self.seed_numbers)
         if seeds < needed:
+            shared = "" if self.families == 1 else f", which {self.families} arms share"
             raise SpecError(
-                f"seeds: {seeds} can give no verdict at an error of {self.verdict_error:g}; at least "
+                f"seeds: {seeds} can give no verdict at an error of {self.verdict_error:g}{shared}; at least "
                 f"{needed} are needed"
             )
 
@@ -243,6 +244,11 @@ class SweepSpec(PPOSettings):
     def error(self) -> float:
         """The error rate that `verdict_error` stands for."""
         return DEFAULT_ERROR if self.verdict_error is None else self.verdict_error
+
+    @property
+    def families(self) -> int:
+        """How many families of members, one of each arm, share the error of the verdicts."""
+        return len(parse.names(self.arms))
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -198,6 +198,10 @@ def test_the_shares_of_planned_looks_add_up_to_the_error() -> None:
     ):
         with pytest.raises(jp.SpecError, match=said):
             Plan(24, None, looked).next(count, 0.05)
+    assert Plan(24, None).next(8, 0.05)[1] == pytest.approx(0.05 / 3)
+    three = "a look at 8 of 24 planned ones has error 0.017, at which 9 are needed"
+    with pytest.raises(jp.SpecError, match=three):
+        Plan(24, None).next(8, 0.05, families=3)
 
 
 def test_a_later_look_has_the_rest_of_the_error(whole: jp.Sweep, tmp_path: Path) -> None:

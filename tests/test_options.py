@@ -644,6 +644,9 @@ def _() -> None:
         assert replace(SPEC, seeds=enough, verdict_error=error).error == error
         with pytest.raises(jp.SpecError, match=f"seeds: {enough - 1} can give no verdict"):
             replace(SPEC, seeds=enough - 1, verdict_error=error)
+    with pytest.raises(jp.SpecError, match="which 2 arms share; at least 7"):
+        replace(SPEC, seeds=6, arms="ppo,sa-sgld:eps=0.1", verdict_error=0.05)
+    assert replace(SPEC, seeds=7, arms="ppo,sa-sgld:eps=0.1", verdict_error=0.05).families == 2
     assert error_of_the_verdicts(SPEC) == 0.05
     assert error_of_the_verdicts(replace(SPEC, seeds=8, verdict_error=0.01)) == 0.01
 

@@ -14,6 +14,13 @@ def test_too_few_seeds_give_no_verdict():
     assert said(seeds=5).startswith("none: 5 seeds give no verdict, 6")
 
 
+def test_arms_share_the_error_as_they_do_in_the_verdicts():
+    assert said(seeds=6, arms="ppo,sa-convex") == "none: 6 seeds give no verdict, 7 are needed"
+    alone, shared = (detectable_difference(7, 2, alpha=0.05 / arms) for arms in (1, 2))
+    assert alone < shared
+    assert f"from {shared:.1f} standard" in said(seeds=7, sparsities="0,0.5,0.9", arms="ppo,sa-convex")
+
+
 def test_the_smallest_difference_is_that_of_the_test_with_all_sparsities_and_budgets():
     least = detectable_difference(7, 2, 2)
     text = said(env="hopper", seeds=7, sparsities="0,0.5,0.9", eps="0.05,0.1")
