@@ -3,42 +3,29 @@
     python -m benchmarks.deciding --task halfcheetah --seeds 0:6
 
 trains so many seeds at five sparsities, looks for attackers of every member (successive halving, warm starts
-from the dense twin) and keeps two small tables in `benchmarks/results/deciding/`. Every call adds seeds to
+from the dense twin) and keeps four small tables in `benchmarks/results/deciding/`. Every call adds seeds to
 its experiment, on any machine; the report is made of all that are there, and none is run twice. What was
-stopped goes on where it was.
-
-Verdicts are given on the seeds 0:12 and on 0:24 and on no others, each with half of the error of 5 %: who
-looks after every shard finds effects that are not there.
+stopped goes on where it was. Calls that differ in more than their seeds belong to different experiments.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import tyro
 
 import jaxprune as jp
-from benchmarks.machine import machine_line
-from jaxprune import device
-from jaxprune.analysis import RESULTS as RESULTS_SCHEMA
-from jaxprune.analysis import STRONGEST, Student, decompose, detectable_difference, sweet_spots
-from jaxprune.merging import Plan
+from benchmarks import deciding_report
+from benchmarks.deciding_report import BOUNDS, REPORT, SHARDS
+from jaxprune import device, parse
+from jaxprune.analysis import strongest_by_steps
 from jaxprune.progress import Update
-from jaxprune.report import figures, returns_figure
-from jaxprune.report.numbers import low_to_high, number, signed
-
-RESULTS = Path(__file__).parent / "results"
-SHARDS, REPORT = RESULTS / "deciding", RESULTS / "deciding.md"
-
-LOOKS, ERROR = (12, 24), 0.05
-
-BOUNDS = {"path": "path bound (monotone)", "crown": "CROWN", "mad": "largest found"}
-"""Of the certificates, what the report tells of the shift of the mean action, delta."""
+from jaxprune.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """One more shard of an experiment: seeds of one task, schedule, score and arm."""
+    """One more shard of an experiment: seeds of one task, schedule, score, scope and arm."""
 
     task: str = "halfcheetah"
     """Task."""
@@ -48,6 +35,8 @@ class Arguments:
     """When weights go."""
     score: str = "magnitude"
     """Which weights go first."""
+    scope: str = "layer"
+    """Among which weights they are ranked."""
     arm: str = "ppo"
     """Training arm."""
     steps: int = 1_000_000
@@ -57,24 +46,46 @@ class Arguments:
     out: Path = Path("runs/deciding")
     """Where the runs are kept."""
 
+    @property
+    def experiment(self) -> str:
+        """The name of what its shards have in common; what is as usual is left out."""
+        usual = Arguments()
+        parts = [self.task, self.schedule, self.score, self.arm]
+        parts += [self.scope] * (self.scope != usual.scope)
+        parts += [f"{self.steps}_steps"] * (self.steps != usual.steps)
+        parts += [f"{self.attack_steps}_attack_steps"] * (self.attack_steps != usual.attack_steps)
+        return "-".join(parts).replace(":", "_").replace("/", "-")
+
+    @property
+    def name(self) -> str:
+        """The name of the shard."""
+        return f"{self.experiment}-{self.seeds.replace(':', '_').replace(',', '+')}"
+
 
 def main(arguments: Arguments) -> None:
     """Do the shard if it is not there yet, and write the report of all."""
     device.keep_compiled()
-    name = (
-        "-".join((arguments.task, arguments.schedule, arguments.score, arguments.arm, arguments.seeds))
-        .replace(":", "_")
-        .replace("/", "-")
-    )
-    if not (SHARDS / f"{name}-results.csv").is_file():
-        for table, rows in shard(arguments, arguments.out / name).items():
+    if not (SHARDS / f"{arguments.name}-results.csv").is_file():
+        check_new(arguments)
+        for table, rows in shard(arguments, arguments.out / arguments.name).items():
             SHARDS.mkdir(exist_ok=True)
-            rows.write_csv(SHARDS / f"{name}-{table}.csv", float_precision=6)
-    REPORT.write_text(report())
+            rows.write_csv(SHARDS / f"{arguments.name}-{table}.csv", float_precision=6)
+    REPORT.write_text(deciding_report.report())
+
+
+def check_new(arguments: Arguments) -> None:
+    """Raise SpecError where another shard of the experiment holds one of the seeds."""
+    asked = set(parse.seeds("seeds", arguments.seeds))
+    for path in deciding_report.shards().get(arguments.experiment, []):
+        if both := asked & set(pl.read_csv(path)["seed"]):
+            raise jp.SpecError(f"seeds: {min(both)} is in {path.name}; each seed counts once")
 
 
 def shard(arguments: Arguments, folder: Path) -> dict[str, pl.DataFrame]:
-    """Train and attack: the results of the attack search, and the certificates' means over states."""
+    """Train and attack: the results of the attack search and what it took, and the certificates.
+
+    Raises SpecError where the folder holds another run.
+    """
     spec = jp.SweepSpec(
         env=arguments.task,
         arms=arguments.arm,
@@ -83,145 +94,56 @@ def shard(arguments: Arguments, folder: Path) -> dict[str, pl.DataFrame]:
         sparsities="0,0.3,0.5,0.7,0.9",
         schedule=arguments.schedule,
         score=arguments.score,
+        scope=arguments.scope,
     )
+    if folder.is_dir():
+        begun = RunFolder.open(folder).spec()
+        if begun != replace(spec, physics=begun.physics):  # the run knows which one auto was
+            raise jp.SpecError(f"out: {folder} holds another run; choose another --out")
     if not (folder / "results.parquet").is_file():
         (jp.sweep.resume(folder, _show) if folder.is_dir() else jp.sweep.run(spec, folder, _show))
     population = jp.Population.load(folder)
-    search = jp.AttackSearchSpec(
-        search="small",
-        steps=arguments.attack_steps,
-        rungs=5,
-        warm_starts=True,
-        episodes=20,
-    )
-    found = jp.attack_search.run(search, population, _show, folder / "attackers").results
-    results, _ = jp.attack_search.of_a_run(found, population)
+    found = jp.attack_search.run(search(arguments), population, _show, folder / "attackers")
+    results, _ = jp.attack_search.of_a_run(found.results, population)
     certificates = pl.read_parquet(folder / "certificates.parquet").filter(
         pl.col("quantity") == "delta", pl.col("bound").is_in(BOUNDS)
     )
     return {
         "results": results,
         "certificates": certificates.select("seed", "sparsity_asked", "bound", "value", "unmasked"),
+        "effort": strongest_by_steps(found.rungs).select(
+            "member", "attack", "steps", "total_steps", "attackers", "return_mean", "extrapolated"
+        ),
+        "transfer": moved(found.transfer, population),
     }
+
+
+def search(arguments: Arguments) -> jp.AttackSearchSpec:
+    """How attackers are looked for: the same in every experiment."""
+    return jp.AttackSearchSpec(
+        search="small",
+        steps=arguments.attack_steps,
+        rungs=5,
+        warm_starts=True,
+        transfer=True,
+        episodes=20,
+    )
+
+
+def moved(transfer: pl.DataFrame, population: jp.Population) -> pl.DataFrame:
+    """What each learned attacker leaves each sibling of the member for which it was found."""
+    asked = dict(enumerate(population.members.sparsity.tolist()))
+    return transfer.select(
+        "seed",
+        "attack",
+        pl.col("from_member").replace_strict(asked).alias("found_for"),
+        pl.col("to_member").replace_strict(asked).alias("sparsity_asked"),
+        "return_mean",
+    )
 
 
 def _show(update: Update) -> None:
     print(f"{update.phase}: {update.steps_done:,} steps, {update.steps_per_second:,.0f} a second", flush=True)
-
-
-def report() -> str:
-    """All experiments, as Markdown; their figures beside it."""
-    experiments: dict[str, list[Path]] = {}
-    for path in sorted(SHARDS.glob("*-results.csv")):
-        experiments.setdefault(path.name.rpartition("-results.csv")[0].rpartition("-")[0], []).append(path)
-    parts = [_experiment(name, paths) for name, paths in experiments.items()]
-    return f"""# The experiment that can decide
-
-{machine_line("python -m benchmarks.deciding")}
-
-Raw undiscounted returns of the deterministic policy on 20 fresh episodes, means over seeds with 95 % \
-intervals (Student's t, each by itself). Under attack: every member under the strongest attacker found for \
-it on other episodes, among random, critic, MAD, robust sarsa (four critics, alone and with MAD), SA-RL and \
-PA-AD with 12 settings each by successive halving and one warm start. Verdicts: exact sign-flip test, \
-family-wise over sparsities and over clean and attacked returns, at {LOOKS[0]} and {LOOKS[1]} seeds, each \
-look with {ERROR / 2:.1%} of the error.
-
-{chr(10).join(parts)}"""
-
-
-def _experiment(name: str, paths: list[Path]) -> str:
-    """The part of the report about one experiment."""
-    results = pl.concat([pl.read_csv(path, schema_overrides=RESULTS_SCHEMA) for path in paths])
-    seeds = results["seed"].unique().sort().to_list()
-    # Members were numbered shard by shard.
-    who = (
-        results.select("seed", "sparsity_asked")
-        .unique()
-        .sort("seed", "sparsity_asked")
-        .with_row_index("member")
-    )
-    results = results.drop("member").join(who, on=["seed", "sparsity_asked"]).cast({"member": pl.Int64})
-    regret = decompose(results.select(RESULTS_SCHEMA.names()).cast(RESULTS_SCHEMA))
-    strongest = regret.filter(attack=STRONGEST)
-    certificates = pl.concat(
-        [pl.read_csv(path.with_name(path.name.replace("-results", "-certificates"))) for path in paths]
-    )
-    figure = returns_figure(results.select(RESULTS_SCHEMA.names()).cast(RESULTS_SCHEMA), name)
-    file = figures.save(figure, SHARDS / f"{name}.png").name
-    sparsities = strongest["sparsity_asked"].unique().sort().to_list()
-    lines = [
-        _row(f"{name}, {len(seeds)} seeds", [f"{sparsity:g}" for sparsity in sparsities]),
-        "|---" * (1 + len(sparsities)) + "|",
-        _row("clean", [_mean(strongest, sparsity, "clean_return") for sparsity in sparsities]),
-        _row("attacked", [_mean(strongest, sparsity, "attacked_return") for sparsity in sparsities]),
-        _row("attackers tried", [str(strongest["attackers_tried"].max())] * len(sparsities)),
-    ]
-    for bound, about in BOUNDS.items():
-        values = [
-            certificates.filter(bound=bound, sparsity_asked=sparsity)["value"].mean()
-            for sparsity in sparsities
-        ]
-        lines.append(_row(f"{about}, delta", [number(value) for value in values]))
-    return "\n".join(
-        [f"## {name}", "", *lines, "", _verdicts(regret, seeds), "", f"![returns](deciding/{file})", ""]
-    )
-
-
-def _verdicts(regret: pl.DataFrame, seeds: list[int]) -> str:
-    """The verdict of the last planned look. A look at n seeds is at those below n, whatever came first."""
-    reached = [look for look in LOOKS if set(range(look)) <= set(seeds)]
-    if not reached:
-        return f"No verdict yet: the first look is at the seeds 0:{LOOKS[0]}, {len(seeds)} are there."
-    plan = Plan(LOOKS[-1], None, tuple(LOOKS[: len(reached) - 1]))
-    _, share = plan.next(reached[-1], ERROR)
-    judged = sweet_spots(regret.filter(pl.col("seed") < reached[-1]), alpha=share)
-    lines = [
-        f"Look at {reached[-1]} seeds, error {share:.1%}:",
-        "",
-        _row(
-            "sparsity",
-            [
-                "attacked, minus dense",
-                "sd of pairs",
-                "adjusted p",
-                "clean, minus dense",
-                "may be lost",
-                "adjusted p, against that",
-                "verdict",
-            ],
-        ),
-        "|---" * 8 + "|",
-    ]
-    lines += [_row(*_judged(row)) for row in judged.iter_rows(named=True)]
-    pruned = judged.filter(~pl.col("placebo")).height
-    seen = detectable_difference(reached[-1], pruned, alpha=share)
-    return "\n".join(
-        [*lines, "", f"With 80 % power, differences from {seen:.1f} standard deviations are seen."]
-    )
-
-
-def _judged(row: dict) -> tuple[str, list[str]]:
-    """The cells of one verdict."""
-    interval = low_to_high(row["attacked_low"], row["attacked_high"])
-    return "placebo" if row["placebo"] else f"{row['sparsity']:.2f}", [
-        f"{signed(row['attacked_difference'])} {interval}",
-        number(row["attacked_sd"]),
-        number(row["attacked_p"]),
-        f"{signed(row['clean_difference'])} {low_to_high(row['clean_low'], row['clean_high'])}",
-        number(row["clean_margin"]),
-        number(row["clean_p"]),
-        row["verdict"],
-    ]
-
-
-def _mean(strongest: pl.DataFrame, sparsity: float, column: str) -> str:
-    values = strongest.filter(pl.col("sparsity_asked") == sparsity)[column].to_numpy()
-    mean, low, high = Student().mean(values)
-    return f"{number(mean)} {low_to_high(low, high)}"
-
-
-def _row(first: str, cells: list[str]) -> str:
-    return f"| {' | '.join([first, *cells])} |"
 
 
 if __name__ == "__main__":

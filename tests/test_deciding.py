@@ -1,0 +1,84 @@
+"""`benchmarks.deciding`: calls that belong together, and those that do not."""
+
+from dataclasses import fields, replace
+
+import polars as pl
+import pytest
+
+import jaxprune as jp
+from benchmarks import deciding, deciding_report
+from benchmarks.deciding import Arguments
+from jaxprune.run_folder import RunFolder
+
+USUAL = Arguments()
+OTHER = {
+    "task": "hopper",
+    "schedule": "gradual",
+    "score": "random",
+    "scope": "erk",
+    "arm": "sa-convex",
+    "steps": 600_000,
+    "attack_steps": 100_000,
+}
+
+
+@pytest.fixture(name="out")
+def _out(tmp_path, monkeypatch):
+    for module in (deciding, deciding_report):
+        monkeypatch.setattr(module, "SHARDS", tmp_path / "shards")
+    monkeypatch.setattr(deciding, "REPORT", tmp_path / "report.md")
+    return tmp_path
+
+
+def test_only_seeds_and_place_may_differ_within_an_experiment():
+    assert {field.name for field in fields(Arguments)} == {*OTHER, "seeds", "out"}
+    experiments = {replace(USUAL, **{field: other}).experiment for field, other in OTHER.items()}
+    assert len(experiments | {USUAL.experiment}) == 1 + len(OTHER)
+    assert replace(USUAL, seeds="6:12").experiment == USUAL.experiment
+    assert replace(USUAL, seeds="6:12").name == "halfcheetah-posthoc-magnitude-ppo-6_12"
+
+
+def test_a_seed_is_in_one_shard_only(out):
+    (out / "shards").mkdir()
+    pl.DataFrame({"seed": [0, 1, 2]}).write_csv(out / "shards" / f"{USUAL.experiment}-0_3-results.csv")
+    deciding.check_new(replace(USUAL, seeds="3:6"))
+    deciding.check_new(replace(USUAL, seeds="0:3", steps=600_000))
+    with pytest.raises(jp.SpecError, match="seeds: 2 is in halfcheetah-posthoc-magnitude-ppo-0_3-results"):
+        deciding.check_new(replace(USUAL, seeds="2:6"))
+
+
+def test_a_folder_with_another_run_is_not_gone_on_with(out):
+    spec = jp.SweepSpec(env="probe/linear", sparsities="0,0.5")
+    RunFolder.create(out / "run", spec, "none")
+    with pytest.raises(jp.SpecError, match="holds another run"):
+        deciding.shard(replace(USUAL, task="probe/linear"), out / "run")
+
+
+def quick(arguments):
+    return jp.AttackSearchSpec(
+        attacks="random,sa-rl",
+        search="quick",
+        steps=arguments.attack_steps,
+        rungs=2,
+        warm_starts=True,
+        transfer=True,
+        selection_episodes=2,
+        episodes=4,
+    )
+
+
+@pytest.mark.slow
+def test_a_shard_leaves_its_tables_and_a_report_and_goes_on_where_it_was(out, monkeypatch):
+    monkeypatch.setattr(deciding, "search", quick)
+    asked = replace(
+        USUAL, task="probe/linear", seeds="0:2", steps=2**15, attack_steps=2**15, out=out / "runs"
+    )
+    deciding.main(asked)
+    kept = {path.name.rpartition("-")[2]: pl.read_csv(path) for path in (out / "shards").glob("*.csv")}
+    assert set(kept) == {"results.csv", "certificates.csv", "effort.csv", "transfer.csv"}
+    assert "2 seeds" in (out / "report.md").read_text()
+    found = kept["results.csv"].filter(pl.col("attack") == "sa-rl").sort("member")["return_mean"]
+    own = kept["transfer.csv"].filter(pl.col("found_for") == pl.col("sparsity_asked"))
+    assert own.sort("seed", "sparsity_asked")["return_mean"].to_list() == found.to_list()
+    again = deciding.shard(asked, out / "runs" / asked.name)
+    assert again["results"]["return_mean"].round(6).to_list() == kept["results.csv"]["return_mean"].to_list()
