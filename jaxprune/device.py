@@ -43,6 +43,18 @@ def memory() -> int | None:
     if first.platform != "cpu":
         return (first.memory_stats() or {}).get("bytes_limit")
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not every system says
         return None
+    return min([installed, *granted()])
+
+
+def granted(processes: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that a container, or a job of a cluster, may use: the limits of control groups that hold it."""
+    if not processes.is_file():
+        return []
+    (own,) = [line for line in processes.read_text().splitlines() if line.startswith("0::")] or ["0::/"]
+    group = groups / own.removeprefix("0::").lstrip("/")
+    limits = [place / "memory.max" for place in (group, *group.parents) if place.is_relative_to(groups)]
+    said = [limit.read_text().strip() for limit in limits if limit.is_file()]
+    return [int(most) for most in said if most != "max"]

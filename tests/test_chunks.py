@@ -1,5 +1,8 @@
 """Members in chunks come out as all of them at once, bit for bit, and need the memory of a chunk."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +64,31 @@ def test_humanoid_at_1024_members_plans_within_the_memory_found(gibibytes, monke
     assert plan.memory(job) <= device.memory()
     if gibibytes == 16:
         assert job.chunk is not None and 2 <= job.chunk < 1024
+
+
+def test_episodes_that_are_certified_need_memory_too():
+    """A million need more than an iteration: 50 steps of states, 4 bytes a number."""
+    spec = jp.SweepSpec(env="hopper", seeds=4, sparsities="0,0.5", return_eps="0.01")
+    few, many = (sweeps.job(replace(spec, return_episodes=count)) for count in (100, 10**6))
+    stretch = few.everyone.size * 10**6 * 4 * 50 * few.env.observation_size
+    assert stretch < plan.memory(many) - plan.memory(few) < 2 * stretch
+    assert plan.fitted(many, plan.memory(many) - 2**30).chunk < few.everyone.size
+
+
+def test_a_container_has_no_more_than_it_was_granted(tmp_path, monkeypatch):
+    job = tmp_path / "groups" / "slurm" / "job"
+    job.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("9:cpu:/\n0::/slurm/job/step\n")
+    granted = partial(device.granted, tmp_path / "cgroup", tmp_path / "groups")
+    assert granted() == []
+    (job / "memory.max").write_text("5000\n")
+    (job.parent / "memory.max").write_text("max\n")
+    (tmp_path / "groups" / "memory.max").write_text("9000\n")
+    assert granted() == [5000, 9000]
+    assert partial(device.granted, tmp_path / "none", tmp_path)() == []
+    installed = device.memory()
+    monkeypatch.setattr(device, "granted", lambda: [installed // 2])
+    assert device.memory() == installed // 2
 
 
 def test_a_chunk_of_one_is_refused():

@@ -248,6 +248,24 @@ def test_skipping_ended_episodes_changes_no_other_by_a_bit(task, monkeypatch):
         assert (transition.reward[over] == 0).all()
 
 
+@pytest.mark.parametrize("task", ["humanoid", "ant"])
+def test_contact_forces_are_read_a_piece_at_a_time_and_are_the_same(task, monkeypatch):
+    """Where they are read every simulation keeps all its data: 1,024 members would fill any memory."""
+    env = make(task, "native")
+    states, acts = starts(env, 11), actions(env, (11,))
+    whole = jax.jit(jax.vmap(env.step))(states, acts)
+    sizes, run = [], native._Simulations.run
+
+    def counted(self, *arguments):
+        sizes.append(len(arguments[0]))
+        return run(self, *arguments)
+
+    monkeypatch.setattr(native._Simulations, "run", counted)
+    monkeypatch.setattr(native, "PIECE", 4)
+    assert_equal(whole, jax.jit(jax.vmap(env.step))(states, acts))
+    assert sizes == ([4, 4, 3] if task == "humanoid" else [11])
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 23])
 def test_all_that_go_on_are_chosen_and_few_sizes_occur(size):
     rng, seen = np.random.default_rng(size), set()

@@ -11,7 +11,7 @@ same states.
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
 import copy
-import math
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from operator import attrgetter
 from threading import Lock
@@ -31,6 +31,10 @@ from jaxprune.envs.shift import PARAMETERS, Shift
 PARTS = 4
 """In how many steps a batch shrinks as its episodes end."""
 
+PIECE = 512
+"""How many simulations go at once where contact forces are read: each keeps all that MuJoCo has worked out,
+0.2 MB for a humanoid."""
+
 
 def engine(task: MujocoTask) -> Engine:
     """The native engine for the body of `task`."""
@@ -42,27 +46,25 @@ def engine(task: MujocoTask) -> Engine:
         name: jax.ShapeDtypeStruct(getattr(blank, name).shape, jnp.float32)
         for name in ("qpos", "qvel", *task.readings)
     }
-    simulations_of = lru_cache(maxsize=4 * PARTS)(partial(_Simulations, body, tuple(shapes)))
+    forces = CONTACT_FORCES in shapes
+    pools = 2 if forces else 4 * PARTS  # of forces: whole pieces, and what is left over
+    simulations_of = lru_cache(maxsize=pools)(partial(_Simulations, body, tuple(shapes)))
     lock = Lock()  # XLA may call back from two threads at once
 
     def simulate(
         steps: int, going: Bool[Array, "*batch"], *arrays: Float[Array, "*batch _"]
     ) -> dict[str, np.ndarray]:
         # first to NumPy: a JAX operation inside a callback can wait for itself
-        axes = going.shape
-        chosen = _chosen(np.asarray(going).ravel())
-        qpos, qvel, control, *factors = (
-            np.asarray(array).reshape(math.prod(axes), -1)[chosen] for array in arrays
-        )
+        axes, count = going.shape, going.size
+        flat = [np.asarray(array).reshape(count, -1) for array in arrays]
+        everyone = {name: np.zeros((count, *shape.shape), np.float32) for name, shape in shapes.items()}
         with lock, model.silent(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
-            simulations = simulations_of(len(qpos), shifted=bool(factors))
-            fields = simulations.run(qpos, qvel, control, steps, *factors)
-            everyone = {}
-            for name, field in fields.items():
-                values = np.zeros((math.prod(axes), *field.shape[1:]), np.float32)
-                values[chosen] = field
-                everyone[name] = values.reshape(*axes, *field.shape[1:])
-            return everyone
+            for rows in _pieces(_chosen(np.asarray(going).ravel()), count, PIECE if forces else count):
+                qpos, qvel, control, *factors = (array[rows] for array in flat)
+                simulations = simulations_of(len(qpos), shifted=bool(factors))
+                for name, field in simulations.run(qpos, qvel, control, steps, *factors).items():
+                    everyone[name][rows] = field
+        return {name: values.reshape(*axes, *values.shape[1:]) for name, values in everyone.items()}
 
     def call(steps: int, shift: Shift | None, going: Bool[Array, ""], *arrays: Float[Array, " _"]) -> Motion:
         arrays = arrays if shift is None else (*arrays, shift.factors)
@@ -100,6 +102,16 @@ def _chosen(going: Bool[np.ndarray, " simulation"]) -> slice | Int[np.ndarray, "
     return np.sort(np.argsort(~going, kind="stable")[:wanted])
 
 
+def _pieces(
+    chosen: slice | Int[np.ndarray, " chosen"], count: int, most: int
+) -> Sequence[slice | Int[np.ndarray, " piece"]]:
+    """The chosen ones of so many, at most so many at once."""
+    if count <= most:
+        return [chosen]
+    numbers = np.arange(count)[chosen]
+    return np.split(numbers, range(most, len(numbers), most))
+
+
 class _Simulations:
     """`size` simulations of one body, or of as many shifted ones, and the fields to read of them."""
 
@@ -109,6 +121,7 @@ class _Simulations:
         self._bodies = _ShiftedBodies(self._batch) if shifted else None
         # live arrays, bound before the first run because MuJoCo fills them from the next run on
         self._fields = {name: self._batch.bind(name) for name in names}
+        self._data = mujoco.MjData(body)
 
     def run(
         self,
@@ -140,7 +153,7 @@ class _Simulations:
 
     def _contact_forces(self) -> np.ndarray:
         """[size, body, 6] contact forces at the last state the integrator evaluated."""
-        data, body = mujoco.MjData(self._body), self._body
+        data, body = self._data, self._body
         own = None if self._bodies is None else copy.copy(body)
         forces = np.empty((self._batch.nsim, *data.cfrc_ext.shape))
         for simulation in range(len(forces)):
