@@ -87,12 +87,16 @@ def report(arguments: Arguments) -> str:
     """The result as Markdown."""
     table = pl.read_csv(TABLE).sort("seed")
     of = {name: table.filter(schedule=name) for name in (DENSE, *ORDER)}
+    kinds = ("clean", "attacked")
     means = [
-        _row(name, *(_interval(rows[kind].to_numpy()) for kind in ("clean", "attacked")))
+        _row(
+            name,
+            *(_interval(rows[kind].to_numpy()) for kind in kinds),
+            *(_paired_spread(rows[kind], of[DENSE][kind]) if name != DENSE else "" for kind in kinds),
+        )
         for name, rows in of.items()
     ]
     pairs = [*pairwise(ORDER), (ORDER[0], ORDER[-1]), (DENSE, ORDER[0])]
-    kinds = ("clean", "attacked")
     differences = np.stack(
         [of[one][kind].to_numpy() - of[other][kind].to_numpy() for one, other in pairs for kind in kinds],
         axis=1,
@@ -118,9 +122,12 @@ pruned, the value network dense, Erdos-Renyi-kernel shares; gradual by magnitude
 of the deterministic policy on 20 fresh episodes, means over seeds with 95 % intervals (Student's t); \
 attacked: the stronger of random and MAD, chosen on other episodes.
 
-| schedule | clean | attacked |
-|---|---|---|
+| schedule | clean | attacked | sd of the pairs with dense, clean | attacked |
+|---|---|---|---|---|
 {chr(10).join(means)}
+
+The smaller the standard deviation over seeds of a member minus its dense twin, the fewer seeds show a \
+difference; these are of {arguments.seeds} pairs each.
 
 Differences over the same seeds; p of the exact sign-flip test, two-sided, family-wise over all of this table.
 
@@ -128,6 +135,10 @@ Differences over the same seeds; p of the exact sign-flip test, two-sided, famil
 |---|---|---|
 {chr(10).join(compared)}
 """
+
+
+def _paired_spread(of: pl.Series, dense: pl.Series) -> str:
+    return number(float((of.to_numpy() - dense.to_numpy()).std(ddof=1)))
 
 
 def _interval(values: np.ndarray) -> str:

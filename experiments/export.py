@@ -1,6 +1,6 @@
 """Take a policy away: `python -m experiments.export --run FOLDER --member I --out DIR`, or `--agent FILE`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +12,8 @@ from experiments.victims import AGENT
 from jaxprune import Population, SpecError, device, envs
 from jaxprune.export import NAMES, Known, export
 from jaxprune.options import known
-from jaxprune.policy import ACTIVATIONS
-from jaxprune.policy.files import PolicyFile, fit, read_policy
+from jaxprune.policy import ACTIVATIONS, compact
+from jaxprune.policy.files import PolicyFile, describe, fit, read_policy
 from jaxprune.population import prune
 from jaxprune.report import open_console
 from jaxprune.run_folder import RunFolder
@@ -39,6 +39,9 @@ class Arguments:
     """Task of the agent; left out, it is not said, and not checked."""
     sparsity: float | None = None
     """Sparsity to which an agent from a file is pruned, by magnitude within each layer. Default: as it is."""
+    compact: bool = False
+    """Without the hidden units that pruning has cut off: a smaller network that computes the same, up to
+    rounding. Whole units go with --scope unit."""
     onnx: bool = True
     """Also as ONNX, by the package onnx (pip install 'jaxprune[export]')."""
 
@@ -47,9 +50,21 @@ def main(arguments: Arguments) -> None:
     """Read, write, and say where the files are."""
     device.select("cpu")
     policy, told = _of_file(arguments) if arguments.run is None else _of_run(arguments, arguments.run)
+    console = open_console()
+    if arguments.compact:
+        units = f"{_units(policy)} hidden units"
+        policy = policy._replace(agent=compact(policy.agent))
+        units = f"compact: {_units(policy)} of {units}"
+        told = replace(told, facts={**told.facts, "source": f"{told.facts['source']}; {units}"})
+        console.print(units)
     export(policy, arguments.out, told, onnx=arguments.onnx)
     written = ", ".join(name for name in NAMES.values() if (arguments.out / name).is_file())
-    open_console().print(f"{written} are in {arguments.out}", soft_wrap=True)
+    console.print(f"{written} are in {arguments.out}", soft_wrap=True)
+
+
+def _units(policy: PolicyFile) -> str:
+    """The widths of the hidden layers."""
+    return "-".join(map(str, describe(policy)["hidden"]))
 
 
 def _of_run(arguments: Arguments, run: Path) -> tuple[PolicyFile, Known]:

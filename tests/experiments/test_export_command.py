@@ -15,6 +15,7 @@ from experiments.command import run_command
 from experiments.export import Arguments, main
 from experiments.victims import Source
 from jaxprune import SpecError, SweepSpec, envs
+from jaxprune.analysis import CERTIFICATES, RESULTS
 from jaxprune.export import NAMES
 from jaxprune.policy import agent as agents
 from jaxprune.policy.files import PolicyFile, read_policy, to_bytes
@@ -95,6 +96,24 @@ def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, m
     np.testing.assert_array_equal(
         read.output(read.normalise(observation)), member.output(member.normalise(observation))
     )
+
+
+def test_compact_leaves_out_the_units_that_were_cut_off(tmp_path, monkeypatch, capsys):
+    path, outs = tmp_path / "run", (tmp_path / "whole", tmp_path / "compact")
+    units = {"scope": "unit", "schedule": "static", "hidden": (8, 8)}
+    untrained_run(SweepSpec(env="probe/linear", sparsities="0,0.75", steps=8192, **units), path)
+    for name, schema in {"results": RESULTS, "certificates": CERTIFICATES}.items():
+        RunFolder(path).write_table(name, pl.DataFrame(schema=schema))
+    for out, option in zip(outs, ((), ("--compact",)), strict=True):
+        command(monkeypatch, "--run", path, "--member", 1, "--out", out, "--no-onnx", *option)
+    said = capsys.readouterr().out
+    whole, smaller = (read_policy(out / "policy.safetensors").agent for out in outs)
+    widths = json.loads((outs[1] / "policy.json").read_text())["hidden"]
+    assert sum(widths) <= 6  # of 16, three quarters gone and what led to them only
+    assert f"compact: {widths[0]}-{widths[1]} of 8-8 hidden units" in said
+    assert f"compact: {widths[0]}-{widths[1]} of 8-8" in (outs[1] / "CARD.md").read_text()
+    x = 3 * jax.random.normal(jax.random.key(0), (20, 4))
+    np.testing.assert_allclose(jax.vmap(smaller.output)(x), jax.vmap(whole.output)(x), rtol=1e-6, atol=1e-6)
 
 
 def limits(certified):
