@@ -180,7 +180,7 @@ def _effort(effort: pl.DataFrame) -> str:
     """The strongest attacker found against the steps of all, with the extrapolation."""
     by = ("attack", "steps", "total_steps", "attackers", "extrapolated")
     means = effort.group_by(by).agg(pl.mean("return_mean")).sort("attack", "total_steps")
-    lines = _head("attack", ["steps of each", "of all together", "return left, mean over members"])
+    lines = _head("attack", ["steps of each", "of all together", "return left"])
     lines += [
         _row(
             row["attack"],
@@ -192,7 +192,9 @@ def _effort(effort: pl.DataFrame) -> str:
         )
         for row in means.iter_rows(named=True)
     ]
-    return "The strongest found against what was trained, by rungs:\n\n" + "\n".join(lines)
+    members = effort.filter(pl.struct("attack", "steps") == pl.struct("attack", "steps").first()).height
+    about = f"The strongest found against what was trained, by rungs, means over {members} members:"
+    return f"{about}\n\n" + "\n".join(lines)
 
 
 def _transfer(transfer: pl.DataFrame) -> str:
