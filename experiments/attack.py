@@ -30,6 +30,9 @@ from jaxprune.report import (
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 from jaxprune.training.halving import TELLING
 
+ATTACKERS = "attackers"
+"""In the folder of an attack: what has been learned and measured, to go on from."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -55,18 +58,20 @@ def main(arguments: Arguments) -> None:
     # What does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
     attack_search.check(spec, population)
+    resumed = arguments.resume
+    if resumed is not None:
+        attack_search.check_resumable(resumed / ATTACKERS, spec, population)
     run = arguments.victims.run
     # What the run that trained the victims says of them, if they come from one.
     certificates = None if run is None else RunFolder(run).table("certificates")
     console = open_console()
-    resumed = arguments.resume
     folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
     transfers = len(attack_search.pairs(population.members)[0]) if spec.transfer else 0
     steps = attack_search.total_steps(spec, population.env, population.members.size, transfers)
     console.print(plan(_plan(spec, population, steps)))
     try:
         with LiveProgress(console, steps) as live:
-            found = attack_search.run(spec, population, live.show, folder.path / "attackers")
+            found = attack_search.run(spec, population, live.show, folder.path / ATTACKERS)
     except KeyboardInterrupt as stopped:
         resume = f"python -m experiments.attack --resume {folder.path}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)

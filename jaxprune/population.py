@@ -284,7 +284,8 @@ def _like(spec: SweepSpec, env: Environment, count: int) -> Saved:
 def _load_format_2(folder: Path, like: Saved) -> Saved:
     """A population that was written with every member twice, pruned and unmasked."""
     plain = {name: getattr(like.agents, name) for name in ("policy", "log_std", "value", "normalizer")}
-    old = checkpoint.load(folder, {"agents": plain, "unmasked": plain, "diverged": like.diverged})
+    everything = {"agents": plain, "unmasked": plain, "diverged": like.diverged}
+    old = checkpoint.load(folder, everything, unsigned=True)  # digests came with the next format
     # A weight that is 0 without its mask may count as kept.
     kept = jax.tree.map(
         lambda with_mask, without: jnp.where((with_mask == 0) & (without != 0), 0.0, 1.0),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -213,7 +213,7 @@ def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
     if training is None and job.trunk is not None:
         before = _begun(job.trunk, kept_trunk) or start(job.trunk)
         training = fork(job, job.trunk, _train(job.trunk, before, kept_trunk, meter))
-        _save(kept, training)
+        _save(job, kept, training)
     if job.trunk is not None:
         meter.begin("training", job.trunk.training_steps)
     if kept_trunk is not None:
@@ -222,10 +222,10 @@ def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
 
 
 def _begun(job: Job, kept: Path | None) -> Training | None:
-    """The training of the newest checkpoint, if there is one."""
+    """The training of the newest checkpoint, if there is one. Raises SpecError for that of another spec."""
     if kept is None or checkpoint.latest(kept) is None:
         return None
-    return checkpoint.load(kept, jax.eval_shape(lambda: start(job)))
+    return checkpoint.load(kept, jax.eval_shape(lambda: start(job)), _asked(job))
 
 
 def fork(job: Job, trunk: Job, trained: Training) -> Training:
@@ -268,19 +268,24 @@ def _train(job: Job, training: Training, kept: Path | None, meter: Meter) -> Tra
                 rows=tables.latest(job.trained, training.history, done),
             )
         except KeyboardInterrupt:
-            _save(kept, training)
+            _save(job, kept, training)
             raise
         before = done
         if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save(kept, training)
+            _save(job, kept, training)
             saved = time.monotonic()
-    _save(kept, training)
+    _save(job, kept, training)
     return training
 
 
-def _save(kept: Path | None, training: Training) -> None:
+def _save(job: Job, kept: Path | None, training: Training) -> None:
     if kept is not None:
-        checkpoint.save(kept, int(training.iteration), training)
+        checkpoint.save(kept, int(training.iteration), training, _asked(job))
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    """What a training is of, whichever physics "auto" stood for when it began."""
+    return {**job.spec.to_dict(), "physics": job.env.physics}
 
 
 def segment(job: Job, length: int, training: Training) -> Training:

@@ -1,5 +1,7 @@
 """A checkpoint comes back bit for bit, and only whole ones are seen."""
 
+import errno
+import logging
 import os
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxprune import SpecError, checkpoint
@@ -192,10 +195,70 @@ def test_where_no_step_is_whole_nothing_is_loaded(tmp_path):
         checkpoint.load(tmp_path, counter(0))
 
 
-def test_a_step_of_before_digests_were_kept_is_used(tmp_path):
+def unsigned(step):
+    """A step as it is if its writer dies after orbax has published it."""
+    (step / checkpoint.DIGESTS).unlink()
+    return step
+
+
+def test_a_step_that_was_not_signed_is_not_used_and_written_anew(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, counter(step))
+    for path in files_of(unsigned(tmp_path / "2") / "default" / "d"):
+        truncated(path)
+    with pytest.warns(UserWarning, match="2 is damaged and not used"):
+        assert checkpoint.load(tmp_path, counter(0))["value"] == 1
+    checkpoint.save(tmp_path, 2, counter(22))
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 22
+
+
+def test_after_a_damaged_step_an_earlier_one_can_be_written(tmp_path):
+    for step in (1, 10):
+        checkpoint.save(tmp_path, step, counter(step))
+    unsigned(tmp_path / "10")
+    checkpoint.save(tmp_path, 4, counter(4))
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 4
+
+
+def test_what_is_kept_without_a_signature_is_made_anew(tmp_path):
+    checkpoint.load_or_make(tmp_path, like=lambda: counter(0), make=lambda: counter(1))
+    unsigned(tmp_path / "0")
+    with pytest.warns(UserWarning, match="0 is damaged and not used"):
+        made = checkpoint.load_or_make(tmp_path, like=lambda: counter(0), make=lambda: counter(2))
+    assert made["value"] == checkpoint.load(tmp_path, counter(0))["value"] == 2
+
+
+def test_a_step_of_before_digests_were_kept_is_used_where_that_is_asked_for(tmp_path):
     checkpoint.save(tmp_path, 1, counter(1))
-    (tmp_path / "1" / checkpoint.DIGESTS).unlink()
-    assert checkpoint.load(tmp_path, counter(0))["value"] == 1
+    unsigned(tmp_path / "1")
+    assert checkpoint.load(tmp_path, counter(0), of={"steps": 1}, unsigned=True)["value"] == 1
+
+
+def test_the_steps_of_something_else_are_refused_with_the_first_field_that_differs(tmp_path):
+    of = {"env": "hopper", "eps": (0.1,), "steps": 8}
+    checkpoint.save(tmp_path, 1, counter(1), of)
+    for same in (of, None, {**of, "known_since": 1}):
+        assert checkpoint.load(tmp_path, counter(0), same)["value"] == 1
+    said = rf"^resume: eps is \[0.2\], but the checkpoints in {tmp_path} are of a run with \[0.1\]; remove"
+    with pytest.raises(SpecError, match=said):
+        checkpoint.load(tmp_path, counter(0), of | {"eps": (0.2,), "steps": 9})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"alive": jnp.zeros(3, bool)}, r"alive is of shape \(2,\) in .*1, of shape \(3,\) was expected"),
+        ({"keys": jax.random.split(jax.random.key(0), 4)}, r"keys is of shape \(3, 2\) in .* \(4, 2\) was"),
+        ({"alive": None}, r"alive is of shape \(2,\) in .*1, missing was expected"),
+        ({"nothing": jnp.zeros(3)}, r"nothing is missing in .*1, of shape \(3,\) was expected"),
+        ({"agents": {"w": jnp.zeros(())}}, r"agents.w is missing in .*1, of shape \(\) was expected"),
+    ],
+    ids=lambda change: str(*change) if isinstance(change, dict) else "",
+)
+def test_another_structure_or_shape_is_refused_with_the_leaf(tmp_path, tree, change, said):
+    checkpoint.save(tmp_path, 1, tree)
+    with pytest.raises(SpecError, match=f"^checkpoint: {said}"):
+        checkpoint.load(tmp_path, jax.eval_shape(lambda: {**tree, **change}))
 
 
 def test_a_full_disk_is_named_and_the_step_before_stays(tmp_path, monkeypatch):
@@ -207,6 +270,71 @@ def test_a_full_disk_is_named_and_the_step_before_stays(tmp_path, monkeypatch):
         checkpoint.save(tmp_path, 2, big)
     checkpoint.save(tmp_path, 3, counter(3))  # which is small enough
     assert checkpoint.load(tmp_path, counter(0))["value"] == 3
+
+
+NO_SPACE, NO_QUOTA = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
+
+
+def filling(*_, **__):
+    """What Python raises where a disk fills."""
+    raise OSError(errno.ENOSPC, NO_SPACE)
+
+
+def tensorstore(why):
+    return ValueError(f"RESOURCE_EXHAUSTED: Failed to write 83 bytes to file 11: {why} [os_error_code='1']")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (tensorstore(NO_SPACE), NO_SPACE),
+        (tensorstore(NO_QUOTA), NO_QUOTA),
+        (OSError(errno.ENOSPC, NO_SPACE), NO_SPACE),
+        (OSError(errno.EDQUOT, NO_QUOTA), NO_QUOTA),
+    ],
+    ids=repr,
+)
+def test_a_disk_that_fills_while_it_is_written_is_named_and_the_step_before_stays(
+    tmp_path, monkeypatch, error, why
+):
+    def half(self, step, **_):
+        (tmp_path / f"{step}.orbax-checkpoint-tmp").mkdir()
+        logging.getLogger("absl").error("what is raised, with its traceback")
+        raise error
+
+    for step in (1, 10):
+        checkpoint.save(tmp_path, step, counter(step))
+    said = []
+    log = logging.getLogger("absl")
+    monkeypatch.setattr(log, "handle", said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", half)
+        with pytest.raises(SpecError, match=f"^out: no room .*: {why}; make room and go on with --resume"):
+            checkpoint.save(tmp_path, 11, counter(11))
+    assert not said and not log.disabled
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "10"}
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 10
+    checkpoint.save(tmp_path, 11, counter(11))
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 11
+
+
+def test_a_disk_that_fills_as_a_step_is_signed_leaves_the_steps_before(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, counter(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_sign", filling)
+        with pytest.raises(SpecError, match=f"out: no room .*: {NO_SPACE}"):
+            checkpoint.save(tmp_path, 2, counter(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert checkpoint.load(tmp_path, counter(0))["value"] == 1
+
+
+def test_what_is_wrong_otherwise_is_not_called_a_full_disk(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no such type")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", broken)
+    with pytest.raises(ValueError, match="no such type"):
+        checkpoint.save(tmp_path, 1, counter(1))
 
 
 def test_what_is_kept_is_made_once_and_then_read(tmp_path, tree):

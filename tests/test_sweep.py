@@ -1,9 +1,11 @@
 """A sweep as a whole, on probe tasks that take milliseconds a step."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -151,9 +153,9 @@ def test_other_seeds_sparsities_and_leaves_do_not_recompile() -> None:
 def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
     tmp_path, small: jp.Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def noted(path: Path, step: int, tree: object) -> None:
+    def noted(path: Path, step: int, *what: Any) -> None:
         saved.append(step)
-        save(path, step, tree)
+        save(path, step, *what)
 
     monkeypatch.setattr(sweeps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     save, seen, saved = checkpoint.save, [], []
@@ -174,6 +176,30 @@ def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
     assert saved[3:] == [8, 8]  # the end of the training, and its population
     for name in TABLES:
         assert_frame_equal(getattr(result, name), getattr(small, name), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seeds": "7"}, "resume: seeds is 7, but the checkpoints in .* are of a run with 1;"),
+        ({"learning_rate": 1e-4}, "resume: learning_rate is 0.0001, .* with 0.0003; remove them, or begin"),
+        ({"hidden": (8,)}, r"resume: hidden is \[8\], .* with \[16, 16\]"),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
+)
+def test_the_checkpoints_of_another_run_are_refused_with_the_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict, said: str
+) -> None:
+    """Those of the whole training, and those of one member trained for all of its seed."""
+    monkeypatch.setattr(jobs, "STEPS_WORTH_A_PROGRAM", 0)
+    job = sweeps.job(SMALL)
+    for name, of in (("checkpoints", job), ("checkpoints-trunk", job.trunk)):
+        sweeps._save(of, tmp_path / name, sweeps.start(of))
+        folder = RunFolder.create(tmp_path / f"{name}-copied", replace(SMALL, **change), "none")
+        shutil.copytree(tmp_path / name, folder.path / name)
+        with pytest.raises(jp.SpecError, match=f"^{said}"):
+            jp.sweep.resume(folder.path)
+        assert not [*folder.path.glob("*.parquet")]
 
 
 def test_posthoc_members_are_masks_of_one_dense_policy() -> None:

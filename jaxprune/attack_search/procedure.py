@@ -19,6 +19,7 @@ from jaxprune.attack_search.tables import results_table, rungs_table, transfer_t
 from jaxprune.attack_search.transfer import transferred
 from jaxprune.attack_search.trials import Trials
 from jaxprune.attacks import Nothing, Rule, Victim
+from jaxprune.claims import asked, check_same, claim
 from jaxprune.envs import Environment
 from jaxprune.errors import unknown_name
 from jaxprune.population import Population
@@ -57,10 +58,13 @@ def run(
     What has been learned and measured is kept in `folder`, and taken from there where the same search was
     stopped before its end: the tables are the same as without the stop.
 
-    Raises SpecError where the budget does not fit the observations, or no member is there to start from.
+    Raises SpecError where the budget does not fit the observations, no member is there to start from, or the
+    folder holds what is kept of another search, or of other victims.
     """
     check(spec, population)
     population = population.asked(spec.eps, spec.norm, spec.space)
+    if folder is not None:
+        claim(folder, asked(population, **spec.to_dict()))
     victims = Victim(population.agents.pruned(), population.budget.space)
     fresh_key = streams.key(spec.seed, "measurement")
     with Meter(on_progress) as meter:
@@ -93,10 +97,11 @@ def found(spec: AttackSearchSpec, population: Population, folder: Path, name: st
 
     Of a search that was finished, all is read from the `folder` that it was run with, and nothing is trained.
 
-    Raises SpecError for an attack that was not asked for.
+    Raises SpecError for an attack that was not asked for, or a folder of another search or other victims.
     """
     if name not in spec.attacks:
         raise unknown_name("attack", name, spec.attacks)
+    check_resumable(folder, spec, population)
     population = population.asked(spec.eps, spec.norm, spec.space)
     victims = Victim(population.agents.pruned(), population.budget.space)
     with Meter() as meter:
@@ -111,6 +116,11 @@ def check(spec: AttackSearchSpec, population: Population) -> None:
         donors(population.members)
     if spec.transfer:
         pairs(population.members)
+
+
+def check_resumable(folder: Path, spec: AttackSearchSpec, population: Population) -> None:
+    """Raise SpecError, with the name of the field, where the folder is of another search or other victims."""
+    check_same(folder, asked(population.asked(spec.eps, spec.norm, spec.space), **spec.to_dict()))
 
 
 def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfers: int = 0) -> int:

@@ -1,6 +1,7 @@
 """The search as a whole: who is tried, who is chosen, and what the tables say about it."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -243,6 +244,70 @@ def test_a_finished_search_gives_back_its_attackers_and_trains_none(agents, tmp_
         np.testing.assert_allclose(tally.total[:, 0].mean(-1), told, rtol=1e-5)
     with pytest.raises(SpecError, match="attack: unknown name 'pa-ad'"):
         attack_search.found(SPEC, members, tmp_path, "pa-ad")
+
+
+@pytest.fixture(name="kept", scope="module")
+def _kept(agents, small_searches, tmp_path_factory):
+    """The folder of a search that was stopped before it had anything."""
+    folder = tmp_path_factory.mktemp("kept") / "attackers"
+
+    def stop(update):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_search.run(SPEC, population(agents, ENV), stop, folder)
+    return folder
+
+
+def with_other_weights(agents):
+    return agents.replace(policy=jax.tree.map(lambda leaf: leaf * (1 + 1e-6), agents.policy))
+
+
+def behind_another_filter(agents):
+    return agents.replace(normalizer=agents.normalizer.replace(mean=agents.normalizer.mean + 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "victims", "said"),
+    [
+        ({"episodes": 7}, {}, "episodes is 7, but what is kept in .*attackers was begun with 6"),
+        ({"eps": (0.2,)}, {}, "eps is 0.2, .* begun with 0.3"),
+        ({"chunk": 9}, {}, "chunk is 9, .* begun with 72"),
+        ({}, {"agents": with_other_weights}, "agents is [0-9a-f]{64}, .* begun with [0-9a-f]{64}"),
+        ({}, {"agents": behind_another_filter}, "agents is [0-9a-f]{64}, .* begun with [0-9a-f]{64}"),
+        (
+            {},
+            {"env": replace(ENV, task="probe/other")},
+            "task is probe/other, .* with",
+        ),
+        ({}, {"rows": np.array([1])}, "members is 1, .* begun with 2"),
+        ({}, {"rows": np.array([1, 0])}, "agents is [0-9a-f]{64}, .* begun with [0-9a-f]{64}"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_kept_of_another_search_is_refused_with_the_field(agents, kept, change, victims, said):
+    spec, before = replace(SPEC, **change), sorted(kept.rglob("*"))
+    attack_search.check_resumable(kept, SPEC, population(agents, ENV))
+    others = population(victims.get("agents", lambda same: same)(agents), victims.get("env", ENV))
+    others = others.of(victims.get("rows", np.array([0, 1])))
+    for again in (
+        partial(attack_search.check_resumable, kept, spec, others),
+        partial(attack_search.run, spec, others, folder=kept),
+        partial(attack_search.found, spec, others, kept, "sa-rl"),
+    ):
+        with pytest.raises(SpecError, match=f"^resume: {said}"):
+            again()
+    assert sorted(kept.rglob("*")) == before
+
+
+def test_a_folder_that_does_not_say_what_it_is_of_is_refused(agents, kept, tmp_path):
+    victims = population(agents, ENV)
+    (tmp_path / "sa-rl").mkdir()
+    with pytest.raises(SpecError, match=r"^resume: .* holds no asked.json, which says of what its files are"):
+        attack_search.run(SPEC, victims, folder=tmp_path)
+    # A claim that was stopped has claimed nothing.
+    (tmp_path / "sa-rl").rename(tmp_path / "asked.json.part")
+    attack_search.check_resumable(tmp_path, SPEC, victims)
 
 
 def test_critics_are_kept_victim_by_victim(agents, tmp_path, monkeypatch):

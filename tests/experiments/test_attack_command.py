@@ -117,6 +117,40 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
         assert_frame_equal(whole, resumed)
 
 
+def test_an_attack_does_not_go_on_with_another_agent(agent, tmp_path, monkeypatch, capsys):
+    victim, before = shutil.copy(agent, tmp_path / "agent.npz"), agent.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    heard = LiveProgress.show
+
+    def press_ctrl_c(self, update):
+        heard(self, update)
+        if update.phase == "selecting random":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(LiveProgress, "show", press_ctrl_c)
+        of_agent = ("--agent", "agent.npz", "--env", "probe/linear", "--eps", "0.3")
+        command(patch, *of_agent, *QUICK, "--out", "stopped")
+    capsys.readouterr()
+    write_agent(victim, 4, 1, log_std=-1.0)
+    assert victim.read_bytes() != before
+    refused(monkeypatch, capsys, r"^error: resume: agents is .*, but what is kept in stopped/attackers was")
+    victim.write_bytes(before)
+    (tmp_path / "stopped" / "attackers" / "asked.json").unlink()
+    refused(monkeypatch, capsys, r"^error: resume: stopped/attackers holds no asked.json, which says of what")
+    assert not [*(tmp_path / "stopped").glob("*.parquet")]
+
+
+def refused(monkeypatch, capsys, said):
+    """Going on with the folder `stopped` is refused in one line, before anything is done."""
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, "--resume", "stopped")
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert re.search(said, printed.err) and printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
 @pytest.fixture(name="run", scope="module")
 def _run(tmp_path_factory):
     """The folder of a finished run."""
