@@ -148,8 +148,9 @@ def report() -> str:
 
 Policies that draw their actions, l_inf balls in the normalised space, gradual magnitude pruning. Means \
 over seeds with 95 % intervals (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of \
-steps, and of the return of the same policy under MAD and, where attackers were searched for, under the \
-strongest found for each member on other episodes (random, critic, MAD, robust sarsa alone and with MAD, \
+steps, and of what is left ("of R": of the return itself, which is smaller where returns are below the \
+lowest) to the same policy under MAD and, where attackers were searched for, under the strongest found for \
+each member on other episodes (random, critic, MAD, robust sarsa alone and with MAD, \
 SA-RL and PA-AD by successive halving), estimates from above. Of several spreads one was chosen for each \
 member and radius, on other episodes; shares are of the clean mean with the policy's own spread. The \
 largest eps is searched from the smallest on. The limits of a task and arm hold together at 95 %, and so \

@@ -59,7 +59,7 @@ def main(arguments: Arguments) -> None:
         members=population.members.size,
         votes_for=population.env.action_space.size if population.agents.discrete else None,
     )
-    returned.check(spec.confidence, population)
+    returned.check(spec.confidence, population, spec.policy)
     if resumed is not None:
         certification.check_resumable(resumed / STAGES, spec, smoothing, population, returned)
     console = open_console()

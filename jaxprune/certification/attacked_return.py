@@ -52,7 +52,11 @@ MEANS = pl.Schema(
     )
     | {"blocks": pl.Int64}
     | dict.fromkeys(
-        ("mean_blocks", "certified_blocks", "threshold", "certified_probability", "attacked_mean"), pl.Float64
+        (
+            *("mean_blocks", "certified_blocks", "threshold", "certified_probability"),
+            *("attacked_mean", "attacked_max_lowest"),
+        ),
+        pl.Float64,
     )
     | {"attacked_episodes": pl.Int64}
     | dict.fromkeys(("mean_own_std", "asked_mean", "largest_eps_25", "largest_eps_25_blocks"), pl.Float64)
@@ -72,9 +76,11 @@ class AttackedReturns(NamedTuple):
     returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
     of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
     median of sqrt(sum of squared shifts), `budget` the most that an episode may spend and still count at
-    some threshold (each has a budget of its own). `attacked_mean` is an estimate: the return under MAD, of
-    `attacked_episodes`. All this is about the policy with `std` times its own standard deviation, chosen out
-    of `stds_tried` (`halves`); `mean_own_std` is `mean_max_lowest` of the policy with its own.
+    some threshold (each has a budget of its own). `attacked_mean` and `attacked_max_lowest` are estimates:
+    means of the return and of max(return, lowest) under MAD, of `attacked_episodes`. Only the latter is of
+    what `certified_mean` bounds; it may lie below `certified_blocks`, whose sum is no less. All this is about
+    the policy with `std` times its own standard deviation, chosen out of `stds_tried` (`halves`);
+    `mean_own_std` is `mean_max_lowest` of the policy with its own.
     `largest_eps_25` is the same in all rows of a member: the largest radius, found from the smallest on
     (`bounds.largest_radius`), at which at least `asked_mean` is certified, a quarter of the way from `lowest`
     to what the choosing half returns with its own standard deviation; 0 where the smallest leaves less.
@@ -138,7 +144,11 @@ def attacked_returns(
                 returns, counted.spent[:, 0], thresholds, budgets=budgets, confidence=each
             )
             attacked = made[chosen.scale].attacked[member, radius]
-            seen = {"attacked_mean": attacked.mean(), "attacked_episodes": spec.return_attacked}
+            seen = {
+                "attacked_mean": attacked.mean(),
+                "attacked_max_lowest": np.maximum(attacked, lowest).mean(),
+                "attacked_episodes": spec.return_attacked,
+            }
             half = {"threshold": thresholds[HALF], "certified_probability": certified[HALF]}
             means.append(place | one | _in_several(chosen.parts, each) | half | seen | searched)
             curve += [

@@ -81,11 +81,12 @@ def run(
     chunk: how many members play side by side at most (smoothed ones excepted), which changes no result.
 
     Raises:
-        SpecError: the budget does not fit the observations, a member cannot be certified, or the folder
-            holds the stages of something else.
+        SpecError: the budget does not fit the observations, a member cannot be certified, nor can its return
+            where that is asked for, or the folder holds the stages of something else.
     """
     chunks.check(chunk)
     population = spec.applied_to(population)
+    returned.check(spec.confidence, population, spec.policy)
     everyone, budget = population.members, population.budget
     if folder is not None:
         claim(folder, _decisive(spec, smoothing, returned, population))
@@ -200,12 +201,12 @@ def returns_under_attack(
 ) -> AttackedReturns:
     """The limits on returns under attack at every step, of this population as it is, and nothing else.
 
-    spec: its confidence and its seed.
+    spec: its confidence and its seed; its policy has to be the one that draws.
 
     Raises:
         SpecError: these members, or so few episodes, can have no such limits.
     """
-    returned.check(spec.confidence, population)
+    returned.check(spec.confidence, population, spec.policy)
     with Meter(on_progress) as meter:
         return _returned(returned, population, spec, stages(None, meter.begin), meter)
 

@@ -1,6 +1,7 @@
 """What certified returns under attack at every step are asked of: radii, episodes, blocks, spread."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from jaxprune import parse
 from jaxprune.bounds import largest_budget
@@ -56,6 +57,8 @@ class ReturnSpec:
         parse.check_at_least("return_episodes", self.return_episodes, 0)
         for field in ("return_blocks", "return_attacked"):
             parse.check_at_least(field, getattr(self, field), 1)
+        if self.return_lowest is not None and not isfinite(self.return_lowest):
+            raise SpecError(f"return_lowest: got {self.return_lowest:g}, needs a finite number")
 
     @property
     def radii(self) -> tuple[float, ...]:
@@ -105,10 +108,20 @@ class ReturnSpec:
         if discrete and self.scales != (OWN,):
             raise SpecError("return_std: a categorical policy has no standard deviation; leave it out")
 
-    def check(self, confidence: float, population: Population) -> None:
-        """Raise SpecError where these members, or so few episodes, can have no certified return."""
+    def check(self, confidence: float, population: Population, policy: str = "sampled") -> None:
+        """Raise SpecError where these members, or so few episodes, can have no certified return.
+
+        policy: whose episodes were asked for, `sampled` or `mode`.
+        """
         if not self.return_episodes:
             return
+        if policy != "sampled":
+            # A shift of any size makes the two distributions of an action disjoint.
+            raise SpecError(
+                f"return_episodes: policy is {policy}, and a deterministic action has no noise to hide a "
+                "shift in, so that nothing can be certified of its return; ask for policy sampled, or for "
+                "return_episodes 0"
+            )
         self.check_enough(confidence, population.members.size)
         agents = population.agents
         self.check_spread(discrete=agents.log_std is None)

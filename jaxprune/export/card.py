@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from jaxprune.bounds import local_names
+from jaxprune.report.attacked_returns import blocks_differ, under_mad
 from jaxprune.report.numbers import number
 
 QUANTITIES = {
@@ -94,12 +95,20 @@ def _certified_returns(limits: pl.DataFrame | None, command: str) -> Iterator[st
         "one such adversary, so what it leaves is an estimate from above."
     )
     yield ""
-    yield "| eps | norm | space | clean mean | certified | certified by blocks | under MAD | MAD episodes |"
-    yield "|---|---|---|---|---|---|---|---|"
+    attacked = under_mad(limits)
+    means = {
+        "mean_max_lowest": "clean mean",
+        "certified_mean": "certified",
+        "certified_blocks": "certified by blocks",
+        # A sum of its own, no less than max(R, lowest).
+        **({"mean_blocks": "clean by blocks"} if blocks_differ(limits) else {}),
+        attacked: "under MAD" if attacked != "attacked_mean" else "under MAD, of R",
+    }
+    yield _row("eps", "norm", "space", *means.values(), "MAD episodes")
+    yield "|---" * (4 + len(means)) + "|"
     for row in limits.sort("eps").iter_rows(named=True):
-        names = ("mean_max_lowest", "certified_mean", "certified_blocks", "attacked_mean")
-        means = map(number, (row[name] for name in names))
-        yield _row(f"{row['eps']:g}", row["norm"], row["space"], *means, str(row["attacked_episodes"]))
+        found = (number(row[name]) for name in means)
+        yield _row(f"{row['eps']:g}", row["norm"], row["space"], *found, str(row["attacked_episodes"]))
 
 
 def _certificates(certificates: pl.DataFrame | None, command: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """What is certified of returns under attack at every step: a figure, a table and lines in the terminal."""
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 from matplotlib import colormaps
@@ -15,12 +17,73 @@ from jaxprune.report.words import Words
 LARGEST = "largest_eps_25"
 """The column of the largest radius that leaves a quarter of the clean mean, and of the same by blocks."""
 
-PANELS = {
-    "clean": "mean_max_lowest",
-    "under MAD (estimate, from above)": "attacked_mean",
-    "certified": "certified_mean",
-    "certified by blocks": "certified_blocks",
-}
+LEAST = 0.01
+"""Of the way from the lowest return to the clean mean: what a limit must leave to count."""
+
+ALIKE = 1e-6
+"""Of a mean: by how much another one may differ and be the same but for rounding."""
+
+
+class Kind(NamedTuple):
+    """A lower limit, and the clean mean of the same quantity. how: what sets it apart, in words."""
+
+    certified: str
+    clean: str
+    how: str
+
+    @property
+    def share(self) -> pl.Expr:
+        """What is certified, of the way from the lowest return to the clean mean; null where none is."""
+        way = pl.col(self.clean) - pl.col("lowest")
+        return pl.when(way > 0).then((pl.col(self.certified) - pl.col("lowest")) / way)
+
+
+KINDS = (
+    Kind("certified_mean", "mean_max_lowest", ""),
+    Kind("certified_blocks", "mean_blocks", " by blocks"),
+)
+
+
+def larger_kind(means: pl.DataFrame) -> Kind:
+    """The kind of limit that leaves the larger share of its own clean mean, in the mean of these rows."""
+    shares = [means.select(kind.share.mean()).item() or 0.0 for kind in KINDS]
+    return KINDS[int(np.argmax(shares))]
+
+
+def leaves_something() -> pl.Expr:
+    """Whether one of the limits counts."""
+    return pl.any_horizontal((kind.share >= LEAST).fill_null(False) for kind in KINDS)
+
+
+def blocks_differ(means: pl.DataFrame) -> bool:
+    """Whether the sum over blocks was another one than max(R, lowest) in some clean episode."""
+    differ = (pl.col("mean_blocks") - pl.col("mean_max_lowest")).abs() > ALIKE * pl.col("mean_blocks").abs()
+    return bool(means.select(differ.any()).item())
+
+
+def under_mad(means: pl.DataFrame) -> str:
+    """The column of what MAD leaves: of max(R, lowest), or of R in tables of before."""
+    return "attacked_max_lowest" if "attacked_max_lowest" in means.columns else "attacked_mean"
+
+
+def panels(means: pl.DataFrame) -> dict[str, str]:
+    """What is drawn of a table, and its columns; clean by blocks where that is not clean anyway."""
+    attacked = under_mad(means)
+    of = "of R itself" if attacked == "attacked_mean" else "from above"
+    drawn = {
+        "clean": "mean_max_lowest",
+        f"under MAD (estimate, {of})": attacked,
+        "certified": "certified_mean",
+        "certified by blocks": "certified_blocks",
+    }
+    return drawn | ({"clean by blocks": "mean_blocks"} if blocks_differ(means) else {})
+
+
+def about_blocks(means: pl.DataFrame) -> str:
+    """What the limits by blocks are about, where it is not max(R, lowest); else nothing."""
+    if not blocks_differ(means):
+        return ""
+    return "by blocks: of the sum over blocks of max(return, share of the lowest), which is no less"
 
 
 @styled
@@ -35,20 +98,21 @@ def attacked_returns_figure(
         ValueError: no member is left.
     """
     kept = without_diverged(means)
-    first = means.row(0, named=True)
-    figure, panels = panel_grid(
+    first, drawn, blocks = means.row(0, named=True), panels(kept), about_blocks(kept)
+    figure, places = panel_grid(
         "Certified return under attack at every step",
         title,
         f"policies that draw their actions, means of max(R, {first['lowest']:g}); sparsity at the line's "
-        f"end;\nlimits hold together with confidence {first['confidence']:g}; no attacker was searched for",
-        dict.fromkeys(PANELS, kept) if kept.height else {},
+        f"end;\nlimits hold together with confidence {first['confidence']:g}; no attacker was searched for"
+        + (blocks and f"\n{blocks}"),
+        dict.fromkeys(drawn, kept) if kept.height else {},
         panel,
     )
     asked = kept["sparsity_asked"].unique().sort()
     # The last sixth of the colour map is too light for lines on white.
     colors = colormaps["viridis"](np.linspace(0.0, 0.84, len(asked)))
     ends = []
-    for (axes, rows), column in zip(panels, PANELS.values(), strict=True):
+    for (axes, rows), column in zip(places, drawn.values(), strict=True):
         axes.set(xlabel=f"eps ({first['norm']}, {first['space']})", ylabel="mean return per episode")
         labels = []
         for sparsity, color in zip(asked, colors, strict=True):
@@ -66,7 +130,7 @@ def attacked_returns_words(means: pl.DataFrame) -> Words:
     """A table and sentences for every training arm, of members that have not diverged."""
     trusted = means.filter(~pl.col("diverged"))
     arms = trusted["arm"].unique(maintain_order=True).to_list()
-    tables, lines = [], [_about(trusted)] if arms else []
+    tables, lines = [], [_about(trusted), *filter(None, [about_blocks(trusted)])] if arms else []
     for arm in arms:
         own, prefix = trusted.filter(pl.col("arm") == arm), "" if len(arms) == 1 else f"{arm}: "
         tables.append(_table(own, prefix))
@@ -89,7 +153,7 @@ def _table(means: pl.DataFrame, prefix: str) -> Table:
 
     Clean is with the policy's own spread; where it is another, the table says which, and what that returns.
     """
-    first = means.row(0, named=True)
+    first, attacked = means.row(0, named=True), under_mad(means)
     radii = means["eps"].unique().sort().to_list()
     table = plain_table(
         f"{prefix}mean of max(R, {number(first['lowest'])}) under attack at every step, {first['norm']} "
@@ -100,7 +164,8 @@ def _table(means: pl.DataFrame, prefix: str) -> Table:
     columns = {
         "certified_mean": "certified",
         "certified_blocks": "certified by blocks",
-        "attacked_mean": "MAD finds",
+        **({"mean_blocks": "clean by blocks"} if blocks_differ(means) else {}),
+        attacked: "MAD finds, of R" if attacked == "attacked_mean" else "MAD finds",
     }
     clean_column = "mean_max_lowest"
     if "mean_own_std" in means.columns and (first["stds_tried"] > 1 or first["std"] != 1):
@@ -118,25 +183,49 @@ def _table(means: pl.DataFrame, prefix: str) -> Table:
 
 def _lines(means: pl.DataFrame) -> list[str]:
     """The largest limit at each radius, pruned and dense; and up to which radius a good part is certified."""
-    certified = pl.max_horizontal("certified_mean", "certified_blocks")
-    informative = means.filter(certified > pl.col("lowest"))
-    if informative.is_empty():
-        least = means.sort("spent").row(0, named=True)
-        return [
-            "certified returns: none above the lowest; half of the episodes of member "
-            f"{least['member']} spend {number(least['spent'])} or more at eps {least['eps']:g}, and so many "
-            f"episodes certify little beyond {number(least['largest_budget'])}; shifts grow about as eps "
-            f"does, so ask for {least['eps'] * least['largest_budget'] / least['spent']:.1g} or less",
-        ]
+    counting = means.filter(leaves_something())
+    if counting.is_empty():
+        return [_nothing(means)]
     lines = []
-    for (eps,), rows in informative.sort("eps").group_by("eps", maintain_order=True):
+    for (eps,), rows in counting.sort("eps").group_by("eps", maintain_order=True):
+        kind = larger_kind(rows)
         best = ", ".join(
-            f"{kind} {number(part['certified_mean'][0])} of {number(part['mean_max_lowest'][0])} (member "
+            f"{name} {number(part[kind.certified][0])} of {number(part[kind.clean][0])} (member "
             f"{part['member'][0]}, sparsity {part['sparsity_asked'][0]:g})"
-            for kind, part in _best(rows, "certified_mean").items()
+            for name, part in _best(rows, kind.certified).items()
         )
-        lines.append(f"largest certified mean at eps {eps:g}: {best}")
-    return [*lines, *_largest(means)]
+        lines.append(f"largest certified mean{kind.how} at eps {eps:g}: {best}")
+    return [*lines, *_too_large(means, counting), *_largest(means)]
+
+
+def _nothing(means: pl.DataFrame) -> str:
+    """Why no limit counts, and what to ask for instead; shifts grow about as eps does."""
+    if means.filter(pl.max_horizontal("mean_max_lowest", "mean_blocks") > pl.col("lowest")).is_empty():
+        return (
+            "certified returns: none, as no clean episode returns more than the lowest, "
+            f"{means['lowest'][0]:g}; certify takes a lower --return-lowest"
+        )
+    least = means.sort("spent").row(0, named=True)
+    spent, budget = least["spent"], least["largest_budget"]
+    none = f"certified returns: none is {LEAST:.0%} of the clean mean"
+    if spent <= budget:
+        return f"{none}, though half of the episodes spend {number(spent)} or less; ask for more episodes"
+    return (
+        f"{none}; half of the episodes of member {least['member']} spend {number(spent)} or more at eps "
+        f"{least['eps']:g}, and so many episodes certify little beyond {number(budget)}; shifts grow about "
+        f"as eps does, so ask for about {least['eps'] * budget / spent:.1g} or less"
+    )
+
+
+def _too_large(means: pl.DataFrame, counting: pl.DataFrame) -> list[str]:
+    """The radii at which no limit counts, and the largest one at which one does."""
+    empty = means.filter(~pl.col("eps").is_in(counting["eps"].unique().to_list()))["eps"].unique().sort()
+    if empty.is_empty():
+        return []
+    return [
+        f"at eps {', '.join(f'{eps:g}' for eps in empty)} no limit is {LEAST:.0%} of the clean mean; the "
+        f"largest eps asked for at which one is: {counting['eps'].max():g}"
+    ]
 
 
 def _largest(means: pl.DataFrame) -> list[str]:

@@ -3,6 +3,7 @@
 import polars as pl
 from rich.table import Table
 
+from jaxprune.report.attacked_returns import larger_kind
 from jaxprune.report.audit import (
     FOUND,
     TIGHTEST,
@@ -68,11 +69,21 @@ def _pruning_lines(above: pl.DataFrame, post_hoc: bool) -> list[str]:
 
 
 def _limits(attacked_returns: pl.DataFrame) -> pl.DataFrame:
-    """By radius, arm and sparsity: means over seeds of the clean return and of the larger certified one."""
-    larger = pl.max_horizontal("certified_mean", "certified_blocks")
-    return attacked_returns.group_by("eps", "arm", "sparsity_asked").agg(
-        pl.first("confidence"), pl.mean("mean_max_lowest"), certified=larger.mean()
-    )
+    """By radius, arm and sparsity: means over seeds of what is certified and of the clean value of the same.
+
+    At each radius that of the two quantities is taken of which a larger share is certified; `how` says which.
+    """
+    of_radii = []
+    for _, rows in attacked_returns.sort("eps").group_by("eps", maintain_order=True):
+        kind = larger_kind(rows)
+        means = rows.group_by("eps", "arm", "sparsity_asked").agg(
+            pl.first("confidence"),
+            certified=pl.mean(kind.certified),
+            clean=pl.mean(kind.clean),
+            share=kind.share.mean(),
+        )
+        of_radii.append(means.with_columns(how=pl.lit(kind.how)))
+    return pl.concat(of_radii)
 
 
 def _limits_line(limits: pl.DataFrame) -> str:
@@ -81,14 +92,14 @@ def _limits_line(limits: pl.DataFrame) -> str:
     first = smallest.row(0, named=True)
     kinds = {"dense": pl.col("sparsity_asked") == 0, "pruned": pl.col("sparsity_asked") > 0}
     best = ", ".join(
-        f"{kind} {number(row['certified'])} of {number(row['mean_max_lowest'])}"
+        f"{kind} {number(row['certified'])} of {number(row['clean'])}"
         + (f" (at {row['sparsity_asked']:.2f})" if kind == "pruned" else "")
         for kind, condition in kinds.items()
         for row in smallest.filter(condition).head(1).iter_rows(named=True)
     )
     return (
-        f"certified, eps {first['eps']:g} at every step, sampled actions, confidence {first['confidence']:g} "
-        f"of all together: {best}; more is no proof of more return"
+        f"certified{first['how']}, eps {first['eps']:g} at every step, sampled actions, confidence "
+        f"{first['confidence']:g} of all together: {best}; more is no proof of more return"
     )
 
 
@@ -98,9 +109,9 @@ def _table(
     """A row per arm and sparsity, means over its members; shares and counts are of states."""
     arms = members["arm"].unique(maintain_order=True).to_list()
     certified = {} if limits is None else _by_place(limits)
-    radii = sorted({eps for eps, _, _ in certified})[:RADII]
-    quantity = members["quantity"][0]
-    table = plain_table(f"mean bounds on {quantity} at the same states, in each policy's own ball")
+    radii = {} if limits is None else _radii(limits)
+    quantity, shares = members["quantity"][0], "; certified: % of clean" if radii else ""
+    table = plain_table(f"mean bounds on {quantity} at the same states, own balls{shares}")
     for column in ("arm", "sparsity")[len(arms) == 1 :]:
         table.add_column(column, justify="right")
     for column in (
@@ -108,7 +119,7 @@ def _table(
         "tightest\nup/down",
         "proven\nup/down",
         f"{returns['policy'][0]}\nreturn",
-        *(f"certified\neps {eps:g}" for eps in radii),
+        *(f"{how.strip() or 'certified'}\neps {eps:g}" for eps, how in radii.items()),
     ):
         table.add_column(column, justify="right")
     for (arm, asked), rows in members.group_by("arm", "sparsity_asked", maintain_order=True):
@@ -121,15 +132,23 @@ def _table(
             *map(number, (min(monotone, default=None), mean.get(TIGHTEST), mean.get(FOUND))),
             *_changes(above.filter(bound=TIGHTEST, **place)),
             number(returns.filter(**place).select(pl.mean("return_mean")).item()),
-            *(number(certified.get((eps, arm, asked))) for eps in radii),
+            *(certified.get((eps, arm, asked), "-") for eps in radii),
         )
     return table
 
 
-def _by_place(limits: pl.DataFrame) -> dict[tuple[float, str, float], float]:
-    """The certified mean by radius, arm and sparsity."""
-    rows = limits.select("eps", "arm", "sparsity_asked", "certified").iter_rows()
-    return {(eps, arm, asked): value for eps, arm, asked, value in rows}
+def _radii(limits: pl.DataFrame) -> dict[float, str]:
+    """The smallest radii, and how what is certified there is set apart."""
+    return dict(limits.select("eps", "how").unique().sort("eps").head(RADII).iter_rows())
+
+
+def _by_place(limits: pl.DataFrame) -> dict[tuple[float, str, float], str]:
+    """The certified mean and its share of the clean one, by radius, arm and sparsity."""
+    rows = limits.select("eps", "arm", "sparsity_asked", "certified", "share").iter_rows()
+    return {
+        (eps, arm, asked): number(value) + ("" if share is None else f" {share:.0%}")
+        for eps, arm, asked, value, share in rows
+    }
 
 
 def _changes(tightest: pl.DataFrame) -> tuple[str, str]:

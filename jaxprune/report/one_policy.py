@@ -6,6 +6,7 @@ import polars as pl
 from rich.table import Table
 
 from jaxprune.analysis import CLEAN, STRONGEST
+from jaxprune.report.attacked_returns import KINDS, LEAST, larger_kind, leaves_something
 from jaxprune.report.audit import theorem_line
 from jaxprune.report.console import plain_table
 from jaxprune.report.effort import attacks_tried
@@ -17,8 +18,6 @@ LOSS = 0.05
 
 BOUNDS = ("path", "crown")
 """The bounds that the table shows: one that no mask can raise, and a tight one."""
-
-CERTIFIED = ("certified_mean", "certified_blocks")
 
 
 def policy_words(
@@ -73,7 +72,8 @@ def overview(
         own = members.filter(pl.col("ball") == "own", pl.col("bound") == bound)
         rows = rows.join(own.select("member", pl.col("value").alias(bound)), on="member", how="left")
     if attacked_returns is not None:
-        rows = rows.join(attacked_returns.select("member", "mean_max_lowest", *CERTIFIED), on="member")
+        columns = [column for kind in KINDS for column in (kind.certified, kind.clean)]
+        rows = rows.join(attacked_returns.select("member", *columns), on="member")
     return rows.sort("sparsity")
 
 
@@ -108,7 +108,7 @@ def policy_table(rows: pl.DataFrame, about: dict[str, Any]) -> Table:
     if about["return_eps"] is not None:
         columns |= {
             "certified_mean": f"certified,\neps {about['return_eps']:g}",
-            "certified_blocks": "the same\nby blocks",
+            "certified_blocks": "certified\nby blocks",
         }
     for column in ("sparsity", *columns.values()):
         table.add_column(column, justify="right")
@@ -206,12 +206,16 @@ def _certified_line(rows: pl.DataFrame, attacked_returns: pl.DataFrame) -> str:
         f"certified, eps {first['eps']:g} at every step, sampled actions, confidence {first['confidence']:g} "
         "of all together"
     )
-    if rows.select(pl.max_horizontal(CERTIFIED).max()).item() <= first["lowest"]:
-        return f"{about}: nothing; a smaller --return-eps or more --return-episodes may certify something"
-    dense, best = rows.row(0, named=True), rows.sort("certified_mean").row(-1, named=True)
-    least, most = (
-        f"{number(row['certified_mean'])} of {number(row['mean_max_lowest'])}" for row in (dense, best)
-    )
+    if attacked_returns.filter(leaves_something()).is_empty():
+        return (
+            f"{about}: less than {LEAST:.0%} of any clean mean; a smaller --return-eps or more "
+            "--return-episodes may certify something"
+        )
+    kind = larger_kind(attacked_returns)
+    dense, best = rows.row(0, named=True), rows.sort(kind.certified).row(-1, named=True)
+    least, most = (f"{number(row[kind.certified])} of {number(row[kind.clean])}" for row in (dense, best))
+    how = kind.how and f",{kind.how}"
     return (
-        f"{about}: {least} dense, at most {most} (at {best['sparsity']:.2f}); more is no proof of more return"
+        f"{about}{how}: {least} dense, at most {most} (at {best['sparsity']:.2f}); more is no proof of more "
+        "return"
     )

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprune import bounds
+from jaxprune import bounds, certification
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.budget import Ball, Budget
-from jaxprune.certification import CertificationSpec, attacked_return, procedure
+from jaxprune.certification import CertificationSpec, SmoothingSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
 from jaxprune.certification.spent import _squares, block_ends, spent
@@ -190,10 +190,25 @@ def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys,
         least = means[row["member"], RADII.index(row["eps"])]
         assert max(row["certified_mean"], row["certified_blocks"], row["certified_kl"]) <= least
         assert row["attacked_episodes"] == 10
-        assert row["attacked_mean"] == pytest.approx(
-            found.attacked[row["member"], RADII.index(row["eps"])].mean()
-        )
+        found_by_mad = found.attacked[row["member"], RADII.index(row["eps"])].mean()
+        assert row["attacked_mean"] == row["attacked_max_lowest"] == pytest.approx(found_by_mad)
     assert (found.attacked[:, 2].mean(-1) < found.attacked[:, 0].mean(-1)).any()
+
+
+def test_what_an_attack_finds_is_of_the_quantity_that_is_certified(members, made):
+    spec, found = made
+    # An attack that costs more than there is, in all episodes but every other one.
+    costly = np.arange(found.attacked.shape[-1]) % 2 == 0
+    attacked = np.where(costly, -1000.0, found.attacked)
+    table, _ = attacked_returns(spec, members, {1.0: found._replace(attacked=attacked)}, 0.9)
+    for row in table.iter_rows(named=True):
+        of_one = attacked[row["member"], RADII.index(row["eps"])]
+        assert row["attacked_mean"] == pytest.approx(of_one.mean()) and row["attacked_mean"] < row["lowest"]
+        assert row["attacked_max_lowest"] == pytest.approx(np.maximum(of_one, row["lowest"]).mean())
+        assert row["attacked_max_lowest"] == pytest.approx(of_one[~costly].sum() / costly.size)
+    floor = dataclasses.replace(spec, return_lowest=-2000.0)
+    lower, _ = attacked_returns(floor, members, {1.0: found._replace(attacked=attacked)}, 0.9)
+    assert lower["attacked_max_lowest"].to_list() == lower["attacked_mean"].to_list()
 
 
 def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):
@@ -311,9 +326,46 @@ def test_what_cannot_be_certified_is_refused(members):
         ReturnSpec(return_eps="0.1,0.1")
     with pytest.raises(SpecError, match="return_std: got 0"):
         ReturnSpec(return_std="1,0")
+    for lowest in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(SpecError, match=f"^return_lowest: got {lowest:g}, needs a finite number$"):
+            ReturnSpec(return_lowest=lowest)
+    for lowest in (-0.0, 0, -1e30, None):
+        assert ReturnSpec(return_lowest=lowest).return_lowest == lowest
     with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least"):
         ReturnSpec(return_episodes=4).check(0.95, members)
     ReturnSpec(return_episodes=0).check(0.95, members)
     still = members.agents.replace(log_std=members.agents.log_std - 100)
     with pytest.raises(SpecError, match="deterministic"):
         ReturnSpec(return_episodes=100).check(0.95, population(still, members.env))
+
+
+def test_nothing_is_certified_of_the_mode(members, tmp_path):
+    spec = ReturnSpec(return_episodes=100)
+    said = "^return_episodes: policy is mode, and a deterministic action has no noise"
+    with pytest.raises(SpecError, match=said):
+        spec.check(0.95, members, policy="mode")
+    ReturnSpec(return_episodes=0).check(0.95, members, policy="mode")
+    of_mode = CertificationSpec(eps=0.2, policy="mode")
+    with pytest.raises(SpecError, match=said):
+        procedure.returns_under_attack(spec, members, of_mode)
+    with pytest.raises(SpecError, match=said):
+        certification.run(of_mode, SmoothingSpec(), members, folder=tmp_path / "new", returned=spec)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_certified_is_refused_before_anything_is_written(members, tmp_path):
+    def refused(population, returned, said, units="dense"):
+        spec = CertificationSpec(eps=0.2, units=units)
+        with pytest.raises(SpecError, match=said):
+            certification.run(spec, SmoothingSpec(), population, folder=tmp_path / "new", returned=returned)
+        assert list(tmp_path.iterdir()) == []
+
+    logits = [agents.init(jax.random.key(i), 4, 2, discrete=True, hidden=(4,)) for i in range(2)]
+    categorical = population(jax.tree.map(lambda *leaves: jnp.stack(leaves), *logits), members.env)
+    refused(categorical, ReturnSpec(return_episodes=100, return_std="2"), "^return_std: a categorical policy")
+    still = members.agents.replace(log_std=members.agents.log_std - 100)
+    no_noise = population(still, members.env)
+    refused(
+        no_noise, ReturnSpec(return_episodes=100), "^return_episodes: a policy is deterministic", "action"
+    )
+    refused(members, ReturnSpec(return_episodes=4), "^return_episodes: 4 are too few")

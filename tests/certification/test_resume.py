@@ -168,7 +168,10 @@ def test_a_damaged_stage_is_done_anew_and_no_other(whole, stopped, stage, phase)
         ({"spec": replace(SPEC, eps=0.2)}, "eps is 0.2, .* begun with 0.1"),
         ({"spec": replace(SPEC, bounds="crown")}, r"bounds is \['crown'\], .* begun with \['interval'\]"),
         ({"smoothing": replace(SMOOTHING, smoothing_votes=31)}, "smoothing_votes is 31, .* begun with 30"),
-        ({"returned": replace(RETURNED, return_std=(2.0,))}, r"return_std is \[2.0\], .* begun with \[1.0\]"),
+        (
+            {"returned": replace(RETURNED, return_eps=(0.02,))},
+            r"return_eps is \[0.02\], .* begun with \[0.01\]",
+        ),
         ({"population": {"diverged": (False,) * MEMBERS}}, r"diverged is \[\], .* begun with \[1, 2\]"),
         ({"population": {"scale": 1 + 1e-6}}, "agents is [0-9a-f]{64}, .* begun with [0-9a-f]{64}"),
     ],

@@ -81,7 +81,8 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
     limits = pl.read_parquet(out / "attacked_returns.parquet")
     assert limits["eps"].to_list() == [0.02, 0.05] * 2 and set(limits["episodes"]) == {30}
     assert (limits["certified_mean"] <= limits["mean_max_lowest"]).all()
-    assert (limits["certified_mean"] <= limits["attacked_mean"]).all()
+    assert (limits["certified_mean"] <= limits["attacked_max_lowest"]).all()
+    assert (limits["attacked_mean"] <= limits["attacked_max_lowest"]).all()
     states = pl.read_csv(out / "states.csv")
     per_bound = states.group_by("member", "ball", "bound").len()
     assert set(per_bound["len"]) == {5} and set(per_bound["ball"]) == {"own", "dense"}
@@ -174,6 +175,8 @@ def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monke
             "for 10 members together; at least 4436 are needed",
         ),
         (("--smoothing-sigma=-1",), "sigma"),
+        (("--return-lowest", "nan"), "return_lowest: got nan, needs a finite number"),
+        (("--policy", "mode", "--return-episodes", "200"), "return_episodes: policy is mode"),
         (("--chunk", "1"), "chunk: 1 must be at least 2"),
         (("--chunk", "11"), "chunk: 11 is more than the members there are, 10"),
         (("--run", "x"), "give either --run FOLDER or --agent FILE"),

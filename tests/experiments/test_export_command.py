@@ -123,8 +123,10 @@ def limits(certified):
     means = {
         "mean_max_lowest": 9.5,
         "certified_mean": certified,
+        "mean_blocks": 9.5,
         "certified_blocks": 3.5,
-        "attacked_mean": 8.0,
+        "attacked_mean": -8.0,
+        "attacked_max_lowest": 8.0,
     }
     return pl.DataFrame(
         [{"member": i, "eps": eps, **about, **counts, **means} for i in range(2) for eps in (0.02, 0.005)]
@@ -150,6 +152,16 @@ def test_the_card_states_certified_returns_and_what_they_are_about(run, tmp_path
     RunFolder(whole).write_table("attacked_returns", limits(5.0))
     command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "own", "--no-onnx")
     assert "| 0.02 | linf | raw | 9.50 | 5.00 |" in (tmp_path / "own" / "CARD.md").read_text()
+    apart = (
+        limits(5.0).with_columns(mean_blocks=pl.lit(12.0)).drop("attacked_max_lowest")
+    )  # as runs of before
+    RunFolder(whole).write_table("attacked_returns", apart)
+    command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "before", "--no-onnx")
+    card = (tmp_path / "before" / "CARD.md").read_text()
+    assert (
+        "| clean mean | certified | certified by blocks | clean by blocks | under MAD, of R | MAD ep" in card
+    )
+    assert "| 0.02 | linf | raw | 9.50 | 5.00 | 3.50 | 12.0 | -8.00 | 10 |" in card
     gone = limits(5.0).with_columns(diverged=pl.lit(True), certified_mean=None)
     RunFolder(whole).write_table("attacked_returns", gone)
     command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "gone", "--no-onnx")

@@ -4,13 +4,14 @@ import polars as pl
 import pytest
 
 from jaxprune.report import attacked_returns_figure, attacked_returns_words
+from jaxprune.report.page.charts import certified_chart
 from tests.report.texts import whole
 
 RADII = (0.01, 0.02)
 
 
 def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, diverged=()):
-    """Two seeds at sparsity 0 and 0.5, clean 1000; attacked 100 and by blocks 50 above what is certified."""
+    """Two seeds at sparsity 0 and 0.5, clean 1000; attacked 100 above what is certified, by blocks half."""
     rows = []
     for member, (seed, sparsity) in enumerate((s, p) for s in range(2) for p in (0.0, 0.5)):
         for radius, eps in enumerate(RADII):
@@ -33,8 +34,10 @@ def table(certified=lambda member, radius: 400.0 + 200 * member - 300 * radius, 
                     "spent": 1.5 + radius,
                     "mean_max_lowest": None if limit is None else 1000.0,
                     "certified_mean": limit,
-                    "certified_blocks": None if limit is None else limit and limit + 50,
-                    "attacked_mean": None if limit is None else limit + 100,
+                    "mean_blocks": None if limit is None else 1000.0,
+                    "certified_blocks": None if limit is None else limit / 2,
+                    "attacked_mean": None if limit is None else limit - 900,
+                    "attacked_max_lowest": None if limit is None else limit + 100,
                     "std": 1.0,
                     "stds_tried": 1,
                     "mean_own_std": None if limit is None else 1000.0,
@@ -63,7 +66,7 @@ def test_a_panel_for_each_kind_of_return_and_a_line_per_sparsity():
 def test_the_table_says_what_and_how_sure():
     said = printed(table())
     assert "mean of max(R, 0) under attack at every step, linf normalised, sampled actions" in said
-    assert "0.00 1000 certified 600 300 certified by blocks 650 350 MAD finds 700 400" in said
+    assert "0.00 1000 certified 600 300 certified by blocks 300 150 MAD finds 700 400" in said
 
 
 def test_the_largest_limits_are_named():
@@ -93,9 +96,96 @@ def test_another_spread_is_named_with_what_it_returns_beside_what_the_own_one_do
 
 def test_nothing_certified_is_said_with_what_episodes_spend():
     _, line = attacked_returns_words(table(lambda *_: 0.0)).lines
-    assert "none above the lowest" in line and "spend 1.50 or more at eps 0.01" in line
+    assert "none is 1% of the clean mean" in line and "spend 1.50 or more at eps 0.01" in line
     # twice as much as .75 is spent at .01
-    assert "little beyond 0.750" in line and "ask for 0.005 or less" in line
+    assert "little beyond 0.750" in line and "ask for about 0.005 or less" in line
+
+
+def test_a_limit_far_below_one_per_cent_of_the_clean_mean_is_nothing():
+    # just below a hundredth of the way from -100 to 1000, and just not
+    way = 1100.0
+
+    def at(share):
+        rows = table(lambda *_: 1.0).with_columns(
+            lowest=pl.lit(-100.0), certified_mean=pl.lit(-100 + share * way), certified_blocks=pl.lit(-100.0)
+        )
+        return attacked_returns_words(rows).lines
+
+    assert "none is 1% of the clean mean" in at(0.00999)[1] and len(at(0.00999)) == 2
+    assert (
+        "none" not in at(0.01001)[1] and "largest certified mean at eps 0.01: pruned -89.0" in at(0.01001)[1]
+    )
+    _, line = attacked_returns_words(table(lambda *_: 6e-6)).lines
+    assert "none is 1%" in line
+
+
+def test_the_largest_eps_that_leaves_something_is_the_largest_asked_for_that_does():
+    lines = attacked_returns_words(table(lambda _, radius: 0.0 if radius else 400.0)).lines
+    assert [line for line in lines if "largest certified mean" in line] == [lines[1]]
+    assert lines[2] == (
+        "at eps 0.02 no limit is 1% of the clean mean; the largest eps asked for at which one is: 0.01"
+    )
+    assert not any("no limit is 1%" in line for line in attacked_returns_words(table()).lines)
+
+
+def test_no_smaller_eps_is_asked_for_where_that_is_not_what_is_missing():
+    nothing = table(lambda *_: 0.0)
+    _, line = attacked_returns_words(nothing.with_columns(spent=pl.lit(0.0))).lines
+    assert "ask for more episodes" in line and "eps" not in line.split("none is")[1]
+    _, line = attacked_returns_words(
+        nothing.with_columns(mean_max_lowest=pl.lit(0.0), mean_blocks=pl.lit(0.0))
+    ).lines
+    assert line == (
+        "certified returns: none, as no clean episode returns more than the lowest, 0; certify takes a lower "
+        "--return-lowest"
+    )
+
+
+def apart():
+    """Blocks certify more, of a sum that is larger still: 1000 of 5000 (a fifth), beside 400 of 1000."""
+    return table(lambda *_: 400.0).with_columns(mean_blocks=pl.lit(5000.0), certified_blocks=pl.lit(1000.0))
+
+
+def test_blocks_stand_beside_the_clean_mean_of_their_own_sum():
+    said = printed(apart())
+    assert "0.00 1000 certified 400 400 certified by blocks 1000 1000 clean by blocks 5000 5000" in said
+    assert "by blocks: of the sum over blocks of max(return, share of the lowest), which is no less" in said
+    assert "clean by blocks" not in printed(table()) and "by blocks: of the sum" not in printed(table())
+    panels = {axes.get_title("left"): axes for axes in attacked_returns_figure(apart(), "hopper").axes}
+    assert list(panels)[-2:] == ["certified by blocks", "clean by blocks"]
+    assert panels["clean by blocks"].get_lines()[0].get_ydata().tolist() == [5000.0, 5000.0]
+    assert [trace["name"] for trace in certified_chart(apart()).traces if "blocks" in trace["name"]] == [
+        f"{sparsity}, {kind} by blocks" for sparsity in ("0.00", "0.50") for kind in ("certified", "clean")
+    ]
+    assert "by blocks: of the sum" in certified_chart(apart()).caption
+
+
+def test_the_larger_share_is_named_and_not_the_larger_number():
+    assert any(
+        line.startswith("largest certified mean at eps 0.01: pruned 400 of 1000")
+        for line in attacked_returns_words(apart()).lines
+    )
+    more = apart().with_columns(certified_blocks=pl.lit(2500.0))
+    assert any(
+        line.startswith("largest certified mean by blocks at eps 0.01: pruned 2500 of 5000")
+        for line in attacked_returns_words(more).lines
+    )
+
+
+def test_what_mad_leaves_is_of_max_r_lowest_and_of_r_in_tables_of_before():
+    figure = attacked_returns_figure(table(), "hopper")
+    assert figure.axes[1].get_lines()[0].get_ydata().tolist() == [700.0, 400.0]
+    before = table().drop("attacked_max_lowest")
+    assert "MAD finds, of R -300 -600" in printed(before) and "MAD finds 700 400" in printed(table())
+    figure = attacked_returns_figure(before, "hopper")
+    assert figure.axes[1].get_title("left") == "under MAD (estimate, of R itself)"
+    assert figure.axes[1].get_lines()[0].get_ydata().tolist() == [-300.0, -600.0]
+    assert {trace["meta"]["shown"] for trace in certified_chart(before).traces} == {
+        "clean",
+        "under MAD (estimate, of R itself)",
+        "certified",
+        "certified by blocks",
+    }
 
 
 def test_members_that_diverged_are_not_drawn_nor_are_their_pairs():

@@ -63,6 +63,7 @@ def limits(certified, blocks):
             "lowest": 0.0,
             "mean_max_lowest": 100.0,
             "certified_mean": certified,
+            "mean_blocks": 200.0,
             "certified_blocks": blocks,
         }
     )
@@ -133,8 +134,15 @@ def test_what_is_certified_of_the_dense_policy_and_at_most(certificates):
         in text
     )
     assert "dense, at most 30.0 of 100 (at 0.50)" in text
-    _, text = said(certificates, (100, 99, 50), (10, 30, 20), returned=limits([0.0] * 3, [0.0] * 3))
-    assert "nothing; a smaller --return-eps" in text
+    # 50 of 200 is a smaller share than 30 of 100, and 80 of 200 a larger one
+    more, most = (limits([20.0, 30.0, 30.0], [blocks] * 3) for blocks in (50.0, 80.0))
+    _, text = said(certificates, (100, 99, 50), (10, 30, 20), returned=more)
+    assert "of all together: 20.0 of 100 dense" in text
+    _, text = said(certificates, (100, 99, 50), (10, 30, 20), returned=most)
+    assert "of all together, by blocks: 80.0 of 200 dense" in text
+    for little in (0.0, 6e-6, 0.99):
+        _, text = said(certificates, (100, 99, 50), (10, 30, 20), returned=limits([little] * 3, [0.0] * 3))
+        assert "together: less than 1% of any clean mean; a smaller --return-eps" in text
 
 
 def test_one_policy_alone_is_compared_with_nothing(certificates):

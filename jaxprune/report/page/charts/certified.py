@@ -3,7 +3,7 @@
 import polars as pl
 
 from jaxprune.analysis import across_seeds, without_diverged
-from jaxprune.report.attacked_returns import PANELS
+from jaxprune.report.attacked_returns import about_blocks, panels
 from jaxprune.report.page.charts.chart import (
     SYMBOLS,
     Chart,
@@ -18,7 +18,7 @@ from jaxprune.report.page.charts.chart import (
     tags,
 )
 
-_DASHES = {"clean": "dot", "certified": "solid", "certified by blocks": "dash"}
+_DASHES = {"clean": "dot", "clean by blocks": "dot", "certified": "solid", "certified by blocks": "dash"}
 _OTHER_DASH = "dashdot"
 
 
@@ -30,12 +30,13 @@ def certified_chart(means: pl.DataFrame) -> Chart:
     kept, first = without_diverged(means), means.row(0, named=True)
     arms = kept["arm"].unique(maintain_order=True).to_list()
     colors = sparsity_colors(kept["sparsity_asked"].unique().sort().to_list())
+    drawn, blocks = panels(kept), about_blocks(kept)
     traces: list[Trace] = []
     told: list[str] = []
     for arm in arms:
         for place, (asked, color) in enumerate(colors.items()):
             rows = kept.filter(pl.col("arm") == arm, pl.col("sparsity_asked") == asked)
-            for shown, column in PANELS.items():
+            for shown, column in drawn.items():
                 estimates = across_seeds(rows, ["eps"], column)
                 if estimates.is_empty():
                     continue
@@ -62,7 +63,7 @@ def certified_chart(means: pl.DataFrame) -> Chart:
         f"Certified mean of max(R, {first['lowest']:g}) against eps: {listed(told)}.",
         f"Policies that draw their actions, attacked at every step; {first['norm']} norm, {first['space']} "
         f"observations; limits hold together with confidence {first['confidence']:g}. Under MAD is an "
-        "estimate from above: no attacker was searched for.",
+        "estimate: no attacker was searched for." + (blocks and f" Certified and clean {blocks}."),
         traces,
         {
             "xaxis": {"title": {"text": f"eps ({first['norm']}, {first['space']})"}},
