@@ -200,16 +200,18 @@ def _effort(effort: pl.DataFrame) -> str:
 def _transfer(transfer: pl.DataFrame) -> str:
     """The matrix of every learned attack: a row per victim, a column per sparsity it was found for."""
     origins = transfer["found_for"].unique().sort().to_list()
-    lines = _head("attack, victim", [f"found for {origin:g}" for origin in origins])
+    tables = []
     for attack in transfer["attack"].unique(maintain_order=True):
+        lines = _head(f"{attack}, victim", [f"found for {origin:g}" for origin in origins])
         for victim in origins:
             on_it = transfer.filter(attack=attack, sparsity_asked=victim)
             cells = [_plain_mean(on_it.filter(found_for=origin)["return_mean"]) for origin in origins]
-            lines.append(_row(f"{attack}, {victim:g}", cells))
+            lines.append(_row(f"{victim:g}", cells))
+        tables.append("\n".join(lines))
     seeds = transfer["seed"].n_unique()
     of = "one seed" if seeds == 1 else f"means over {seeds} seeds"
     about = f"Returns under attackers found for a sibling, the same fresh episodes, {of}:"
-    return f"{about}\n\n" + "\n".join(lines)
+    return "\n\n".join([about, *tables])
 
 
 def _mean(values: pl.Series) -> str:

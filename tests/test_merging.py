@@ -225,7 +225,7 @@ def test_a_later_look_has_the_rest_of_the_error(whole: jp.Sweep, tmp_path: Path)
 def test_shifted_dynamics_are_put_together_and_judged_anew_with_the_error_of_the_run(
     whole: jp.Sweep, tmp_path: Path
 ) -> None:
-    """Handmade returns; six pairs decide at an error of 0.5 that two arms share, and not at the default one."""
+    """Handmade returns; six pairs decide at an error of 0.5, which two arms share, not at the default."""
     spec = replace(SPEC, env="hopper", schedule="gradual", shift_episodes=1, verdict_error=0.5, seeds=6)
     everyone = sweeps.job(spec).everyone
     number = {tuple(who.values())[1:]: who["member"] for who in everyone.columns()}

@@ -106,6 +106,7 @@ def test_what_the_search_was_worth_is_said_where_it_was_kept(shards):
     )
     assert lines("sa-rl") == ["1,000", "12,000", "20.0"]
     assert "by rungs, means over 2 members:" in deciding_report.report()
-    assert lines("sa-rl, 0") == ["1.00", "3.00"]
-    assert lines("sa-rl, 0.5") == ["2.00", "4.00"]
+    assert lines("sa-rl, victim") == ["found for 0", "found for 0.5"]
+    assert lines("0") == ["1.00", "3.00"]
+    assert lines("0.5") == ["2.00", "4.00"]
     assert "found for a sibling, the same fresh episodes, one seed:" in deciding_report.report()
