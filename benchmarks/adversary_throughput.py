@@ -6,7 +6,6 @@ victims meet, in turns, so that noise of the machine meets both alike.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,28 +46,27 @@ def main(arguments: Arguments) -> None:
     """Measure and write the table."""
     device.keep_compiled()
     env = envs.make(arguments.task, "native")
-    speeds = {name: list(measure(env, name, arguments.rounds)) for name in ("sa-rl", "pa-ad")}
+    speeds = {name: measure(env, name, arguments.rounds) for name in ("sa-rl", "pa-ad")}
     RESULT.write_text(report(env, speeds))
     print(RESULT.read_text())
 
 
-def measure(env: Environment, attack: str, rounds: int) -> Iterator[tuple[float, float]]:
+def measure(env: Environment, attack: str, rounds: int) -> list[tuple[float, float]]:
     """Environment steps per second of training and of the physics alone, round by round."""
     fresh = jax.vmap(lambda key: agents.init(key, env.observation_size, env.action_space.size))
     victims = Victim(fresh(jax.random.split(jax.random.key(0), VICTIMS)), "normalised")
     pairs = VICTIMS * np.size(EFFORT.adversaries.learning_rate)
     raw = partial(raw_rollout, env, *met(env, victims, pairs))
     raw_steps = EFFORT.recipe.unroll * EFFORT.recipe.environments * pairs
-    ends: list[float] = []
     found: list[tuple[float, float]] = []
+    began = time.perf_counter()
 
     def heard(steps: int, returns: np.ndarray) -> None:
+        nonlocal began
         now = time.perf_counter()
-        if len(ends) > 1:  # the first segment is compiled, and the second begins after that
-            raw()
-            physics = raw_steps / (time.perf_counter() - now)
-            found.append((steps / (now - ends[-1]), physics))
-        ends.append(time.perf_counter())
+        raw()
+        found.append((steps / (now - began), raw_steps / (time.perf_counter() - now)))
+        began = time.perf_counter()
 
     untrained, iterations = ATTACKS[attack].rule(), SEGMENT * (rounds + 2)
     assert isinstance(untrained, Adversary)
@@ -85,7 +83,7 @@ def measure(env: Environment, attack: str, rounds: int) -> Iterator[tuple[float,
         heard=heard,
     )
     search.advance(search.every_setting, iterations, networks, "rung-1")
-    yield from found
+    return found[2:]  # the first holds the compilation, the second warms up
 
 
 def met(env: Environment, victims: Victim, pairs: int) -> tuple[object, np.ndarray]:

@@ -52,10 +52,11 @@ def main(arguments: Arguments) -> None:
     policy, told = _of_file(arguments) if arguments.run is None else _of_run(arguments, arguments.run)
     console = open_console()
     if arguments.compact:
-        units = f"{_units(policy)} hidden units"
-        policy = policy._replace(agent=compact(policy.agent))
-        units = f"compact: {_units(policy)} of {units}"
-        told = replace(told, facts={**told.facts, "source": f"{told.facts['source']}; {units}"})
+        before, policy = policy, policy._replace(agent=compact(policy.agent))
+        units = f"compact: {_units(policy)} of {_units(before)} hidden units"
+        # It rounds otherwise than the network that a run has bounded.
+        source = f"{told.facts['source']}; {units}, what is known of it was found with all of them"
+        told = replace(told, facts={**told.facts, "source": source})
         console.print(units)
     export(policy, arguments.out, told, onnx=arguments.onnx)
     written = ", ".join(name for name in NAMES.values() if (arguments.out / name).is_file())

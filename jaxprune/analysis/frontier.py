@@ -92,6 +92,11 @@ def sweet_spots(
         dense = strongest.filter(*same, pl.col("sparsity_asked") == 0)
         rows += [(*family, False, *row) for row in judge.rows(members, "seed")]
         rows += [(*family, True, *row) for row in judge.rows(_placebo(dense), "pair")]
+    return _verdicts(rows, regret)
+
+
+def _verdicts(rows: list[tuple], regret: pl.DataFrame) -> pl.DataFrame:
+    """The table of these rows, in the order of `sweet_spots`."""
     schema = (
         {name: regret.schema[name] for name in FAMILY}
         | {"placebo": pl.Boolean()}

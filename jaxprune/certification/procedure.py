@@ -23,12 +23,13 @@ from jaxprune.certification.return_spec import OWN, ReturnSpec
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.spent import Spent, spent
-from jaxprune.certification.stages import Stage, asked, check_same, claim, stages
+from jaxprune.certification.stages import Stage, asked, stages
 from jaxprune.certification.states import look_at_all, same_states, state_rows
 from jaxprune.certification.tables import certificates
 from jaxprune.certification.units import UNITS
 from jaxprune.certification.visited import certify
 from jaxprune.certification.voting import certify_votes
+from jaxprune.claims import check_same, claim
 from jaxprune.evaluation import Condition, Tally, Visits, for_all, play_in_chunks
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard

@@ -6,10 +6,7 @@ from typing import Any
 
 from jaxprune import claims, kept
 from jaxprune.bounds import BOUNDS
-from jaxprune.claims import check_same, claim
 from jaxprune.population import Population
-
-__all__ = ["Stage", "asked", "check_same", "claim", "stages", "unkept"]
 
 Stage = Callable[[str, str, Callable[[], kept.Arrays]], kept.Arrays]
 """Given the name of a stage, its phase in words, and what computes its arrays: those arrays."""

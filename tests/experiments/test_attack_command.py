@@ -20,6 +20,7 @@ from jaxprune.attack_search.effort import RECIPE
 from jaxprune.report import LiveProgress
 from jaxprune.training import sarsa, search
 from tests.experiments.agent_files import write_agent
+from tests.experiments.refusals import refused_in_one_line
 from tests.experiments.reports import charts_of, ending, with_svg, words_of
 
 QUICK = ("--attacks", "random,sa-rl", "--episodes", "4", "--selection-episodes", "2", "--steps", "2048")
@@ -143,12 +144,7 @@ def test_an_attack_does_not_go_on_with_another_agent(agent, tmp_path, monkeypatc
 
 def refused(monkeypatch, capsys, said):
     """Going on with the folder `stopped` is refused in one line, before anything is done."""
-    with pytest.raises(SystemExit) as leaving:
-        command(monkeypatch, "--resume", "stopped")
-    printed = capsys.readouterr()
-    assert leaving.value.code == 2
-    assert re.search(said, printed.err) and printed.err.count("\n") == 1
-    assert printed.out == ""
+    refused_in_one_line(lambda: command(monkeypatch, "--resume", "stopped"), capsys, said)
 
 
 @pytest.fixture(name="run", scope="module")

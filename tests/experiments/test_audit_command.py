@@ -18,6 +18,7 @@ from jaxprune.report import LiveProgress
 from jaxprune.report.numbers import number
 from jaxprune.report.page import write_report
 from tests.experiments.agent_files import write_agent
+from tests.experiments.refusals import refused_in_one_line
 from tests.experiments.reports import charts_of, ending, words_of
 
 OF_AGENT = ("--agent", "agent.npz", "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.5")
@@ -157,12 +158,7 @@ def test_an_audit_that_was_stopped_goes_on_to_the_same_tables(home, printed, tmp
 
 def refused(monkeypatch, capsys, said, *arguments):
     """Going on with the folder `stopped` is refused in one line."""
-    with pytest.raises(SystemExit) as leaving:
-        command(monkeypatch, "--resume", "stopped", *arguments)
-    printed = capsys.readouterr()
-    assert leaving.value.code == 2
-    assert re.search(said, printed.err) and printed.err.count("\n") == 1
-    assert printed.out == ""
+    refused_in_one_line(lambda: command(monkeypatch, "--resume", "stopped", *arguments), capsys, said)
 
 
 @pytest.mark.parametrize(

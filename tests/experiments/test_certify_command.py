@@ -2,10 +2,10 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,6 +16,7 @@ from experiments.certify import Arguments, _Phases, main
 from experiments.command import run_command
 from jaxprune.bounds import BOUNDS
 from tests.experiments.agent_files import write_agent
+from tests.experiments.refusals import refused_in_one_line
 from tests.experiments.reports import charts_of, ending, with_svg, words_of
 
 QUICK = ("--bounds", "interval", "--states", "5", "--starts", "2", "--search-steps", "3", "--episodes", "2")
@@ -36,6 +37,48 @@ def files(*tables):
 def _agent(tmp_path_factory):
     """An agent of `probe/linear`."""
     return write_agent(tmp_path_factory.mktemp("agents") / "agent.npz", 4, 1)
+
+
+# What is true of an agent that was read from a file, and nothing of a training that never was.
+OF_A_FILE = {
+    "task": "probe/linear",
+    "physics": "none",
+    "members": 2,
+    "seeds": [0],
+    "sparsities": [0.0, 0.5],
+    "pruned_post_hoc": True,
+    "verdict_error": 0.05,
+    "diverged": [],
+    "activation": "tanh",
+    "eps": 0.1,
+    "norm": "linf",
+    "space": "normalised",
+    "discount": 0.99,
+}
+
+
+def tables_are_right(out: Path) -> None:
+    """Of two members, under two radii, at five states of two episodes."""
+    limits = pl.read_parquet(out / "attacked_returns.parquet")
+    assert limits["eps"].to_list() == [0.02, 0.05] * 2 and set(limits["episodes"]) == {30}
+    assert (limits["certified_mean"] <= limits["mean_max_lowest"]).all()
+    assert (limits["certified_mean"] <= limits["attacked_max_lowest"]).all()
+    assert (limits["attacked_mean"] <= limits["attacked_max_lowest"]).all()
+    states = pl.read_csv(out / "states.csv")
+    per_bound = states.group_by("member", "ball", "bound").len()
+    assert set(per_bound["len"]) == {5} and set(per_bound["ball"]) == {"own", "dense"}
+    assert states["sparsity_asked"].unique().sort().to_list() == [0.0, 0.5]
+    clean = pl.read_parquet(out / "returns.parquet")
+    assert clean["episodes"].to_list() == [2, 2]
+    assert clean["return_mean"].is_between(0, 32).all()
+    assert clean["policy"].to_list() == ["sampled"] * 2
+    certificates = pl.read_parquet(out / "certificates.parquet")
+    assert certificates["policy"].unique().to_list() == ["sampled"]
+    assert {"tv", "return"} < set(certificates["quantity"])
+    smoothed = pl.read_parquet(out / "smoothing.parquet")
+    assert (smoothed["certified_mean_max_lowest"] <= smoothed["mean_max_lowest"]).all()
+    assert smoothed["episodes"].to_list() == [30, 30]
+    assert smoothed["audited_over_budget"].to_list() == pytest.approx([32**0.5] * 2)
 
 
 def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch, capsys):
@@ -78,44 +121,10 @@ def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch,
         *TABLES, "smoothing", "attacked_returns", "attacked_return_curve"
     ) | with_svg("attacked_returns")
     assert charts_of(out) == {"bounds", "certified"}
-    limits = pl.read_parquet(out / "attacked_returns.parquet")
-    assert limits["eps"].to_list() == [0.02, 0.05] * 2 and set(limits["episodes"]) == {30}
-    assert (limits["certified_mean"] <= limits["mean_max_lowest"]).all()
-    assert (limits["certified_mean"] <= limits["attacked_max_lowest"]).all()
-    assert (limits["attacked_mean"] <= limits["attacked_max_lowest"]).all()
-    states = pl.read_csv(out / "states.csv")
-    per_bound = states.group_by("member", "ball", "bound").len()
-    assert set(per_bound["len"]) == {5} and set(per_bound["ball"]) == {"own", "dense"}
-    assert states["sparsity_asked"].unique().sort().to_list() == [0.0, 0.5]
-    clean = pl.read_parquet(out / "returns.parquet")
-    assert clean["episodes"].to_list() == [2, 2]
-    assert clean["return_mean"].is_between(0, 32).all()
-    assert clean["policy"].to_list() == ["sampled"] * 2
-    certificates = pl.read_parquet(out / "certificates.parquet")
-    assert certificates["policy"].unique().to_list() == ["sampled"]
-    assert {"tv", "return"} < set(certificates["quantity"])
-    smoothed = pl.read_parquet(out / "smoothing.parquet")
-    assert (smoothed["certified_mean_max_lowest"] <= smoothed["mean_max_lowest"]).all()
-    assert smoothed["episodes"].to_list() == [30, 30]
-    assert smoothed["audited_over_budget"].to_list() == pytest.approx([32**0.5] * 2)
+    tables_are_right(out)
     written = json.loads((out / "certify.json").read_text())
     assert written["victims"]["agent"] == str(agent)
-    # What is true of an agent that was read from a file, and nothing of a training that never was.
-    assert written["population"] == {
-        "task": "probe/linear",
-        "physics": "none",
-        "members": 2,
-        "seeds": [0],
-        "sparsities": [0.0, 0.5],
-        "pruned_post_hoc": True,
-        "verdict_error": 0.05,
-        "diverged": [],
-        "activation": "tanh",
-        "eps": 0.1,
-        "norm": "linf",
-        "space": "normalised",
-        "discount": 0.99,
-    }
+    assert written["population"] == OF_A_FILE
 
 
 def test_every_member_of_a_run_is_certified_in_the_runs_own_ball(tmp_path, monkeypatch, capsys):
@@ -299,9 +308,4 @@ def test_a_certification_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_
 
 def refused(monkeypatch, capsys, said, folder, *arguments):
     """Going on with the folder is refused in one line."""
-    with pytest.raises(SystemExit) as leaving:
-        command(monkeypatch, "--resume", folder, *arguments)
-    printed = capsys.readouterr()
-    assert leaving.value.code == 2
-    assert re.search(said, printed.err) and printed.err.count("\n") == 1
-    assert printed.out == ""
+    refused_in_one_line(lambda: command(monkeypatch, "--resume", folder, *arguments), capsys, said)

@@ -121,7 +121,6 @@ class _Simulations:
         self._bodies = _ShiftedBodies(self._batch) if shifted else None
         # live arrays, bound before the first run because MuJoCo fills them from the next run on
         self._fields = {name: self._batch.bind(name) for name in names}
-        self._data = mujoco.MjData(body)
 
     def run(
         self,
@@ -153,7 +152,7 @@ class _Simulations:
 
     def _contact_forces(self) -> np.ndarray:
         """[size, body, 6] contact forces at the last state the integrator evaluated."""
-        data, body = self._data, self._body
+        data, body = mujoco.MjData(self._body), self._body
         own = None if self._bodies is None else copy.copy(body)
         forces = np.empty((self._batch.nsim, *data.cfrc_ext.shape))
         for simulation in range(len(forces)):
