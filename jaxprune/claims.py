@@ -33,13 +33,13 @@ def check_same(folder: Path, asked_now: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(written.read_text())
-        differing = [name for name in asked_now if before[name] != asked_now[name]]
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        differing = [name for name in asked_now if before.get(name) != asked_now[name]]
+    except (OSError, AttributeError, json.JSONDecodeError) as error:
         raise SpecError(f"resume: {written} cannot be read ({error}); begin in a new folder") from None
     for name in differing:
         raise SpecError(
             f"resume: {name} is {asked_now[name]}, but what is kept in {folder} was begun with "
-            f"{before[name]}; begin in a new folder"
+            f"{before.get(name, 'none')}; begin in a new folder"
         )
 
 

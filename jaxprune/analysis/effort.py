@@ -18,9 +18,10 @@ LEAST_POINTS = 3
 def strongest_by_steps(rungs: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
     """The table `EFFORT` of a table `RUNGS`.
 
-    Return: the strongest attacker is chosen on each half of a rung's episodes and measured on the other half,
-    and the two are averaged, since the smallest of noisy means is smaller than it should be. An attacker that
-    was stopped counts as what it was then.
+    Return: the strongest attacker there has been is chosen on each half of a rung's episodes and measured on
+    the other half, and the two are averaged, since the smallest of noisy means is smaller than it should be.
+    Every attacker counts at every rung that it got to, as it was there: those that grow weaker while they are
+    trained are kept by a search as they were.
 
     Extrapolation to twice the steps, from three rungs on: each doubling brings the same share of what the one
     before has brought, as on a curve `a + b steps^-c`; that of the last three rungs, and at most all of it.
@@ -63,7 +64,7 @@ class _Point(NamedTuple):
 
 def _points(own: pl.DataFrame) -> list[_Point]:
     """The curve of one member and attack, rung by rung, and what it says of twice the steps."""
-    first, second = (_as_far_as_trained(own, half) for half in ("return_first", "return_second"))
+    first, second = (_by_rung(own, half) for half in ("return_first", "return_second"))
     rungs = own.group_by("rung").agg(pl.first("steps"), pl.len()).sort("rung")
     steps, alive = rungs["steps"].to_numpy(), rungs["len"].cast(pl.Int64).to_numpy()
     spent = np.cumsum(np.diff(steps, prepend=0) * alive)
@@ -78,27 +79,31 @@ def _points(own: pl.DataFrame) -> list[_Point]:
     return points
 
 
-def _as_far_as_trained(own: pl.DataFrame, column: str) -> Numbers:
-    """A column of one member and attack, [attacker, rung]; beyond its last rung, an attacker stays there."""
+def _by_rung(own: pl.DataFrame, column: str) -> Numbers:
+    """A column of one member and attack, [attacker, rung]; infinite after the last rung of an attacker."""
     attacker, rung = own["attacker"].to_numpy(), own["rung"].to_numpy() - 1
-    filled = np.full((attacker.max() + 1, rung.max() + 1), np.nan)
+    filled = np.full((attacker.max() + 1, rung.max() + 1), np.inf)
     filled[attacker, rung] = own[column].to_numpy()
-    for now in range(1, filled.shape[1]):
-        filled[:, now] = np.where(np.isnan(filled[:, now]), filled[:, now - 1], filled[:, now])
     return filled
 
 
 def _found(first: Numbers, second: Numbers, drawn: npt.NDArray[np.int64]) -> Numbers:
-    """What the strongest of the attackers `drawn` [draw, attacker] leave, [draw, rung].
+    """What the strongest there has been of the attackers `drawn` [draw, attacker] leave, [draw, rung].
 
     Chosen on one half (`first` and `second`, [attacker, rung]) and measured on the other.
     """
     halves = first[drawn], second[drawn]
-    both = []
-    for chosen_on, measured_on in (halves, halves[::-1]):
-        best = chosen_on.argmin(axis=1)[:, None]
-        both.append(np.take_along_axis(measured_on, best, axis=1)[:, 0])
+    both = [_strongest_so_far(*order) for order in (halves, halves[::-1])]
     return (both[0] + both[1]) / 2
+
+
+def _strongest_so_far(chosen_on: Numbers, measured_on: Numbers) -> Numbers:
+    """The smallest of one up to each rung, as the other measures it, [draw, rung]."""
+    found = []
+    for rungs in range(1, chosen_on.shape[-1] + 1):
+        some, same = (returns[..., :rungs].reshape(len(returns), -1) for returns in (chosen_on, measured_on))
+        found.append(np.take_along_axis(same, some.argmin(axis=1)[:, None], axis=1)[:, 0])
+    return np.stack(found, axis=1)
 
 
 def _extrapolated(returns: Numbers) -> Numbers:

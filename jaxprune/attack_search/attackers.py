@@ -64,7 +64,7 @@ def search_of(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: A
 
 
 def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack: Attack) -> Candidates:
-    """Those that were trained to the end, and the looks at which the others were stopped."""
+    """Those that were trained to the end, the strongest of earlier rungs, and the looks at those."""
     asked, looks = search_of(spec, trials, victims, attack), []
 
     def judge(
@@ -74,13 +74,15 @@ def _adversaries(spec: AttackSearchSpec, trials: Trials, victims: Victim, attack
         key = jax.random.fold_in(streams.key(spec.seed, "rungs"), rung)
         name = f"{attack.name}-rung-{rung}"
         tally = trials.measure_each(name, victims, rules, setting.shape[1], key, spec.rung_episodes)
-        looks.append(Look(setting, tally, spec.rung_steps[rung - 1], f"rung {rung}"))
+        steps = np.full(setting.shape[1], spec.rung_steps[rung - 1])
+        looks.append(Look(setting, tally, steps, f"rung {rung}"))
         trials.meter.begin(f"learning {attack.name}")
         return looks[-1].returns
 
     found = halving.halved(asked, spec.rungs, judge)
     rules = asked.adversary.replace(network=found.networks.policy)
-    return Candidates(rules, found.setting, spec.steps_per_adversary, tuple(looks), found)
+    steps = found.iterations * spec.effort.recipe.steps
+    return Candidates(rules, found.setting, steps, tuple(looks), found)
 
 
 def _critics(spec: AttackSearchSpec, trials: Trials, victims: Victim) -> Params:
@@ -114,4 +116,4 @@ def only(rule: Rule, victims: Victim) -> Candidates:
 
 def numbered(rules: Rule, victims: Victim, count: int) -> Candidates:
     """So many rules for every member, leaves [member, attacker], which PPO has not trained."""
-    return Candidates(rules, np.tile(np.arange(count), (count_of(victims.agent), 1)))
+    return Candidates(rules, np.tile(np.arange(count), (count_of(victims.agent), 1)), np.zeros(count, int))

@@ -7,23 +7,24 @@ from jaxtyping import Float, Int
 
 from jaxprune.attacks import Rule
 from jaxprune.evaluation import Tally
-from jaxprune.training.halving import Survivors
+from jaxprune.training.halving import Found
 
 SELECTION = "selection"
-"""The episodes on which the attackers that were trained to the end are chosen from."""
+"""The episodes by which one of the attackers is chosen."""
 
 
 class Look(NamedTuple):
     """Attackers of one attack as they were at some time, each on its victim.
 
-    attacker: their numbers, in the order tried. tally: [member, attacker, episode]. steps: environment steps
-    that PPO had trained each. episodes: which they were. started_from: the member for whose chosen adversary
-    each began as, [member]; None for a beginning from nothing.
+    attacker: their numbers, in the order tried; one can be there several times, as it was at several times.
+    tally: [member, attacker, episode]. steps: environment steps that PPO had trained each. episodes: which
+    they were. started_from: the member for whose chosen adversary each began as, [member]; None for a
+    beginning from nothing.
     """
 
     attacker: Int[np.ndarray, "member attacker"]
     tally: Tally
-    steps: int = 0
+    steps: Int[np.ndarray, " attacker"]
     episodes: str = SELECTION
     started_from: Int[np.ndarray, " member"] | None = None
 
@@ -32,16 +33,21 @@ class Look(NamedTuple):
         """The mean return that each leaves."""
         return np.asarray(self.tally.total).mean(-1, dtype=np.float64)
 
+    @property
+    def furthest(self) -> Int[np.ndarray, " place"]:
+        """The places of those that were trained as long as any."""
+        return np.flatnonzero(self.steps == self.steps.max())
+
 
 class Candidates(NamedTuple):
     """The attackers of one attack among which selection chooses.
 
     rules: leaves [member, attacker]. attacker: their numbers. steps: of training of each. before: the looks
-    at which others were given up. survivors: what PPO learned, where it did.
+    at which others were given up. learned: what PPO learned, where it did.
     """
 
     rules: Rule
     attacker: Int[np.ndarray, "member attacker"]
-    steps: int = 0
+    steps: Int[np.ndarray, " attacker"]
     before: tuple[Look, ...] = ()
-    survivors: Survivors | None = None
+    learned: Found | None = None

@@ -5,7 +5,7 @@ measured on a fresh one, because the smallest of many noisy means is smaller tha
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -24,6 +24,9 @@ from jaxprune.envs import Environment
 from jaxprune.errors import unknown_name
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
+
+KEPT_FORMAT = 2
+"""To be raised where the same search would keep other things: 1 kept nothing of earlier rungs."""
 
 
 class AttackSearch(NamedTuple):
@@ -64,7 +67,7 @@ def run(
     check(spec, population)
     population = population.asked(spec.eps, spec.norm, spec.space)
     if folder is not None:
-        claim(folder, asked(population, **spec.to_dict()))
+        claim(folder, of_what(spec, population))
     victims = Victim(population.agents.pruned(), population.budget.space)
     fresh_key = streams.key(spec.seed, "measurement")
     with Meter(on_progress) as meter:
@@ -120,7 +123,12 @@ def check(spec: AttackSearchSpec, population: Population) -> None:
 
 def check_resumable(folder: Path, spec: AttackSearchSpec, population: Population) -> None:
     """Raise SpecError, with the name of the field, where the folder is of another search or other victims."""
-    check_same(folder, asked(population.asked(spec.eps, spec.norm, spec.space), **spec.to_dict()))
+    check_same(folder, of_what(spec, population.asked(spec.eps, spec.norm, spec.space)))
+
+
+def of_what(spec: AttackSearchSpec, population: Population) -> dict[str, Any]:
+    """What a folder with things kept of a search says that they are of; the victims under its budget."""
+    return asked(population, **spec.to_dict(), kept_format=KEPT_FORMAT)
 
 
 def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfers: int = 0) -> int:
@@ -130,7 +138,8 @@ def total_steps(spec: AttackSearchSpec, env: Environment, members: int, transfer
     """
     *stopped_at, last = spec.rung_sizes
     adversaries = len(spec.trained)
-    candidates = 1 + sum(map(spec.attackers, spec.attacks)) - adversaries * (spec.settings - last)
+    stopped_or_earlier = spec.settings - last - len(stopped_at)
+    candidates = 1 + sum(map(spec.attackers, spec.attacks)) - adversaries * stopped_or_earlier
     episodes = (
         candidates * spec.selection_episodes
         + (1 + len(spec.attacks)) * spec.episodes

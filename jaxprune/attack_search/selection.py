@@ -15,7 +15,7 @@ from jaxprune.attack_search.trials import Trials
 from jaxprune.attacks import ATTACKS, Attack, Rule, Victim
 from jaxprune.evaluation import Tally
 from jaxprune.population import Members
-from jaxprune.training.halving import Survivors
+from jaxprune.training.halving import Found
 from jaxprune.training.search import networks
 
 Tree = TypeVar("Tree")
@@ -42,11 +42,11 @@ def select(
 ) -> Selected:
     """The attacker of one kind that leaves each member least; with warm starts, of one more adversary."""
     looks, rules = [_look(spec, trials, victims, name, candidates)], [candidates.rules]
-    survivors = candidates.survivors
-    if spec.warm_starts and survivors is not None:
+    learned = candidates.learned
+    if spec.warm_starts and learned is not None:
         donor, best = donors(members), looks[0].returns.argmin(axis=1)
         trials.meter.begin(f"learning {name} from others")
-        warm = _warm_started(spec, trials, victims, ATTACKS[name], survivors, (donor, best[donor]))
+        warm = _warm_started(spec, trials, victims, ATTACKS[name], learned, (donor, best[donor]))
         looks.append(_look(spec, trials, victims, name, warm, "-warm")._replace(started_from=donor))
         rules.append(warm.rules)
     tally, rule = _side_by_side([look.tally for look in looks]), _side_by_side(rules)
@@ -74,23 +74,23 @@ def _warm_started(
     trials: Trials,
     victims: Victim,
     attack: Attack,
-    survivors: Survivors,
+    learned: Found,
     origin: tuple[Int[np.ndarray, " member"], Int[np.ndarray, " member"]],
 ) -> Candidates:
-    """One adversary for each member, trained on from where the survivor [member, place] of `origin` stands.
+    """One adversary for each member, trained on from where the one [member, place] of `origin` stands.
 
     It has that one's setting, and goes through the last rung: with what annealing has left of its learning
     rate there, if the search has several.
     """
     search = search_of(spec, trials, victims, attack)
-    setting = survivors.setting[origin]
-    others = jax.tree.map(lambda leaf: leaf[origin], survivors.networks)
+    setting = learned.setting[origin]
+    others = jax.tree.map(lambda leaf: leaf[origin], learned.networks)
     learners = search.from_others(others, setting, streams.key(spec.seed, "warm starts"))
     done = spec.iterations - spec.warm_steps // spec.effort.recipe.steps
-    learned = search.advance(setting[:, None], spec.iterations, networks, "warm-start", done, learners)
-    rules = search.adversary.replace(network=learned.policy)
+    further = search.advance(setting[:, None], spec.iterations, networks, "warm-start", done, learners)
+    rules = search.adversary.replace(network=further.policy)
     number = np.full((len(setting), 1), spec.settings)
-    return Candidates(rules, number, spec.warm_steps)
+    return Candidates(rules, number, np.array([spec.warm_steps]))
 
 
 def _side_by_side(parts: list[Tree]) -> Tree:

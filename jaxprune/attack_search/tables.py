@@ -1,5 +1,7 @@
 """The tables of an attack search: what the chosen attackers left, and what every attacker tried did."""
 
+from itertools import product
+
 import jax
 import numpy as np
 import polars as pl
@@ -104,13 +106,9 @@ def tried_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
     rows = []
     for name, of_attack in looks.items():
         for member in range(len(of_attack[0].attacker)):
-            last = {
-                attacker: (look, float(look.returns[member, place]))
-                for look in of_attack
-                for place, attacker in enumerate(look.attacker[member].tolist())
-            }
             best = np.inf
-            for attacker, (look, mean) in sorted(last.items()):
+            for attacker, (look, place) in sorted(_last_seen(of_attack, member).items()):
+                mean = float(look.returns[member, place])
                 best = min(best, mean)
                 donor = look.started_from
                 rows.append(
@@ -120,7 +118,7 @@ def tried_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
                         "attacker": attacker,
                         "return_mean": mean,
                         "best_of_first": best,
-                        "steps": look.steps,
+                        "steps": int(look.steps[place]),
                         "episodes": look.episodes,
                         "started_from": None if donor is None else int(donor[member]),
                     }
@@ -128,8 +126,17 @@ def tried_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"started_from": pl.Int64})
 
 
+def _last_seen(looks: tuple[Look, ...], member: int) -> dict[int, tuple[Look, int]]:
+    """The last look at every attacker, and its place in it: of several places, that of the strongest."""
+    last = {}
+    for look in looks:
+        weakest_first = np.argsort(-look.returns[member], kind="stable").tolist()
+        last |= {int(look.attacker[member, place]): (look, place) for place in weakest_first}
+    return last
+
+
 def rungs_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
-    """The table `AttackSearch.rungs`: of what began from nothing, as it was at the end of each rung.
+    """The table `AttackSearch.rungs`: of what began from nothing, all that got to the end of each rung.
 
     `return_first` and `return_second` are means over one half of the episodes each.
     """
@@ -139,14 +146,14 @@ def rungs_table(looks: dict[str, tuple[Look, ...]]) -> pl.DataFrame:
         for rung, look in enumerate(began_anew, 1):
             halves = np.array_split(look.tally.total, 2, axis=-1)
             first, second = (half.mean(-1, dtype=np.float64) for half in halves)
-            for (member, place), attacker in np.ndenumerate(look.attacker):
+            for member, place in product(range(len(first)), look.furthest.tolist()):
                 rows.append(
                     {
                         "member": member,
                         "attack": name,
                         "rung": rung,
-                        "attacker": int(attacker),
-                        "steps": look.steps,
+                        "attacker": int(look.attacker[member, place]),
+                        "steps": int(look.steps[place]),
                         "episodes": look.episodes,
                         "return_mean": float(look.returns[member, place]),
                         "return_first": float(first[member, place]),

@@ -3,11 +3,12 @@
 After Jamieson and Talwalkar (AISTATS 2016, arXiv 1502.07943): all adversaries start, and at every rung the
 weaker half of those of each victim stops. The others go on from where they were, as if nobody had been
 stopped: their annealing is that of the full length. What decides is handed in, since this room plays no
-episodes.
+episodes. Adversaries can grow weaker while they are trained (PA-AD does on Hopper,
+benchmarks/results/deciding.md), so the strongest of every rung is kept as it was there.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,15 +23,22 @@ TELLING = 8
 """Iterations of PPO before which the order of adversaries says little of their order at the end: a rank
 correlation of .32 at most, over four Hopper victims and 32 iterations (benchmarks/results/halving.md)."""
 
+Tree = TypeVar("Tree")
+
 Judge = Callable[[int, Int[np.ndarray, "victim adversary"], Adversary], Float[np.ndarray, "victim adversary"]]
 """(rung, setting of each adversary, adversaries that got there) -> the return each leaves its victim."""
 
 
-class Survivors(NamedTuple):
-    """The adversaries that were trained to the end, leaves [victim, adversary], and their settings."""
+class Found(NamedTuple):
+    """What a search has to choose from, leaves [victim, adversary].
+
+    Those that were trained to the end, and after them the strongest of every earlier rung as it was there.
+    setting: of each. iterations: of PPO that each had behind it, [adversary].
+    """
 
     networks: Trainable
     setting: Int[np.ndarray, "victim adversary"]
+    iterations: Int[np.ndarray, " adversary"]
 
 
 def rung_ends(iterations: int, rungs: int) -> tuple[int, ...]:
@@ -51,29 +59,45 @@ def rung_sizes(settings: int, rungs: int) -> tuple[int, ...]:
     return tuple(max(1, settings >> rung) for rung in range(rungs))
 
 
-def halved(search: Search, rungs: int, judge: Judge) -> Survivors:
+def halved(search: Search, rungs: int, judge: Judge) -> Found:
     """Train the adversaries of a search, the weaker half of each victim's stopping at every rung.
 
     Every victim keeps equally many, so one program trains the adversaries of all of them. One rung stops
     nobody. Every rung is kept in the folder of the search, with all that it needs to go on from there.
     """
     *early, last = rung_ends(search.iterations, rungs)
-    setting, done, learners = search.every_setting, 0, None
+    setting, done, learners, strongest = search.every_setting, 0, None, []
     for rung, until in enumerate(early, 1):
         learners = search.advance(setting, until, _all_of_it, f"rung-{rung}", done, learners)
         adversaries = search.adversary.replace(network=learners.agent.policy)
-        kept = stronger_half(judge(rung, setting, adversaries))
-        setting = np.take_along_axis(setting, kept, axis=1)
-        rows = np.arange(len(kept))[:, None]
-        learners = jax.tree.map(lambda leaf, rows=rows, kept=kept: leaf[rows, kept], learners)
+        returns = judge(rung, setting, adversaries)
+        strongest.append(_those(places_of_strongest(returns, 1), networks(learners), setting))
+        learners, setting = _those(stronger_half(returns), learners, setting)
         done = until
-    return Survivors(search.advance(setting, last, networks, f"rung-{rungs}", done, learners), setting)
+    to_the_end = search.advance(setting, last, networks, f"rung-{rungs}", done, learners)
+    iterations = np.array([last] * setting.shape[1] + early)
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), (to_the_end, setting), *strongest)
+    return Found(networks=both[0], setting=both[1], iterations=iterations)
+
+
+def _those(
+    places: Int[np.ndarray, "victim some"], adversaries: Tree, setting: Int[np.ndarray, "victim adversary"]
+) -> tuple[Tree, Int[np.ndarray, "victim some"]]:
+    """The adversaries in these places, leaves [victim, adversary], and their settings."""
+    rows = np.arange(len(places))[:, None]
+    return jax.tree.map(lambda leaf: leaf[rows, places], (adversaries, setting))
 
 
 def stronger_half(returns: Float[np.ndarray, "victim adversary"]) -> Int[np.ndarray, "victim half"]:
     """The places of those that leave each victim least, at least one, in the order they have."""
-    kept = max(1, returns.shape[1] // 2)
-    return np.sort(np.argsort(returns, axis=1, kind="stable")[:, :kept], axis=1)
+    return places_of_strongest(returns, max(1, returns.shape[1] // 2))
+
+
+def places_of_strongest(
+    returns: Float[np.ndarray, "victim adversary"], count: int
+) -> Int[np.ndarray, "victim strongest"]:
+    """The places of so many that leave each victim least, in the order they have; NaN is weakest."""
+    return np.sort(np.argsort(returns, axis=1, kind="stable")[:, :count], axis=1)
 
 
 def _all_of_it(learner: Learner) -> Learner:

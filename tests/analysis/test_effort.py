@@ -25,12 +25,20 @@ def test_what_is_chosen_on_one_half_is_measured_on_the_other():
     table = strongest_by_steps(rungs(first, second))
     assert table.schema == EFFORT
     # rung 1: the first half chooses 1, which has 7 on the second; the second chooses 2, which has 9
-    # rung 2: 1 has stopped and stays at 3 and 7; the first chooses 2 (8), the second 0 (4)
+    # rung 2: of all there were, the first chooses 2 as it is now (8), the second 0 as it is now (4)
     assert table["return_mean"].to_list() == [8.0, 6.0]
     assert table["steps"].to_list() == [100, 200]
     assert table["total_steps"].to_list() == [400, 400 + 200]
     assert table["attackers"].to_list() == [4, 2]
     assert not table["extrapolated"].any()  # two points are no curve
+
+
+def test_an_attacker_that_grows_weaker_counts_as_it_was():
+    first, second = [[9.0, 8.0, 3.0], [1.0, 5.0, 7.0]], [[8.0, 9.0, 4.0], [2.0, 6.0, 8.0]]
+    table = strongest_by_steps(rungs(first, second, steps=STEPS[:3]))
+    # the second attacker after its first rung, whatever came later of it or of the other
+    assert table["return_mean"].to_list()[:3] == [1.5, 1.5, 1.5]
+    assert table.row(-1, named=True)["return_mean"] == 1.5
 
 
 def test_noise_alone_makes_no_attacker_look_strong():
@@ -61,8 +69,8 @@ def test_a_curve_of_the_assumed_form_is_continued_exactly(exponent):
     [
         ([50.0, 30.0, 20.0], 15.0),  # 20, 10, and then 5
         ([50.0, 40.0, 20.0], 0.0),  # 10, 20, and no more than 20 again
-        ([30.0, 40.0, 20.0], 0.0),  # weaker at first: nothing says that it saturates
-        ([50.0, 20.0, 30.0], 30.0),  # weaker at last: nothing more
+        ([30.0, 40.0, 20.0], 10.0),  # weaker in between, so 0 and 10, and no more than 10 again
+        ([50.0, 20.0, 30.0], 20.0),  # weaker at last: what it was, and nothing more
         ([50.0, 20.0, 20.0], 20.0),
     ],
 )

@@ -24,7 +24,7 @@ from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Tally
 from jaxprune.population import Members
 from jaxprune.progress import Meter
 from jaxprune.training import sarsa, search
-from jaxprune.training.halving import Survivors
+from jaxprune.training.halving import Found
 from jaxprune.training.ppo import Trainable
 from jaxprune.training.search import Search
 from tests import lines
@@ -129,17 +129,25 @@ def test_those_that_learn_nothing_are_stopped_first(found):
 
 
 def test_the_table_of_those_tried_says_how_long_each_was_trained(found):
+    """Of a survivor, which is nowhere weaker than where it was left before: it learns."""
     steps = {1: 4 * 256, 2: 8 * 256, 3: 17 * 256}
     for member in range(4):
         rows = of_adversaries(found.tried, member=member)
         assert rows["attacker"].to_list() == [0, 1, 2, 3, 4]
         rungs = of_adversaries(found.rungs, member=member)
         for row in rows[:4].iter_rows(named=True):
-            last = rungs.filter(attacker=row["attacker"]).sort("rung").row(-1, named=True)
-            assert row["steps"] == last["steps"] == steps[last["rung"]]
-            assert row["return_mean"] == last["return_mean"]
-            assert row["episodes"] == ("selection" if last["rung"] == 3 else f"rung {last['rung']}")
+            seen = rungs.filter(attacker=row["attacker"]).sort("rung")
+            last = seen.row(-1, named=True)
             assert row["started_from"] is None
+            if row["episodes"] == "selection":
+                assert row["steps"] in steps.values() and row["steps"] <= last["steps"]
+                assert last["rung"] < 3 or row["return_mean"] <= last["return_mean"]
+            else:
+                assert row["episodes"] == f"rung {last['rung']}"
+                assert row["steps"] == last["steps"] == steps[last["rung"]]
+                assert row["return_mean"] == last["return_mean"]
+        survivor = rungs.filter(rung=3)["attacker"].item()
+        assert rows["episodes"][survivor] == "selection" and rows["steps"][survivor] == steps[3]
         np.testing.assert_array_equal(
             rows["best_of_first"], np.minimum.accumulate(rows["return_mean"].to_numpy())
         )
@@ -253,7 +261,7 @@ def test_a_halved_search_that_was_stopped_goes_on_to_the_same_tables(spec, found
 def test_the_steps_are_those_planned(spec, everyone, found, updates):
     training = (4 * 4 + 2 * 4 + 1 * 9 + 9) * 256
     assert spec.training_steps == training
-    measured = (2 + 2) * 5 + 3 * 6 + (4 + 2) * 4  # selection, fresh, rungs
+    measured = (2 + 2 + 2) * 5 + 3 * 6 + (4 + 2) * 4  # selection, two of earlier rungs with it, fresh, rungs
     transfer = 4 * 6
     planned = 4 * (training + measured * ENV.horizon) + transfer * ENV.horizon
     assert attack_search.total_steps(spec, ENV, 4, len(pairs(everyone.members)[0])) == planned
@@ -265,6 +273,43 @@ def test_five_rungs_train_a_fifth_as_much():
         whole = AttackSearchSpec(search=effort, steps=2048 * 160)
         assert whole.training_steps == settings * 160 * 2048
         assert replace(whole, rungs=5).training_steps <= 0.2 * whole.training_steps
+
+
+def test_what_was_stronger_at_an_earlier_rung_is_what_is_reported(spec, everyone, monkeypatch):
+    """Selection is made to believe that all leave least as they were after the second rung."""
+    asked_for, rules = replace(spec, attacks="sa-rl", warm_starts=False, transfer=False), {}
+    chosen = select
+
+    def least_after_rung_2(self, name, victims, attackers, count, key, episodes):
+        tally = measure(self, name, victims, attackers, count, key, episodes)
+        if name != "sa-rl":
+            return tally
+        rules["all"] = attackers
+        more = np.array([0.0, 0.0, -50.0])[:, None]  # of the survivor, and those of rungs 1 and 2
+        return tally.replace(total=tally.total + more)
+
+    def remembered(*arguments):
+        rules[arguments[4]] = (of_attack := chosen(*arguments)).rule
+        return of_attack
+
+    measure = Trials.measure_each
+    monkeypatch.setattr(Trials, "measure_each", least_after_rung_2)
+    monkeypatch.setattr("jaxprune.attack_search.procedure.select", remembered)
+    found = attack_search.run(asked_for, everyone)
+    then = jax.tree.map(lambda leaf: leaf[:, 2], rules["all"])
+    jax.tree.map(np.testing.assert_array_equal, rules["sa-rl"], then)
+    second = of_adversaries(found.rungs, rung=2)
+    for member in range(4):
+        strongest = second.filter(member=member).sort("return_mean", maintain_order=True)["attacker"][0]
+        row = of_adversaries(found.tried, member=member, attacker=strongest).row(0, named=True)
+        assert (row["episodes"], row["steps"]) == ("selection", 8 * 256)
+        assert (
+            row["return_mean"]
+            == of_adversaries(found.results, member=member, episode_set="selection")["return_mean"].item()
+        )
+        own = jax.tree.map(lambda leaf, at=member: leaf[at], then)
+        fresh = of_adversaries(found.results, member=member, episode_set="fresh")["return_mean"].item()
+        assert fresh == pytest.approx(returns(everyone, member, own, "measurement", 6).mean(), rel=1e-5)
 
 
 # --- warm starts and transfer ---------------------------------------------------------------------------
@@ -297,7 +342,7 @@ class Begun(Exception):  # noqa: N818  it is no error
 
 
 def test_a_warm_start_begins_as_the_strongest_of_its_donor(spec, everyone, monkeypatch):
-    """Of handmade survivors that no two members have in the same order."""
+    """Of handmade adversaries that no two members have in the same order."""
     total = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [8.0, 7.0, 9.0]])
     setting = np.array([[0, 2, 3], [1, 2, 3], [0, 1, 2], [0, 1, 3]])
     kernel = np.arange(12.0).reshape(4, 3)
@@ -312,8 +357,9 @@ def test_a_warm_start_begins_as_the_strongest_of_its_donor(spec, everyone, monke
 
     monkeypatch.setattr(Trials, "measure_each", measured)
     monkeypatch.setattr(Search, "from_others", begun)
-    survivors = Survivors(Trainable({"kernel": kernel}, kernel, {"kernel": kernel}), setting)
-    candidates = Candidates(ATTACKS["sa-rl"].rule(), setting, 256, (), survivors)
+    steps = np.array([512, 512, 256])
+    learned = Found(Trainable({"kernel": kernel}, kernel, {"kernel": kernel}), setting, steps // 256)
+    candidates = Candidates(ATTACKS["sa-rl"].rule(), setting, steps, (), learned)
     with Meter() as meter, pytest.raises(Begun) as found:
         trials = Trials(ENV, Ball(jnp.float32(0.2)), 72, meter, None)
         select(spec, trials, Victim(everyone.agents), everyone.members, "sa-rl", candidates)

@@ -189,9 +189,12 @@ def test_the_stages_of_something_else_are_refused_with_the_field(tmp_path, chang
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_that_does_not_say_what_it_is_of_is_refused(tmp_path):
-    (tmp_path / "asked.json").write_text("{}")
-    with pytest.raises(SpecError, match=r"resume: .*asked.json cannot be read"):
+@pytest.mark.parametrize(
+    ("written", "said"), [("[]", r".*asked.json cannot be read"), ("{}", r"\w+ is .* was begun with none;")]
+)
+def test_a_folder_that_does_not_say_what_it_is_of_is_refused(tmp_path, written, said):
+    (tmp_path / "asked.json").write_text(written)
+    with pytest.raises(SpecError, match=f"^resume: {said}"):
         run(tmp_path)
 
 

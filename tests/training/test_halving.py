@@ -56,19 +56,37 @@ def assert_same(one, other):
 
 
 def test_survivors_are_trained_bit_for_bit_as_if_nobody_had_been_stopped(victims, unhalved):
-    survivors = halved(asked(victims), 2, judge)
-    assert survivors.setting.tolist() == [[1, 3], [0, 2]]
-    where = np.arange(2)[:, None], survivors.setting
-    assert_same(survivors.networks.policy, jax.tree.map(lambda leaf: leaf[where], unhalved))
+    found = halved(asked(victims), 2, judge)
+    assert found.setting[:, :2].tolist() == [[1, 3], [0, 2]]
+    assert found.iterations[:2].tolist() == [9, 9]
+    where = np.arange(2)[:, None], found.setting[:, :2]
+    survivors = jax.tree.map(lambda leaf: leaf[:, :2], found.networks.policy)
+    assert_same(survivors, jax.tree.map(lambda leaf: leaf[where], unhalved))
+
+
+def test_the_strongest_of_every_rung_is_kept_bit_for_bit_as_it_was_there(victims):
+    """Of three rungs, two of which are not the last; the judge changes its mind between them."""
+    changing = {1: JUDGED, 2: -JUDGED}
+    found = halved(
+        asked(victims), 3, lambda rung, setting, _: np.take_along_axis(changing[rung], setting, axis=1)
+    )
+    # the stronger halves are 1, 3 and 0, 2; of those 3 and 2 are weakest for the first judge
+    assert found.setting.tolist() == [[3, 1, 3], [2, 0, 2]]
+    assert found.iterations.tolist() == [9, 2, 4]
+    for column, iterations in ((1, 2), (2, 4)):
+        setting = found.setting[:, [column]]
+        then = asked(victims).advance(setting, iterations, search.networks, "anywhere")
+        assert_same(jax.tree.map(lambda leaf, at=column: leaf[:, [at]], found.networks), then)
 
 
 def test_one_rung_is_the_whole_search_bit_for_bit(victims, unhalved):
     def never(*_):
         raise AssertionError
 
-    survivors = halved(asked(victims), 1, never)
-    assert survivors.setting.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
-    assert_same(survivors.networks.policy, unhalved)
+    found = halved(asked(victims), 1, never)
+    assert found.setting.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
+    assert found.iterations.tolist() == [9] * 4
+    assert_same(found.networks.policy, unhalved)
 
 
 def test_a_stop_at_a_rung_changes_nothing(victims, tmp_path, monkeypatch):
