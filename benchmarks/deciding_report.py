@@ -30,6 +30,15 @@ LOOKS, ERROR = (12, 24), 0.05
 BOUNDS = {"path": "path bound (monotone)", "crown": "CROWN", "mad": "largest found"}
 """Of the certificates, what the report tells of the shift of the mean action, delta."""
 
+ABOUT = pl.Schema({"search": pl.String, "learned_on": pl.String})
+"""Of a shard: how attackers were searched for, and the machine on which was learned, if it was another."""
+
+BEFORE = (
+    "12 settings each, 198,656 steps by successive halving in 5 rungs (the first ends after 6 iterations of "
+    "PPO), only as the survivors were at the end, and one warm start"
+)
+"""How they were searched for in shards that do not say it."""
+
 RETURNS = {
     "clean_return": "clean",
     "attacked_return": "attacked",
@@ -57,14 +66,25 @@ def report() -> str:
 Raw undiscounted returns of the deterministic policy on 20 fresh episodes, means over seeds with 95 % \
 intervals (Student's t, each by itself). Under attack: every member under the strongest attacker found for \
 it on other episodes, among random, critic, MAD, robust sarsa (four critics, alone and with MAD), SA-RL and \
-PA-AD with 12 settings each by successive halving (the first rung ends after 6 iterations of PPO, whose \
-order says little of the end) and one warm start. The best policy is the member of the experiment with \
-the largest clean return on other episodes; the three terms add up to its clean minus the attacked return. \
-Verdicts: exact sign-flip test, family-wise over sparsities and over clean and attacked returns, at \
-{LOOKS[0]} and {LOOKS[1]} seeds, each look with {ERROR / 2:.1%} of the error; every experiment has its own \
-error of {ERROR:.0%}.
+PA-AD. Where these two were searched for by halving, the order at the end of the first rung says little of \
+the last. The best policy is the member of the experiment with the largest clean return on other episodes; \
+the three terms add up to its clean minus the attacked return. Verdicts: exact sign-flip test, family-wise \
+over sparsities and over clean and attacked returns, at {LOOKS[0]} and {LOOKS[1]} seeds, each look with \
+{ERROR / 2:.1%} of the error; every experiment has its own error of {ERROR:.0%}.
 
 {chr(10).join(parts)}"""
+
+
+def searched(path: Path) -> str:
+    """How the attackers of a shard were searched for: by its file of results."""
+    return _about(path)["search"]
+
+
+def _about(path: Path) -> dict[str, str | None]:
+    """The row of the table `ABOUT` of a shard: by its file of results."""
+    for about in _kept([path], "about"):
+        return about.cast(ABOUT).row(0, named=True)
+    return {"search": BEFORE, "learned_on": None}
 
 
 def _experiment(name: str, paths: list[Path]) -> str:
@@ -77,6 +97,8 @@ def _experiment(name: str, paths: list[Path]) -> str:
     figure = figures.save(returns_figure(results, name), SHARDS / f"{name}.png").name
     parts = [
         f"## {name}",
+        f"SA-RL and PA-AD: {searched(paths[0])}.",
+        *_elsewhere(paths),
         _levels(name, regret, pl.concat(_kept(paths, "certificates"))),
         _average(regret),
         _verdicts(regret, seeds),
@@ -91,6 +113,12 @@ def _renumbered(results: pl.DataFrame) -> pl.DataFrame:
     who = results.select("seed", "sparsity_asked").unique().sort("seed", "sparsity_asked")
     numbered = who.with_row_index("member").cast({"member": pl.Int64})
     return results.drop("member").join(numbered, on=["seed", "sparsity_asked"])
+
+
+def _elsewhere(paths: list[Path]) -> list[str]:
+    """The machines on which members and adversaries learned, if those were others."""
+    machines = dict.fromkeys(machine for path in paths if (machine := _about(path)["learned_on"]))
+    return [f"Members and adversaries learned under MJX. {machine}" for machine in machines]
 
 
 def _kept(paths: list[Path], table: str) -> list[pl.DataFrame]:

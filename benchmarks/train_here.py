@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 
 import jaxprune as jp
@@ -65,24 +65,33 @@ def main(arguments: Arguments) -> None:
         unroll=arguments.unroll,
         attacks="mad",
     )
-    # A trunk would be a second program to compile, which takes longer than it saves where steps are cheap.
-    asked, began = job(spec)._replace(trunk=None, begin=0), time.perf_counter()
-
-    def show(update: Update) -> None:
-        means = " ".join(f"{sparsity:g}:{mean:.0f}" for sparsity, mean, _ in update.rows)
-        print(f"{time.perf_counter() - began:.0f} s, {update.steps_done:,} steps, {means}", flush=True)
-
-    with Meter(show) as meter:
-        population = sweep.finished(asked, sweep.train(asked, None, meter))
-    for arm in asked.spec.arms:
-        rows = population.members.arm == arm
-        own = replace(spec, arms=(arm,))
+    population = trained(spec)
+    for arm in dict.fromkeys(population.members.arm.tolist()):
+        of_arm = population.of(np.flatnonzero(population.members.arm == arm))
         name = run_name(arguments.task, arguments.schedule, arm)
-        folder = RunFolder.create(arguments.out / name, own, MEASURED)
-        agents = jax.tree.map(lambda leaf, rows=rows: leaf[rows], population.agents)
-        saved = Saved(agents, jnp.asarray(population.diverged[rows]))
-        checkpoint.save(folder.population, asked.end, saved)
-        print(f"{folder.path}: {int(rows.sum())} members, {int(population.diverged[rows].sum())} diverged")
+        leave(of_arm, replace(spec, arms=(arm,)), arguments.out / name)
+
+
+def trained(spec: jp.SweepSpec) -> jp.Population:
+    """All members of a spec, trained as one program."""
+    # A trunk would be a second program to compile, which takes longer than it saves where steps are cheap.
+    asked = job(spec)._replace(trunk=None, begin=0)
+    with Meter(show) as meter:
+        return sweep.finished(asked, sweep.train(asked, None, meter))
+
+
+def leave(population: jp.Population, spec: jp.SweepSpec, path: Path) -> None:
+    """A run folder of these members, which are those of the spec, with nothing else in it yet."""
+    folder = RunFolder.create(path, spec, MEASURED)
+    saved = Saved(population.agents, jnp.asarray(population.diverged))
+    checkpoint.save(folder.population, job(spec).end, saved)
+    print(f"{path}: {population.members.size} members, {int(population.diverged.sum())} diverged")
+
+
+def show(update: Update) -> None:
+    """A line of progress."""
+    means = " ".join(f"{sparsity:g}:{mean:.0f}" for sparsity, mean, _ in update.rows)
+    print(f"{time.strftime('%X')} {update.phase}: {update.steps_done:,} steps, {means}", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ OTHER = {
     "arm": "sa-convex",
     "steps": 600_000,
     "attack_steps": 100_000,
+    "learned_under": "mjx",
 }
 
 
@@ -38,13 +39,30 @@ def test_only_seeds_and_place_may_differ_within_an_experiment():
     assert replace(USUAL, seeds="6:12").name == "halfcheetah-posthoc-magnitude-ppo-6_12"
 
 
-def test_a_seed_is_in_one_shard_only(out):
+def test_a_seed_is_in_one_shard_only_and_all_are_searched_alike(out):
     (out / "shards").mkdir()
+    searched = deciding.about(USUAL, out)
+    searched.write_csv(out / "shards" / f"{USUAL.experiment}-0_3-about.csv")
     pl.DataFrame({"seed": [0, 1, 2]}).write_csv(out / "shards" / f"{USUAL.experiment}-0_3-results.csv")
     deciding.check_new(replace(USUAL, seeds="3:6"))
     deciding.check_new(replace(USUAL, seeds="0:3", steps=600_000))
     with pytest.raises(jp.SpecError, match="seeds: 2 is in halfcheetah-posthoc-magnitude-ppo-0_3-results"):
         deciding.check_new(replace(USUAL, seeds="2:6"))
+    pl.DataFrame({"search": ["guesses"], "learned_on": [None]}).write_csv(
+        out / "shards" / f"{USUAL.experiment}-0_3-about.csv"
+    )
+    with pytest.raises(jp.SpecError, match="were searched for by guesses; now by 12 settings each, 198,656"):
+        deciding.check_new(replace(USUAL, seeds="3:6"))
+
+
+def test_a_search_is_told_in_words():
+    halved = deciding.described(deciding.search(USUAL))
+    assert halved == (
+        "12 settings each, 198,656 steps by successive halving in 5 rungs (the first ends after 6 iterations "
+        "of PPO), the strongest of every rung as it was there, and one warm start"
+    )
+    whole = deciding.described(deciding.search(replace(USUAL, learned_under="mjx", attack_steps=24_576)))
+    assert whole == "12 settings each, 24,576 steps, all of them"
 
 
 def test_a_folder_with_another_run_is_not_gone_on_with(out):
@@ -75,7 +93,7 @@ def test_a_shard_leaves_its_tables_and_a_report_and_goes_on_where_it_was(out, mo
     )
     deciding.main(asked)
     kept = {path.name.rpartition("-")[2]: pl.read_csv(path) for path in (out / "shards").glob("*.csv")}
-    assert set(kept) == {"results.csv", "certificates.csv", "effort.csv", "transfer.csv"}
+    assert set(kept) == {"results.csv", "certificates.csv", "effort.csv", "transfer.csv", "about.csv"}
     assert "2 seeds" in (out / "report.md").read_text()
     found = kept["results.csv"].filter(pl.col("attack") == "sa-rl").sort("member")["return_mean"]
     own = kept["transfer.csv"].filter(pl.col("found_for") == pl.col("sparsity_asked"))

@@ -60,6 +60,16 @@ def test_the_levels_are_means_over_the_seeds_of_all_shards(shards):
     assert "No verdict yet: the first look is at the seeds 0:12, 4 are there." in text
 
 
+def test_every_experiment_says_how_it_searched_and_where_was_learned(shards):
+    shards((0, 1), quiet)
+    text = deciding_report.report()
+    assert f"SA-RL and PA-AD: {deciding_report.BEFORE}." in text and "learned under" not in text
+    shards((2, 4), quiet, about={"search": ["guesses"], "learned_on": ["Machine: a fast one."]})
+    text = deciding_report.report()
+    assert "Members and adversaries learned under MJX. Machine: a fast one." in text
+    assert deciding_report.searched(deciding_report.shards()[NAME][1]) == "guesses"
+
+
 def test_a_look_is_at_its_own_seeds_whatever_else_is_there(shards):
     rng = np.random.default_rng(0)
     noise = {seed: rng.normal(size=4) for seed in range(20)}
