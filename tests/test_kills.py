@@ -108,3 +108,46 @@ def test_killed_at_random_moments_a_certification_ends_with_the_same_tables(tmp_
     assert len(tables) == 5 and not (killed / "stages").exists()
     for path in tables:
         assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name
+
+
+ATTACK_KILLS = 6
+LEARNT = (
+    *("--env", "probe/linear", "--eps", "0.1", "--attacks", "sa-rl", "--search", "quick", "--rungs", "2"),
+    *("--steps", "65536", "--episodes", "4", "--selection-episodes", "2"),
+)
+# As the command, but with a checkpoint of a turn after every iteration.
+ALWAYS_KEEPING = (
+    "import runpy, experiments; from jaxprune.training import search; search.SEGMENT = 1;"
+    "search.SECONDS_BETWEEN_CHECKPOINTS = 0.0;"
+    "runpy.run_module('experiments.attack', run_name='__main__', alter_sys=True)"
+)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_search_for_attackers_ends_with_the_same_tables(tmp_path: Path) -> None:
+    agent = write_agent(tmp_path / "agent.npz", 4, 1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, "-c", ALWAYS_KEEPING]
+    asked = [*command, "--agent", str(agent), *LEARNT, "--out"]
+    subprocess.run([*asked, str(whole)], check=True, capture_output=True)
+    draw, going_on, halves = random.Random(0), [*asked, str(killed)], 0
+
+    def parts() -> set[Path]:
+        return {*killed.glob("attackers/sa-rl/rung-*/turn-0-so-far/*")}
+
+    for _ in range(ATTACK_KILLS):
+        before = parts()
+        with subprocess.Popen(going_on, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+            while run.poll() is None and parts() <= before:
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0.0, 0.1))
+            run.kill()
+            assert run.wait() == -9, run.stderr.read()
+        halves += not all(path.name.isdigit() for path in parts())
+        going_on = [*command, "--resume", str(killed)]
+    assert halves > 0, "no kill met a write"
+    subprocess.run(going_on, check=True, capture_output=True)
+    tables = list(whole.glob("*.parquet"))
+    assert len(tables) > 3
+    for path in tables:
+        assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name

@@ -4,6 +4,8 @@ How hard an attack hits depends on its settings more than on anything else, so a
 return under the strongest adversary of a stated search.
 """
 
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +30,9 @@ from jaxprune.training.ppo import Hyperparameters, Trainable
 
 SEGMENT = 8
 """Iterations between two looks at the progress."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+"""Of a turn that is not done."""
 
 Heard = Callable[[int, Float[np.ndarray, " pair"]], None]
 """Told the environment steps since the last time, and the victims' mean return in them under the exploring
@@ -125,13 +130,10 @@ class Search:
                 begin = partial(self._begin, of_pair, setting.ravel()[turn])
             else:
                 begin = partial(_places, learners, turn)
-            parts.append(
-                checkpoint.load_or_make(
-                    None if self.folder is None else self.folder / place / f"turn-{number}",
-                    like=lambda begin=begin: jax.eval_shape(lambda: keep(begin())),
-                    make=partial(_learned, self, of_pair, len(set(turn.tolist())), begin, done, until, keep),
-                )
-            )
+            own = None if self.folder is None else self.folder / place / f"turn-{number}"
+            pairs = len(set(turn.tolist()))
+            learn = partial(_learned, self, of_pair, pairs, begin, done, until, own)
+            parts.append(_kept(own, learn, begin, keep))
         return jax.tree.map(
             lambda *turns: jnp.concatenate(turns)[: victim.size].reshape(*setting.shape, *turns[0].shape[1:]),
             *parts,
@@ -193,6 +195,26 @@ def _places(learners: Learner, turn: Int[np.ndarray, " pair"]) -> Learner:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[turn], learners)
 
 
+def _kept(
+    turn: Path | None,
+    learn: Callable[[], Learner],
+    begin: Callable[[], Learner],
+    keep: Callable[[Learner], Kept],
+) -> Kept:
+    """What is kept of the learners of a turn, from its folder if it is done; `begin` tells their shapes."""
+    part = checkpoint.load_or_make(
+        turn, like=lambda: jax.eval_shape(lambda: keep(begin())), make=lambda: keep(learn())
+    )
+    if turn is not None:
+        shutil.rmtree(so_far(turn), ignore_errors=True)
+    return part
+
+
+def so_far(turn: Path) -> Path:
+    """Where a turn that is not done yet is kept: beside where it will be."""
+    return turn.with_name(f"{turn.name}-so-far")
+
+
 def _learned(
     search: Search,
     victims: Victim,
@@ -200,14 +222,16 @@ def _learned(
     begin: Callable[[], Learner],
     done: int,
     until: int,
-    keep: Callable[[Learner], Kept],
-) -> Kept:
-    """What is kept of adversaries that are trained side by side, leaves [pair].
+    turn: Path | None,
+) -> Learner:
+    """Adversaries that are trained side by side, leaves [pair], from where the turn was stopped.
 
-    pairs: how many there are, those not counted that only fill the chunk.
+    pairs: how many there are, those not counted that only fill the chunk. turn: where the turn will be kept.
     """
-    population = begin()
-    for now in range(done, until, SEGMENT):
+    part = None if turn is None else so_far(turn)
+    population, now = _begun(part, begin, done)
+    saved = time.monotonic()
+    while now < until:
         then = min(now + SEGMENT, until)
         population, returns = _segment(
             search.env,
@@ -221,8 +245,29 @@ def _learned(
             then,
             search.iterations,
         )
-        search.heard((then - now) * search.recipe.steps * pairs, np.asarray(returns))
-    return keep(population)
+        steps, now = (then - now) * search.recipe.steps * pairs, then
+        try:
+            search.heard(steps, np.asarray(returns))
+        except KeyboardInterrupt:
+            _save(part, now, population)
+            raise
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            _save(part, now, population)
+            saved = time.monotonic()
+    return population
+
+
+def _begun(part: Path | None, begin: Callable[[], Learner], done: int) -> tuple[Learner, int]:
+    """The learners of a turn and their iterations: as they were stopped, or as they begin."""
+    stopped = None if part is None else checkpoint.latest(part)
+    if part is None or stopped is None:
+        return begin(), done
+    return checkpoint.load(part, jax.eval_shape(begin)), stopped
+
+
+def _save(part: Path | None, iterations: int, population: Learner) -> None:
+    if part is not None:
+        checkpoint.save(part, iterations, population)
 
 
 _STATIC = ("env", "adversary", "recipe", "sampled")

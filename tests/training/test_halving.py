@@ -1,5 +1,6 @@
 """Halving stops the weaker half of each victim's adversaries, and changes nothing for those that go on."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -109,6 +110,33 @@ def test_a_stop_at_a_rung_changes_nothing(victims, tmp_path, monkeypatch):
     assert turns == [(0, 2), (2, 4)]
     assert_same(halved(asked(victims, folder=tmp_path), 3, judge), whole)
     assert turns == [(0, 2), (2, 4), (4, 9)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e6])
+def test_a_turn_that_was_stopped_goes_on_from_where_it_was(victims, unhalved, tmp_path, monkeypatch, seconds):
+    """By Ctrl-C, which keeps what there is, or by a crash some time after it was kept."""
+    stopped, segment, begun = (KeyboardInterrupt if seconds else MemoryError), search._segment, []
+
+    def heard(_steps, _returns):
+        if len(begun) == 2:
+            raise stopped
+
+    def noted(*arguments):
+        begun.append(arguments[-3:-1])
+        return segment(*arguments)
+
+    monkeypatch.setattr(search, "SEGMENT", 2)
+    monkeypatch.setattr(search, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
+    monkeypatch.setattr(search, "_segment", noted)
+    kept = replace(asked(victims, folder=tmp_path), heard=heard)
+    with pytest.raises(stopped):
+        kept.advance(kept.every_setting, ITERATIONS, search.networks, "rung-1")
+    (part,) = (tmp_path / "rung-1").iterdir()
+    assert part == search.so_far(tmp_path / "rung-1" / "turn-0")
+    learned = kept.advance(kept.every_setting, ITERATIONS, search.networks, "rung-1")
+    assert begun[:2] == [(0, 2), (2, 4)] and begun[2] == ((4, 6) if seconds else (2, 4))
+    assert_same(learned.policy, unhalved)
+    assert [folder.name for folder in (tmp_path / "rung-1").iterdir()] == ["turn-0"]
 
 
 def test_the_judge_is_shown_who_got_there_as_they_are_then(victims):
