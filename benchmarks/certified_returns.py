@@ -19,7 +19,7 @@ import jaxprune as jp
 from benchmarks.machine import machine_line
 from benchmarks.victims import of_runs
 from jaxprune import device
-from jaxprune.analysis import Student, adjusted_p
+from jaxprune.analysis import Estimate, Student, adjusted_p
 from jaxprune.certification import CertificationSpec, ReturnSpec, returns_under_attack
 from jaxprune.progress import Update
 from jaxprune.report.numbers import low_to_high, number, signed
@@ -29,6 +29,9 @@ TABLES, REPORT = RESULTS / "certified_returns", RESULTS / "certified_returns.md"
 
 SHARE = 0.25
 """Of the clean mean: what must be certified for a radius to count."""
+
+ERROR = 0.05
+"""Of all intervals of a table of differences together."""
 
 KINDS = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
 LARGEST = {
@@ -149,7 +152,8 @@ Policies that draw their actions, l_inf balls in the normalised space. Means ove
 (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of steps, and of what MAD leaves, \
 an estimate from above ("of R": of the return itself, which is smaller where returns are below the lowest). \
 All limits of an experiment hold together with the confidence named. Differences to the dense member of the \
-seed: exact sign-flip test, family-wise over all that the experiment compares.
+seed: Student's t intervals that hold together over their table (Bonferroni) and, in brackets, the exact \
+sign-flip test's p, family-wise over it too.
 
 {chr(10).join(parts)}"""
 
@@ -234,13 +238,15 @@ def _largest(at: dict, sparsities: list[float], radii: list[float]) -> list[str]
 def differences(about: str, kinds: dict[str, dict[str, np.ndarray]], reference: str) -> list[str]:
     """A row for each kind, a column for each group minus the reference, over the same seeds.
 
-    p is family-wise over the whole table. The last column is the placebo: the reference's own seeds in pairs.
+    Intervals and p are family-wise over the whole table. The last column is the placebo: the reference's own
+    seeds in pairs.
     """
     groups = [name for name in next(iter(kinds.values())) if name != reference]
     places = [(kind, group) for kind in kinds for group in groups]
     values = np.stack([kinds[kind][group] - kinds[kind][reference] for kind, group in places], axis=1)
     p = dict(zip(places, adjusted_p(values), strict=True))
-    mean = dict(zip(places, np.nanmean(values, axis=0), strict=True))
+    every = Student(1 - ERROR / len(places))  # Bonferroni
+    seen = {place: every.mean(of[~np.isnan(of)]) for place, of in zip(places, values.T, strict=True)}
     lines = [
         row(about, [*groups, f"{reference} minus {reference}, pairs of seeds"]),
         "|---" * (2 + len(groups)) + "|",
@@ -248,9 +254,16 @@ def differences(about: str, kinds: dict[str, dict[str, np.ndarray]], reference: 
     for kind, of_groups in kinds.items():
         own = of_groups[reference]
         placebo = ", ".join(signed(one - other) for one, other in own[: len(own) // 2 * 2].reshape(-1, 2))
-        cells = [f"{signed(mean[kind, group])} ({number(p[kind, group])})" for group in groups]
+        cells = [f"{_difference(seen[kind, group])} ({number(p[kind, group])})" for group in groups]
         lines.append(row(kind, [*cells, placebo]))
     return lines
+
+
+def _difference(seen: Estimate) -> str:
+    """A mean difference and its interval, if there are seeds for one."""
+    if seen.low is None or seen.high is None:
+        return signed(seen.mean)
+    return f"{signed(seen.mean)} {low_to_high(seen.low, seen.high)}"
 
 
 def _share(rows: pl.DataFrame, clean: str) -> float:

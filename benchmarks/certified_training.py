@@ -154,8 +154,10 @@ each member on other episodes (random, critic, MAD, robust sarsa alone and with 
 SA-RL and PA-AD by successive halving), estimates from above. Of several spreads one was chosen for each \
 member and radius, on other episodes; shares are of the clean mean with the policy's own spread. The \
 largest eps is searched from the smallest on. The limits of a task and arm hold together at 95 %, and so \
-do its largest eps. Differences: exact sign-flip test over the same seeds, family-wise over the table they \
-are in; the last column is the placebo, different seeds of the same kind.
+do its largest eps. Differences over the same seeds: Student's t intervals that hold together over their \
+table (Bonferroni; without width where all seeds end at the same radius of the list) and, in brackets, the \
+exact sign-flip test's p, family-wise over it too; the last column is the placebo, different seeds of the \
+same kind.
 
 {chr(10).join(tasks)}"""
 
