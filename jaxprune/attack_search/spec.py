@@ -55,8 +55,8 @@ class AttackSearchSpec:
     rungs: int = 1
     """Successive halving of sa-rl and pa-ad: each rung is twice as long as all before it, and at its end the
     weaker half of each victim's adversaries stops; only the last rung has the full steps (5: a fifth of the
-    training, 3: half of it). Where the first ends before 8 iterations, its order says little of the end.
-    1: all are trained to the end."""
+    training, 3: half of it). Where the first ends before 8 iterations, its order says little of the end. The
+    strongest of every rung, as it was there, is selected among too. 1: all are trained to the end."""
     rung_episodes: int = 4
     """Episodes that tell which half is weaker; they are never reported, nor selected on again."""
     warm_starts: bool = False
