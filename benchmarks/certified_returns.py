@@ -33,6 +33,9 @@ SHARE = 0.25
 ERROR = 0.05
 """Of all intervals of a table of differences together."""
 
+FEW = 6
+"""Placebo differences that are listed one by one."""
+
 KINDS = {"certified_mean": "certified", "certified_blocks": "certified by blocks"}
 LARGEST = {
     "largest_eps_25": f"1000 times the largest eps with {SHARE:.0%} certified",
@@ -253,10 +256,17 @@ def differences(about: str, kinds: dict[str, dict[str, np.ndarray]], reference: 
     ]
     for kind, of_groups in kinds.items():
         own = of_groups[reference]
-        placebo = ", ".join(signed(one - other) for one, other in own[: len(own) // 2 * 2].reshape(-1, 2))
+        placebo = _placebo(own[: len(own) // 2 * 2].reshape(-1, 2) @ [1, -1])
         cells = [f"{_difference(seen[kind, group])} ({number(p[kind, group])})" for group in groups]
         lines.append(row(kind, [*cells, placebo]))
     return lines
+
+
+def _placebo(pairs: np.ndarray) -> str:
+    """The differences of different seeds of the reference, or of many their mean and spread."""
+    if len(pairs) <= FEW:
+        return ", ".join(signed(pair) for pair in pairs)
+    return f"{signed(np.nanmean(pairs))} (sd {number(np.nanstd(pairs, ddof=1))}, {len(pairs)} pairs)"
 
 
 def _difference(seen: Estimate) -> str:

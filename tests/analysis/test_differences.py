@@ -28,3 +28,9 @@ def test_intervals_hold_together_over_the_table_and_placebos_are_of_dense_alone(
     # of three seeds: 0, -1 and 0
     assert most.startswith("-0.333 ")
     assert placebo == "-1.00, +3.00"
+
+
+def test_many_placebo_pairs_are_told_by_mean_and_spread():
+    dense = np.array([3.0, 1.0] * 4 + [1.0, 3.0] * 4)
+    _, _, row = differences("about", {"certified": {"0.5": dense, "dense": dense}}, "dense")
+    assert cells(row)[-1] == f"0 (sd {np.sqrt(8 * 4 / 7):.2f}, 8 pairs)"
