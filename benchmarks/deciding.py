@@ -3,7 +3,7 @@
     python -m benchmarks.deciding --task halfcheetah --seeds 0:6
 
 trains so many seeds at five sparsities, looks for attackers of every member (successive halving, warm starts
-from the dense twin) and keeps four small tables in `benchmarks/results/deciding/`. Every call adds seeds to
+from the dense twin) and keeps small tables in `benchmarks/results/deciding/`. Every call adds seeds to
 its experiment, on any machine; the report is made of all that are there, and none is run twice. What was
 stopped goes on where it was. Calls that differ in more than their seeds belong to different experiments.
 With `--learned-under mjx` everything is measured as with native physics, but what learns has learned before,
@@ -42,7 +42,7 @@ CERTIFICATES = "certificates.parquet"
 """In a run folder: the last table of a sweep that a shard needs."""
 
 LEARNED_ON = "learned_on.txt"
-"""In a run folder: the machine on which members and adversaries have learned, if it was another one."""
+"""In a run folder, when all is learned: the machine where members and adversaries were, if another one."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def shard(arguments: Arguments, folder: Path) -> dict[str, pl.DataFrame]:
         begun = RunFolder.open(folder).spec()
         if begun != replace(spec, physics=begun.physics):  # the run knows which one auto was
             raise jp.SpecError(f"out: {folder} holds another run; choose another --out")
-    elif arguments.learned_under != "native":
-        raise jp.SpecError(f"out: {folder} is not there; benchmarks.learn_here makes it on an accelerator")
+    if arguments.learned_under != "native" and not (folder / LEARNED_ON).is_file():
+        raise jp.SpecError(f"out: {folder} is not all there; benchmarks.learn_here makes it elsewhere")
     if not (folder / CERTIFICATES).is_file():
         if arguments.learned_under == "native":
             trained_and_certified(spec, folder)
@@ -198,7 +198,7 @@ def described(spec: jp.AttackSearchSpec) -> str:
     """A search for adversaries in words."""
     length = f"{spec.settings} settings each, {spec.steps_per_adversary:,} steps"
     if spec.rungs == 1:
-        return f"{length}, all of them"
+        return f"{length}, all to the end"
     first = spec.rung_steps[0] // spec.effort.recipe.steps
     warm = ", and one warm start" if spec.warm_starts else ""
     return (

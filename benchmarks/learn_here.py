@@ -37,15 +37,17 @@ def main(arguments: Arguments) -> None:
         raise jp.SpecError("learned_under: native needs no accelerator; take mjx, or benchmarks.deciding")
     device.keep_compiled()
     spec, folder = members(arguments), arguments.out / arguments.name
+    if (folder / LEARNED_ON).is_file():
+        return
     if not folder.is_dir():
         leave(trained(spec), spec, folder)
-        (folder / LEARNED_ON).write_text(machine_line("python -m benchmarks.learn_here"))
     learn_adversaries(
         search(arguments),
         jp.Population.load(folder),
         envs.make(spec.env, spec.physics),
         folder / "attackers",
     )
+    (folder / LEARNED_ON).write_text(machine_line("python -m benchmarks.learn_here"))  # now it is all there
 
 
 def learn_adversaries(

@@ -62,7 +62,7 @@ def test_a_search_is_told_in_words():
         "of PPO), the strongest of every rung as it was there, and one warm start"
     )
     whole = deciding.described(deciding.search(replace(USUAL, learned_under="mjx", attack_steps=24_576)))
-    assert whole == "12 settings each, 24,576 steps, all of them"
+    assert whole == "12 settings each, 24,576 steps, all to the end"
 
 
 def test_a_folder_with_another_run_is_not_gone_on_with(out):

@@ -18,7 +18,7 @@ def quick(arguments):
         attacks="random,sa-rl,pa-ad",
         search="quick",
         steps=arguments.attack_steps,
-        chunk=3,
+        chunk=10,
         selection_episodes=2,
         episodes=4,
     )
@@ -58,13 +58,23 @@ def test_the_shard_takes_what_was_learned_elsewhere(asked, monkeypatch):
     own, _ = jp.attack_search.of_a_run(anew.results, population)
     expected = own.filter(pl.col("attack") != "none")
     assert kept["attack"].to_list() == expected["attack"].to_list()
-    # All side by side there, in chunks of three here: programs of other sizes round otherwise.
+    # All side by side there, in chunks of ten here: programs of other sizes round otherwise.
     np.testing.assert_allclose(kept["return_mean"], expected["return_mean"], rtol=1e-3)
 
 
-def test_what_was_not_learned_elsewhere_is_asked_for(asked):
-    with pytest.raises(jp.SpecError, match="learn_here makes it on an accelerator"):
-        deciding.shard(asked, asked.out / asked.name)
+def test_what_was_not_learned_elsewhere_is_asked_for_and_not_learned_here(asked, monkeypatch):
+    """Nothing is there, or the members and no adversaries, since it was stopped."""
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learn_here, "learn_adversaries", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        learn_here.main(asked)
+    assert (asked.out / asked.name / "population").is_dir()
+    for folder in (asked.out / asked.name, asked.out / "nowhere"):
+        with pytest.raises(jp.SpecError, match=r"not all there; benchmarks\.learn_here makes it"):
+            deciding.shard(asked, folder)
 
 
 def test_native_needs_nothing_from_elsewhere(asked):

@@ -129,7 +129,7 @@ def test_those_that_learn_nothing_are_stopped_first(found):
 
 
 def test_the_table_of_those_tried_says_how_long_each_was_trained(found):
-    """Of a survivor, which is nowhere weaker than where it was left before: it learns."""
+    """A survivor learns, so it is strongest at its end; others were selected on where they were strongest."""
     steps = {1: 4 * 256, 2: 8 * 256, 3: 17 * 256}
     for member in range(4):
         rows = of_adversaries(found.tried, member=member)
