@@ -4,7 +4,8 @@
 
 trains seeds at several sparsities, certifies their returns (docs/certified_return.md) and keeps the limits in
 `benchmarks/results/certified_returns/`. The report is made of all experiments that are there. What was
-stopped goes on where it was.
+stopped goes on where it was. With `--attack-eps` attackers of the same policies, which draw their actions,
+are searched for as well, and the strongest found for each stands beside its limit.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ import tyro
 import jaxprune as jp
 from benchmarks.machine import machine_line
 from benchmarks.victims import of_runs
-from jaxprune import device
-from jaxprune.analysis import Estimate, Student, adjusted_p
+from jaxprune import device, parse
+from jaxprune.analysis import STRONGEST, Estimate, Student, adjusted_p
 from jaxprune.certification import CertificationSpec, ReturnSpec, returns_under_attack
 from jaxprune.progress import Update
 from jaxprune.report.numbers import low_to_high, number, signed
 
 RESULTS = Path(__file__).parent / "results"
 TABLES, REPORT = RESULTS / "certified_returns", RESULTS / "certified_returns.md"
+ATTACKED = TABLES / "attacked"
 
 SHARE = 0.25
 """Of the clean mean: what must be certified for a radius to count."""
@@ -45,8 +47,10 @@ EARLIER = "a band"
 """How tables from before tangents were certified, which leaves less of the same episodes."""
 
 DENSE = "dense"
+SEARCHED = "searched_mean"
 OWN = "mean_own_std"
-"""Columns of the limits and what they are called here; the last is clean, with the policy's own spread."""
+"""Columns of the limits, and what the dense are called here. `SEARCHED`: what is left under the strongest
+attacker that was found; `OWN`: clean, with the policy's own spread."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,14 @@ class Arguments:
     """Of all limits of these members together."""
     runs: tuple[Path, ...] = ()
     """Finished runs whose members are looked at together, in place of a training."""
+    attack_eps: str = ""
+    """Radii at which attackers are searched for, a comma list."""
+    attack_sparsities: str = ""
+    """Of the members that are attacked, a comma list; all, if empty."""
+    attack_steps: int = 200_000
+    """Environment steps of training per adversary that is trained to the end."""
+    attack_rungs: int = 5
+    """Rungs of successive halving; 1 trains all to the end."""
     out: Path = Path("runs/certified_returns")
     """Where the runs are kept."""
 
@@ -82,11 +94,18 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Do the experiment if it is not there yet, and write the report of all."""
     device.keep_compiled()
-    file = TABLES / f"{_name(arguments)}-std{arguments.std}.csv"
-    if not file.is_file():
-        TABLES.mkdir(exist_ok=True)
+    ATTACKED.mkdir(parents=True, exist_ok=True)
+    name = f"{_name(arguments)}-std{arguments.std}"
+    if not (file := TABLES / f"{name}.csv").is_file():
         limits(arguments).write_csv(file, float_precision=6)
     REPORT.write_text(report())
+    for eps in parse.numbers("attack_eps", arguments.attack_eps) if arguments.attack_eps else ():
+        if not (file := ATTACKED / f"{name}-{eps:g}.csv").is_file():
+            spec = search(eps, arguments.attack_steps, arguments.attack_rungs)
+            folder = arguments.out / f"{_name(arguments)}-attackers-{eps:g}"
+            found = strongest(spec, of_sparsities(_members(arguments), arguments.attack_sparsities), folder)
+            found.write_csv(file, float_precision=6)
+        REPORT.write_text(report())
     print(REPORT.read_text())
 
 
@@ -104,7 +123,7 @@ def run_name(env: str, schedule: str, arm: str) -> str:
 
 def limits(arguments: Arguments) -> pl.DataFrame:
     """A row per member and radius."""
-    population = of_runs([jp.Population.load(run) for run in arguments.runs or (trained(arguments),)])
+    population = _members(arguments)
     spread = np.exp(np.asarray(population.agents.log_std)).mean(axis=-1)
     returned = ReturnSpec(
         return_episodes=arguments.episodes, return_eps=arguments.eps, return_std=arguments.std
@@ -116,6 +135,35 @@ def limits(arguments: Arguments) -> pl.DataFrame:
         spread=pl.Series(spread[means["member"]]),
         minutes=pl.lit((perf_counter() - began) / 60),
         by=pl.lit("tangents"),
+    )
+
+
+def _members(arguments: Arguments) -> jp.Population:
+    """Those of the runs, or of the training."""
+    return of_runs([jp.Population.load(run) for run in arguments.runs or (trained(arguments),)])
+
+
+def of_sparsities(population: jp.Population, asked: str) -> jp.Population:
+    """The members of these sparsities, a comma list, or all. Raises SpecError where there are none."""
+    if not asked:
+        return population
+    rows = np.flatnonzero(np.isin(population.members.sparsity, parse.numbers("attack_sparsities", asked)))
+    if not rows.size:
+        raise jp.SpecError(f"attack_sparsities: {asked} is none of {population.to_dict()['sparsities']}")
+    return population.of(rows)
+
+
+def search(eps: float, steps: int, rungs: int) -> jp.AttackSearchSpec:
+    """How attackers of policies that draw their actions are looked for."""
+    return jp.AttackSearchSpec(eps=f"{eps:g}", policy="sampled", search="small", steps=steps, rungs=rungs)
+
+
+def strongest(spec: jp.AttackSearchSpec, population: jp.Population, folder: Path) -> pl.DataFrame:
+    """A row per member: what the strongest attacker found for it leaves of R on fresh episodes."""
+    found = jp.attack_search.run(spec, population, show, folder)
+    _, regret = jp.attack_search.of_a_run(found.results, population)
+    return regret.filter(attack=STRONGEST).select(
+        "seed", "sparsity_asked", "attackers_tried", eps=pl.lit(spec.eps[0]), **{SEARCHED: "attacked_return"}
     )
 
 
@@ -143,7 +191,7 @@ def show(update: Update) -> None:
 
 def report() -> str:
     """All experiments, as Markdown."""
-    tables = {file.stem: pl.read_csv(file) for file in sorted(TABLES.glob("*.csv"))}
+    tables = {file.stem: _attacked_too(file) for file in sorted(TABLES.glob("*.csv"))}
     parts = [
         experiment(name, means, means["eps"].unique().sort().to_list()) for name, means in tables.items()
     ]
@@ -153,12 +201,26 @@ def report() -> str:
 
 Policies that draw their actions, l_inf balls in the normalised space. Means over seeds with 95 % intervals \
 (Student's t) of the lower limit on E[max(R, lowest)], of that by blocks of steps, and of what MAD leaves, \
-an estimate from above ("of R": of the return itself, which is smaller where returns are below the lowest). \
+an estimate from above ("of R": of the return itself, which is smaller where returns are below the lowest); \
+where attackers were searched for (random, critic, MAD, robust sarsa alone and with MAD, SA-RL and PA-AD), \
+of what the strongest found for each member leaves, chosen on other episodes. \
 All limits of an experiment hold together with the confidence named. Differences to the dense member of the \
 seed: Student's t intervals that hold together over their table (Bonferroni) and, in brackets, the exact \
 sign-flip test's p, family-wise over it too.
 
 {chr(10).join(parts)}"""
+
+
+def _attacked_too(file: Path) -> pl.DataFrame:
+    """The limits of an experiment, beside what attackers left where they were searched for."""
+    limits, searches = pl.read_csv(file), sorted(ATTACKED.glob(f"{file.stem}-*.csv"))
+    return with_strongest(limits, searches, ["seed", "sparsity_asked", "eps"]) if searches else limits
+
+
+def with_strongest(limits: pl.DataFrame, searches: list[Path], on: list[str]) -> pl.DataFrame:
+    """A row per member and radius, its columns of searches empty where no attacker was searched for."""
+    found = pl.concat([pl.read_csv(file) for file in searches])
+    return limits.join(found, on=on, how="left", maintain_order="left")
 
 
 def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
@@ -170,8 +232,8 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
     own = OWN if OWN in means.columns else "mean_max_lowest"
     lines.append(row("clean", [interval(at[s, radii[0]][own]) for s in sparsities]))
     shown = KINDS | attacked(means)
-    if "searched_mean" in means.columns and means["searched_mean"].count():
-        shown |= {"searched_mean": f"strongest of {means['attackers_tried'].max():.0f} found, of R"}
+    if SEARCHED in means.columns and means[SEARCHED].count():
+        shown |= {SEARCHED: f"strongest of {means['attackers_tried'].max():.0f} found, of R"}
     if first.get("stds_tried", 1) > 1:
         shown = {"std": "times its std", "mean_max_lowest": "clean with that"} | shown
     for eps in radii:
@@ -207,8 +269,27 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
             *differences("minus dense (adjusted p)", certified, DENSE),
             "",
             *searched,
+            *_under_the_strongest(means, own),
         ]
     )
+
+
+def _under_the_strongest(means: pl.DataFrame, clean: str) -> list[str]:
+    """What attackers that were searched for left to pruned members and to dense ones, in comparison."""
+    if SEARCHED not in means.columns:
+        return []
+    sought = means.filter(pl.col(SEARCHED).is_not_null()).sort("seed")
+    if sought["sparsity_asked"].n_unique() < 2:
+        return []
+
+    def by_sparsity(eps: float, column: str) -> dict[str, np.ndarray]:
+        at = sought.filter(eps=eps).partition_by("sparsity_asked", maintain_order=True, as_dict=True)
+        return {_called(float(sparsity)): of[column].to_numpy() for (sparsity,), of in sorted(at.items())}
+
+    radii = sought["eps"].unique().sort().to_list()
+    kinds = {"clean": by_sparsity(radii[0], clean)}
+    kinds |= {f"eps {eps:g}, under the strongest found": by_sparsity(eps, SEARCHED) for eps in radii}
+    return [*differences("minus dense (adjusted p)", kinds, DENSE), ""]
 
 
 def attacked(means: pl.DataFrame) -> dict[str, str]:

@@ -22,10 +22,9 @@ import tyro
 
 import jaxprune as jp
 from benchmarks import certified_returns
-from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval, show
+from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval
 from benchmarks.machine import machine_line
 from jaxprune import device, parse
-from jaxprune.analysis import STRONGEST
 from jaxprune.envs import published_eps
 from jaxprune.run_folder import RunFolder
 from jaxprune.training.arms import read_arm
@@ -89,21 +88,12 @@ def main(arguments: Arguments) -> None:
 def attacked(arguments: Arguments, task: str, arm: str, eps: float) -> pl.DataFrame:
     """A row per member: what the strongest attacker found for it leaves on fresh episodes."""
     folder = certified_returns.trained(_asked(arguments, task, arm))
-    population = jp.Population.load(folder)
-    search = jp.AttackSearchSpec(
-        eps=f"{eps:g}", policy="sampled", search="small", steps=arguments.attack_steps, rungs=5
+    found = certified_returns.strongest(
+        certified_returns.search(eps, arguments.attack_steps, rungs=5),
+        jp.Population.load(folder),
+        folder / f"attackers-{eps:g}",
     )
-    found = jp.attack_search.run(search, population, show, folder / f"attackers-{eps:g}")
-    _, regret = jp.attack_search.of_a_run(found.results, population)
-    return regret.filter(attack=STRONGEST).select(
-        "seed",
-        "sparsity_asked",
-        "attackers_tried",
-        task=pl.lit(task),
-        arm=pl.lit(arm),
-        eps=pl.lit(eps),
-        searched_mean="attacked_return",
-    )
+    return found.with_columns(task=pl.lit(task), arm=pl.lit(arm))
 
 
 def _asked(arguments: Arguments, task: str, arm: str) -> certified_returns.Arguments:
@@ -137,10 +127,8 @@ def report() -> str:
     """All shards, as Markdown."""
     everything = pl.concat([pl.read_csv(file) for file in sorted(SHARDS.glob("*.csv"))], how="diagonal")
     if searches := sorted(ATTACKED.glob("*.csv")):
-        found = pl.concat([pl.read_csv(file) for file in searches])
-        everything = everything.join(
-            found, on=["task", "arm", "seed", "sparsity_asked", "eps"], how="left", maintain_order="left"
-        )
+        on = ["task", "arm", "seed", "sparsity_asked", "eps"]
+        everything = certified_returns.with_strongest(everything, searches, on)
     tasks = [_task(str(name), rows) for (name,), rows in everything.group_by("task", maintain_order=True)]
     return f"""# Training for a certified return
 
