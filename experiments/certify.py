@@ -13,7 +13,16 @@ from experiments.by_arm import draw_returned
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
-from jaxprune import CertificationSpec, Population, SmoothingSpec, SpecError, certification, chunks, device
+from jaxprune import (
+    CertificationSpec,
+    Population,
+    SmoothingSpec,
+    SpecError,
+    certification,
+    chunks,
+    device,
+    footprint,
+)
 from jaxprune.certification import Certification, ReturnSpec
 from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
@@ -38,8 +47,8 @@ class Arguments:
     resume: Path | None = None
     """Go on with the interrupted certification in this folder; needs no other flag."""
     chunk: int | None = None
-    """How many members play side by side at most, which changes no result and needs less memory. Default: all
-    of them."""
+    """How many members play side by side at most, which changes no result and needs less memory. Default: as
+    many as fit."""
     device: str = "auto"
     """Where to compute: auto, cpu, gpu or tpu."""
 
@@ -54,6 +63,7 @@ def main(arguments: Arguments) -> None:
     spec, smoothing, returned = arguments.certification, arguments.smoothing, arguments.returned
     population = _population(arguments)
     chunks.check(arguments.chunk, population.members.size)
+    chunk = arguments.chunk or _as_many_as_fit(arguments, population)
     smoothing.check(
         spec.confidence,
         members=population.members.size,
@@ -64,12 +74,10 @@ def main(arguments: Arguments) -> None:
         certification.check_resumable(resumed / STAGES, spec, smoothing, population, returned)
     console = open_console()
     folder = _new_folder(arguments, population) if resumed is None else RunFolder(resumed)
-    console.print(plan(_plan(spec, smoothing, returned, population)))
+    console.print(plan(_plan(spec, smoothing, returned, population) | _in_turns(chunk)))
     try:
         told = _Phases(console).tell
-        found = certification.run(
-            spec, smoothing, population, told, folder.path / STAGES, returned, arguments.chunk
-        )
+        found = certification.run(spec, smoothing, population, told, folder.path / STAGES, returned, chunk)
         _write(folder, found, population)
     except KeyboardInterrupt as stopped:
         resume = f"python -m experiments.certify --resume {folder.path}"
@@ -161,6 +169,25 @@ def _population(arguments: Arguments) -> Population:
     population = source.load(spec.eps, spec.norm, spec.space, "0:0.9:0.1")
     check_has_dense(population)
     return spec.applied_to(population)
+
+
+def _as_many_as_fit(arguments: Arguments, population: Population) -> int | None:
+    """How many members play side by side, so that what they need is there; None: all of them."""
+    most = device.memory()
+    if most is None:
+        return None
+    env, returned, size = population.env, arguments.returned, population.members.size
+    visits = footprint.of_visits(env, arguments.certification.episodes)
+    playing = footprint.of_episodes(env, arguments.certification.episodes)
+    certified = footprint.of_returned(env, returned) if returned.return_episodes else 0
+    there = footprint.BASE_BYTES + footprint.of_arrays(population.agents) + size * visits
+    # What is visited by those side by side is there once more, until it stands with that of all.
+    return footprint.side_by_side(size, visits + max(playing, certified), most - there)
+
+
+def _in_turns(chunk: int | None) -> dict[str, str]:
+    """The row of the plan about members that take turns, where they do."""
+    return {} if chunk is None else {"side by side": f"{chunk} members at most"}
 
 
 def _plan(

@@ -6,18 +6,14 @@ from typing import NamedTuple
 
 import jax
 
-from jaxprune import chunks, costs, speeds
+from jaxprune import chunks, costs, footprint, speeds
 from jaxprune.analysis import CLEAN, SPREADS, detectable_difference, needed_pairs
 from jaxprune.coefficients import BYTES, COMPILING, SECONDS
 from jaxprune.costs import Amounts, Recipe, Sizes
 from jaxprune.errors import SpecError
-from jaxprune.evaluation import STEPS_AT_ONCE
 from jaxprune.job import Job
 from jaxprune.spec import SweepSpec, check_sparsities
 from jaxprune.sweep import start
-
-BASE_BYTES = 1000 * 2**20
-"""Memory of the interpreter with JAX and MuJoCo loaded and programs compiled."""
 
 
 class Phase(NamedTuple):
@@ -61,8 +57,8 @@ def fitted(job: Job, most: int | None) -> Job:
     """The job with as many members side by side as `most` bytes hold, unless it says how many."""
     if most is None or job.chunk is not None or memory(job) <= most:
         return job
-    many = (most - _always_there(job)) // _of_one(job)
-    return job.in_chunks(max(2, min(many, job.everyone.size)))
+    many = footprint.side_by_side(job.everyone.size, _of_one(job), most - _always_there(job))
+    return job if many is None else job.in_chunks(many)
 
 
 def estimate(job: Job, most: int | None = None) -> Estimate:
@@ -154,14 +150,14 @@ def memory(job: Job) -> int:
     twice.
     """
     together = _side_by_side(job)
-    visits = 4 * job.visit_steps * job.env.observation_size
+    visits = job.everyone.size * footprint.of_visits(job.env, job.spec.certify_episodes)
     twice = visits * together // job.everyone.size if together < job.everyone.size else 0
     return _always_there(job) + max(together * _of_one(job), visits + twice)
 
 
 def _always_there(job: Job) -> int:
     """Bytes of the program, and of what training carries, before an iteration and after it."""
-    return BASE_BYTES + 2 * _size(jax.eval_shape(lambda: jax.tree.leaves(start(job))))
+    return footprint.BASE_BYTES + 2 * footprint.of_arrays(jax.eval_shape(lambda: start(job)))
 
 
 def _side_by_side(job: Job) -> int:
@@ -171,7 +167,7 @@ def _side_by_side(job: Job) -> int:
 
 def _of_one(job: Job) -> int:
     """Bytes of a member in the phase in which it needs most, the visits excepted."""
-    return max(_experience(job), _episodes(job), _spent(job))
+    return max(_experience(job), _episodes(job), _returned(job))
 
 
 def _experience(job: Job) -> int:
@@ -183,18 +179,12 @@ def _experience(job: Job) -> int:
 def _episodes(job: Job) -> int:
     """Bytes of the episodes in which a member is evaluated, all at once, before and after a step."""
     conditions = 1 + len(job.spec.attacks) * len(job.spec.budgets)
-    return 2 * conditions * (job.spec.episodes + job.spec.selection_episodes) * _state(job)
+    return footprint.of_episodes(job.env, conditions * (job.spec.episodes + job.spec.selection_episodes))
 
 
-def _spent(job: Job) -> int:
-    """Bytes of the episodes whose returns are certified, likewise, and of a stretch of their states."""
-    stretch = 4 * STEPS_AT_ONCE * job.env.observation_size
-    return job.returned.return_episodes * (2 * _state(job) + stretch)
-
-
-def _state(job: Job) -> int:
-    """Bytes of an episode under way."""
-    return _size(jax.tree.leaves(jax.eval_shape(job.env.reset, jax.random.key(0))))
+def _returned(job: Job) -> int:
+    """Bytes of the episodes whose returns are certified, where that is asked for."""
+    return footprint.of_returned(job.env, job.returned) if job.returned.return_episodes else 0
 
 
 def describe(job: Job, expected: Estimate) -> dict[str, str]:
@@ -276,7 +266,3 @@ def smallest_difference(spec: SweepSpec) -> str:
         f"with {seeds} and 80 % power, attacked differences to dense from {least:.1f} standard deviations "
         f"of the paired difference{returns}"
     )
-
-
-def _size(leaves: list[jax.ShapeDtypeStruct]) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if hasattr(leaf.dtype, "itemsize"))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxprune as jp
-from jaxprune import SpecError, chunks, device, plan
+from jaxprune import SpecError, chunks, device, envs, footprint, plan
 from jaxprune import sweep as sweeps
+from jaxprune.certification import ReturnSpec
 from tests.compiled import as_users_compile
 from tests.side_by_side import played, ten_members
 
@@ -73,6 +74,22 @@ def test_episodes_that_are_certified_need_memory_too():
     stretch = few.everyone.size * 10**6 * 4 * 50 * few.env.observation_size
     assert stretch < plan.memory(many) - plan.memory(few) < 2 * stretch
     assert plan.fitted(many, plan.memory(many) - 2**30).chunk < few.everyone.size
+
+
+def test_members_that_play_need_what_their_episodes_need():
+    """The linear probe: a float of physics and of observation, a time and two flags; 32 steps."""
+    world = envs.make("probe/linear")
+    state = jax.eval_shape(world.reset, jax.random.key(0))
+    of_one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    assert footprint.of_episodes(world, 3) == 2 * 3 * of_one
+    assert footprint.of_visits(world, 3) == 3 * 32 * 4 * world.observation_size
+    few, many = (ReturnSpec(return_episodes=60, return_eps="0.1,0.2", return_attacked=n) for n in (10, 10**6))
+    stretch = 60 * 50 * 4 * world.observation_size
+    assert footprint.of_returned(world, few) == 2 * 60 * of_one + stretch
+    assert footprint.of_returned(world, many) == 2 * 2 * 10**6 * of_one
+    assert footprint.side_by_side(10, 7, 70) is None
+    assert footprint.side_by_side(10, 7, 69) == 9
+    assert footprint.side_by_side(10, 7, -5) == 2
 
 
 def test_a_container_has_no_more_than_it_was_granted(tmp_path, monkeypatch):

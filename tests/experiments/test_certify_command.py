@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -14,7 +15,10 @@ from polars.testing import assert_frame_equal
 import jaxprune as jp
 from experiments.certify import Arguments, _Phases, main
 from experiments.command import run_command
+from jaxprune import device, footprint
 from jaxprune.bounds import BOUNDS
+from jaxprune.certification import procedure
+from jaxprune.evaluation import play_in_chunks
 from tests.experiments.agent_files import write_agent
 from tests.experiments.refusals import refused_in_one_line
 from tests.experiments.reports import charts_of, ending, with_svg, words_of
@@ -79,6 +83,25 @@ def tables_are_right(out: Path) -> None:
     assert (smoothed["certified_mean_max_lowest"] <= smoothed["mean_max_lowest"]).all()
     assert smoothed["episodes"].to_list() == [30, 30]
     assert smoothed["audited_over_budget"].to_list() == pytest.approx([32**0.5] * 2)
+
+
+def test_as_many_members_play_side_by_side_as_the_memory_holds(agent, tmp_path, monkeypatch, capsys):
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0,0.3,0.5,0.9")
+    asked = (*of_agent, *QUICK)
+    command(monkeypatch, *asked, "--out", tmp_path / "all")
+    assert "side by side" not in capsys.readouterr().out
+    played = []
+    monkeypatch.setattr(
+        procedure, "play_in_chunks", lambda *given: played.append(given[-1]) or play_in_chunks(*given)
+    )
+    monkeypatch.setattr(device, "memory", lambda: footprint.BASE_BYTES)  # so that nothing is left for members
+    command(monkeypatch, *asked, "--out", tmp_path / "few")
+    assert played == [2]
+    assert "side by side 2 members at most" in re.sub(" +", " ", capsys.readouterr().out)
+    for table in TABLES:
+        assert_frame_equal(*(pl.read_parquet(tmp_path / run / f"{table}.parquet") for run in ("all", "few")))
+    command(monkeypatch, *asked, "--chunk", "3", "--out", tmp_path / "asked")
+    assert played == [2, 3]
 
 
 def test_an_agent_is_pruned_certified_and_smoothed(agent, tmp_path, monkeypatch, capsys):
