@@ -24,7 +24,7 @@ import tyro
 import jaxprune as jp
 from benchmarks.certified_returns import row, show
 from benchmarks.machine import machine_line
-from benchmarks.victims import of_runs
+from benchmarks.victims import of_runs, some_of
 from jaxprune import certification, device, parse, streams
 from jaxprune.attacks import Victim
 from jaxprune.bounds import certified_mean_return, filter_mean
@@ -58,8 +58,10 @@ class Arguments:
     """Files of agents that draw their actions, pruned post hoc at the sparsities."""
     runs: tuple[Path, ...] = ()
     """Finished runs, whose members are looked at together."""
+    seeds: str = ""
+    """Of the members of the runs, first:stop; all, if empty."""
     sparsities: str = "0,0.5,0.9"
-    """Of the agents."""
+    """Of the agents, or of those members."""
     eps: str = "0.001,0.0025,0.0075"
     """Radii of the l_inf ball at every step, normalised."""
     sigmas: str = "0.1,0.2,0.4"
@@ -78,8 +80,13 @@ def main(arguments: Arguments) -> None:
         for file in arguments.agents
     }
     if arguments.runs:
-        name = "+".join(run.name for run in arguments.runs)
-        sources[name] = lambda: of_runs([jp.Population.load(run) for run in arguments.runs])
+        some = [f"seeds_{arguments.seeds.replace(':', '_')}"] if arguments.seeds else []
+        name = "-".join(["+".join(run.name for run in arguments.runs), *some])
+        sources[name] = lambda: some_of(
+            of_runs([jp.Population.load(run) for run in arguments.runs]),
+            arguments.sparsities,
+            arguments.seeds,
+        )
     for name, load in sources.items():
         file = TABLES / f"{name}.csv"
         if not file.is_file():

@@ -18,7 +18,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.machine import machine_line
-from benchmarks.victims import of_runs
+from benchmarks.victims import of_runs, some_of
 from jaxprune import device, parse
 from jaxprune.analysis import STRONGEST, Estimate, Student, adjusted_p
 from jaxprune.certification import CertificationSpec, ReturnSpec, returns_under_attack
@@ -103,7 +103,7 @@ def main(arguments: Arguments) -> None:
         if not (file := ATTACKED / f"{name}-{eps:g}.csv").is_file():
             spec = search(eps, arguments.attack_steps, arguments.attack_rungs)
             folder = arguments.out / f"{_name(arguments)}-attackers-{eps:g}"
-            found = strongest(spec, of_sparsities(_members(arguments), arguments.attack_sparsities), folder)
+            found = strongest(spec, some_of(_members(arguments), arguments.attack_sparsities), folder)
             found.write_csv(file, float_precision=6)
         REPORT.write_text(report())
     print(REPORT.read_text())
@@ -141,16 +141,6 @@ def limits(arguments: Arguments) -> pl.DataFrame:
 def _members(arguments: Arguments) -> jp.Population:
     """Those of the runs, or of the training."""
     return of_runs([jp.Population.load(run) for run in arguments.runs or (trained(arguments),)])
-
-
-def of_sparsities(population: jp.Population, asked: str) -> jp.Population:
-    """The members of these sparsities, a comma list, or all. Raises SpecError where there are none."""
-    if not asked:
-        return population
-    rows = np.flatnonzero(np.isin(population.members.sparsity, parse.numbers("attack_sparsities", asked)))
-    if not rows.size:
-        raise jp.SpecError(f"attack_sparsities: {asked} is none of {population.to_dict()['sparsities']}")
-    return population.of(rows)
 
 
 def search(eps: float, steps: int, rungs: int) -> jp.AttackSearchSpec:

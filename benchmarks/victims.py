@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxprune import Population, envs
+from jaxprune import Population, SpecError, envs, parse
 from jaxprune.population import Members
 
 
@@ -32,3 +32,22 @@ def of_runs(each: Sequence[Population]) -> Population:
     agents = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(one.agents for one in each))
     diverged = np.concatenate([one.diverged for one in each])
     return replace(each[0], members=everyone, agents=agents, diverged=diverged)
+
+
+def some_of(population: Population, sparsities: str = "", seeds: str = "") -> Population:
+    """The members of these sparsities (a comma list) and seeds (first:stop); an empty text takes all.
+
+    Raises SpecError where there are none.
+    """
+    everyone, chosen = population.members, np.ones(population.members.size, bool)
+    if sparsities:
+        chosen &= np.isin(everyone.sparsity, parse.numbers("sparsities", sparsities))
+    if seeds:
+        chosen &= np.isin(everyone.seed, parse.seeds("seeds", seeds))
+    if not chosen.any():
+        there = population.to_dict()
+        raise SpecError(
+            f"sparsities, seeds: no member has {sparsities or 'any'} and {seeds or 'any'}; there are "
+            f"sparsities {there['sparsities']} and seeds {there['seeds']}"
+        )
+    return population.of(np.flatnonzero(chosen))

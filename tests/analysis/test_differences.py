@@ -5,12 +5,8 @@ import polars as pl
 import pytest
 from scipy.stats import t
 
-import jaxprune as jp
 from benchmarks import certified_returns
 from benchmarks.certified_returns import differences
-from jaxprune import envs
-from jaxprune.budget import Budget
-from tests import lines
 
 DENSE = np.array([1.0, 2.0, 4.0, 1.0])
 PRUNED = {"0.5": np.array([11.0, 12.0, 14.0, 7.0]), "0.9": np.array([1.0, np.nan, 3.0, 1.0])}
@@ -73,13 +69,3 @@ def test_what_attackers_leave_is_compared_where_they_were_searched_for(tmp_path,
     assert clean.startswith("| clean | 0 ") and clean.endswith("| -10.0 |")
     assert attacked.startswith("| eps 0.02, under the strongest found | +2.00 ")
     assert attacked.endswith("| -7.00 |")
-
-
-def test_members_to_attack_are_those_of_the_sparsities_asked():
-    world = envs.make("probe/linear")
-    everyone = jp.Population.of_pruned(lines.agent(), world, (0.0, 0.5, 0.9), Budget(0.1))
-    assert certified_returns.of_sparsities(everyone, "") is everyone
-    some = certified_returns.of_sparsities(everyone, "0.9,0")
-    assert some.members.sparsity.tolist() == [0.0, 0.9]
-    with pytest.raises(jp.SpecError, match=r"attack_sparsities: 0.7 is none of \[0.0, 0.5, 0.9\]"):
-        certified_returns.of_sparsities(everyone, "0.7")
