@@ -1,20 +1,23 @@
 """How close the training of adversaries comes to its physics alone.
 
 `python -m benchmarks.adversary_throughput` writes benchmarks/results/adversary_throughput.md: the attack
-search's own program, a full turn of it, and `mujoco.rollout` on the very states and actions that untrained
-victims meet, in turns, so that noise of the machine meets both alike.
+search's own program, and `mujoco.rollout` on the very states and actions that it goes through next, in turns,
+so that noise of the machine meets both alike.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jaxtyping import Array
 
 from benchmarks.machine import machine_line
 from benchmarks.sweep_throughput import THREADS, raw_rollout, record
@@ -23,13 +26,18 @@ from jaxprune.attack_search.effort import EFFORTS
 from jaxprune.attacks import ATTACKS, Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
+from jaxprune.envs.api import EnvState
 from jaxprune.policy import agent as agents
-from jaxprune.training.adversary import Adversary
-from jaxprune.training.search import SEGMENT, Search, networks
+from jaxprune.training.adversary import Adversary, adversary_environment
+from jaxprune.training.member import Learner
+from jaxprune.training.search import SEGMENT, Search
 
 RESULT = Path(__file__).parent / "results" / "adversary_throughput.md"
 EFFORT = EFFORTS["small"]
 VICTIMS = 2
+
+WARMING = 2
+"""Segments before the first that is timed: one holds the compilation, one warms up."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +63,9 @@ def measure(env: Environment, attack: str, rounds: int) -> list[tuple[float, flo
     """Environment steps per second of training and of the physics alone, round by round."""
     fresh = jax.vmap(lambda key: agents.init(key, env.observation_size, env.action_space.size))
     victims = Victim(fresh(jax.random.split(jax.random.key(0), VICTIMS)), "normalised")
-    pairs = VICTIMS * np.size(EFFORT.adversaries.learning_rate)
-    raw = partial(raw_rollout, env, *met(env, victims, pairs))
-    raw_steps = EFFORT.recipe.unroll * EFFORT.recipe.environments * pairs
-    found: list[tuple[float, float]] = []
-    began = time.perf_counter()
-
-    def heard(steps: int, returns: np.ndarray) -> None:
-        nonlocal began
-        now = time.perf_counter()
-        raw()
-        found.append((steps / (now - began), raw_steps / (time.perf_counter() - now)))
-        began = time.perf_counter()
-
-    untrained, iterations = ATTACKS[attack].rule(), SEGMENT * (rounds + 2)
+    untrained = ATTACKS[attack].rule()
     assert isinstance(untrained, Adversary)
+    side_by_side = VICTIMS * np.size(EFFORT.adversaries.learning_rate)
     search = Search(
         env,
         victims,
@@ -77,23 +73,54 @@ def measure(env: Environment, attack: str, rounds: int) -> list[tuple[float, flo
         untrained,
         EFFORT.adversaries,
         EFFORT.recipe,
-        iterations,
+        iterations=SEGMENT * (rounds + WARMING),
         seed=0,
-        chunk=pairs,
-        heard=heard,
+        chunk=side_by_side,
     )
-    search.advance(search.every_setting, iterations, networks, "rung-1")
-    return found[2:]  # the first holds the compilation, the second warms up
+    found, learners, meet = [], None, meets(search)
+    for turn in range(rounds + WARMING):
+        began = time.perf_counter()
+        until = SEGMENT * (turn + 1)
+        learners = search.advance(
+            search.every_setting, until, lambda all_of_it: all_of_it, "rung-1", SEGMENT * turn, learners
+        )
+        jax.block_until_ready(learners)
+        trained = time.perf_counter() - began
+        states, actions = meet(learners)
+        actions = np.asarray(actions)
+        began = time.perf_counter()
+        raw_rollout(env, states, actions)
+        raw = time.perf_counter() - began
+        steps = EFFORT.recipe.steps * side_by_side
+        found.append((SEGMENT * steps / trained, steps / raw))
+    return found[WARMING:]
 
 
-def met(env: Environment, victims: Victim, pairs: int) -> tuple[object, np.ndarray]:
-    """The states and actions of so many rollouts of the victims, [pair, time, environment, ...]."""
-    of = jax.tree.map(lambda leaf: jnp.repeat(leaf, pairs // VICTIMS, axis=0), victims.agent)
-    keys = jax.random.split(jax.random.key(1), (pairs, EFFORT.recipe.environments))
-    states = jax.vmap(jax.vmap(env.reset))(keys)
-    of_all = jax.jit(jax.vmap(partial(record, env, EFFORT.recipe.unroll)))
-    states, actions = of_all(of, states, keys[:, 0])
-    return states, np.asarray(actions)
+def meets(search: Search) -> Callable[[Learner], tuple[Any, Array]]:
+    """Learners [victim, setting] -> the states that they meet in their next iteration, and what the victims
+    do there, [pair, time, environment, ...].
+    """
+
+    def one(victim: Victim, learner: Learner) -> tuple[Any, Array]:
+        world = adversary_environment(search.env, victim, search.ball, search.adversary)
+        agent, now = learner.agent.pruned(), learner.workers.state
+        states, actions = record(world, search.recipe.unroll, agent, now, learner.key)
+        taken = jax.vmap(jax.vmap(partial(_taken, search, victim)))(states, actions)
+        return states.physics.state, taken
+
+    @jax.jit
+    def of_all(learners: Learner) -> tuple[Any, Array]:
+        met = jax.vmap(jax.vmap(one, in_axes=(None, 0)))(search.victims, learners)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met)
+
+    return of_all
+
+
+def _taken(search: Search, victim: Victim, state: EnvState, action: Array) -> Array:
+    """What a victim does where the adversary does this, as in `adversary_environment`."""
+    key, _ = jax.random.split(state.physics.key)
+    x = victim.to_space(state.observation)
+    return victim.distribution(search.adversary.show(key, victim, x, search.ball, action)).mode()
 
 
 def report(env: Environment, speeds: dict[str, list[tuple[float, float]]]) -> str:
@@ -113,8 +140,8 @@ def report(env: Environment, speeds: dict[str, list[tuple[float, float]]]) -> st
 
 {env.task}, native physics, {VICTIMS} victims x {np.size(EFFORT.adversaries.learning_rate)} settings x \
 {recipe.environments} environments, {recipe.unroll} steps per iteration, {recipe.epochs} epochs x \
-{recipe.minibatches} minibatches, {THREADS} threads; {count} segments of {SEGMENT} iterations, and \
-`mujoco.rollout` with as many simulations after each of them.
+{recipe.minibatches} minibatches, {THREADS} threads; {count} segments of {SEGMENT} iterations, and after \
+each of them `mujoco.rollout` through the states and actions of the next iteration.
 
 | attack | training, thousand env steps/s, median | mujoco.rollout | share, median (lowest .. highest) |
 |---|---|---|---|
