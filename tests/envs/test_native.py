@@ -1,7 +1,9 @@
 """Environments under `native`: starts, ends, failures, batches, purity."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import pytest
 from jaxprune.envs import make, step_or_reset
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco import native
-from jaxprune.envs.mujoco.model import load
+from jaxprune.envs.mujoco.model import load, silent
 
 # a task that `native` steps by qpos and qvel alone, one with readings, one with contact forces
 KINDS = ("hopper", "ant", "humanoid")
@@ -204,6 +206,73 @@ def test_halfcheetah_has_gymnasiums_mass_without_its_warning(capfd):
     body = load("half_cheetah.xml")
     assert capfd.readouterr().err == ""
     assert np.isclose(body.body_mass.sum(), 14.0)
+
+
+# --- calls of several threads ---------------------------------------------------------------------------
+
+
+def test_calls_of_two_threads_meet_and_neither_disturbs_the_other(monkeypatch):
+    """Each waits inside for the other to be there too, as it could not if one had to end first."""
+    env, run, both = make("hopper", "native"), native._Simulations.run, Barrier(2, timeout=60)
+    step = jax.jit(jax.vmap(env.step))
+    given = [(starts(env, 6, seed), actions(env, (6,), seed)) for seed in (0, 1)]
+    alone = [jax.device_get(step(*each)) for each in given]
+
+    def together(self, *arguments):
+        both.wait()
+        fields = run(self, *arguments)
+        both.wait()  # what was read must still be there when the other has stepped
+        return fields
+
+    monkeypatch.setattr(native._Simulations, "run", together)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda each: jax.device_get(step(*each)), given))
+    for of_one, expected in zip(found, alone, strict=True):
+        assert_equal(of_one, expected)
+
+
+def test_simulations_are_lent_to_one_at_a_time_and_few_are_kept():
+    made = []
+
+    def make_them(size, shifted):
+        made.append((size, shifted))
+        return len(made)
+
+    pool = native._Pool(make_them, most=2)
+    with pool.lend(4, False) as first, pool.lend(4, False) as second:
+        assert (first, second) == (1, 2)
+    with pool.lend(4, False) as again, pool.lend(4, True) as shifted:
+        assert again in (1, 2) and shifted == 3
+    with pytest.raises(RuntimeError), pool.lend(5, False):
+        raise RuntimeError
+    with pool.lend(5, False) as anew:  # those of a call that failed are not lent again
+        assert anew == 5
+    assert made == [(4, False), (4, False), (4, True), (5, False), (5, False)]
+    assert len(pool._kept) == 2
+
+
+def test_warnings_are_silent_until_the_last_that_asked_is_done():
+    heard, before = [], mujoco.get_mju_user_warning()
+
+    def diverge():
+        data = mujoco.MjData(body)
+        data.qvel[:] = 1e12
+        mujoco.mj_step(body, data)
+
+    body = load("hopper.xml")
+    mujoco.set_mju_user_warning(heard.append)
+    try:
+        first, second = silent(), silent()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        diverge()
+        assert heard == []
+        second.__exit__(None, None, None)
+        diverge()
+        assert len(heard) == 1
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 # --- episodes that have ended ---------------------------------------------------------------------------

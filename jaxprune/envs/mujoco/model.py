@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 
 import mujoco
 
@@ -81,15 +82,31 @@ def shifted(body: mujoco.MjModel, **factors: float) -> mujoco.MjModel:
     return changed
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    """MuJoCo's warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
+class _Silence:
+    """MuJoCo's warnings, one handler of a whole process, while nobody or somebody asks for silence."""
+
+    def __init__(self) -> None:
+        self._lock, self._asking, self._before = Lock(), 0, None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Warnings go neither to stderr nor to a log file: a simulation that fails is counted by us."""
+        with self._lock:
+            if not self._asking:
+                self._before = mujoco.get_mju_user_warning()
+                mujoco.set_mju_user_warning(lambda message: None)
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asking -= 1
+                if not self._asking:
+                    mujoco.set_mju_user_warning(self._before)
+
+
+silent = _Silence()
+"""Of all threads together: the handler that was there before comes back when the last of them is done."""
 
 
 def _assets() -> Path:

@@ -11,8 +11,9 @@ same states.
 # The names of MuJoCo's module are in its compiled part, which has no types.
 
 import copy
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from operator import attrgetter
 from threading import Lock
 
@@ -48,8 +49,7 @@ def engine(task: MujocoTask) -> Engine:
     }
     forces = CONTACT_FORCES in shapes
     pools = 2 if forces else 4 * PARTS  # of forces: whole pieces, and what is left over
-    simulations_of = lru_cache(maxsize=pools)(partial(_Simulations, body, tuple(shapes)))
-    lock = Lock()  # XLA may call back from two threads at once
+    pool = _Pool(partial(_Simulations, body, tuple(shapes)), pools)
 
     def simulate(
         steps: int, going: Bool[Array, "*batch"], *arrays: Float[Array, "*batch _"]
@@ -58,12 +58,12 @@ def engine(task: MujocoTask) -> Engine:
         axes, count = going.shape, going.size
         flat = [np.asarray(array).reshape(count, -1) for array in arrays]
         everyone = {name: np.zeros((count, *shape.shape), np.float32) for name, shape in shapes.items()}
-        with lock, model.silent(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
+        with model.silent(), np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf
             for rows in _pieces(_chosen(np.asarray(going).ravel()), count, PIECE if forces else count):
                 qpos, qvel, control, *factors = (array[rows] for array in flat)
-                simulations = simulations_of(len(qpos), shifted=bool(factors))
-                for name, field in simulations.run(qpos, qvel, control, steps, *factors).items():
-                    everyone[name][rows] = field
+                with pool.lend(len(qpos), bool(factors)) as simulations:
+                    for name, field in simulations.run(qpos, qvel, control, steps, *factors).items():
+                        everyone[name][rows] = field
         return {name: values.reshape(*axes, *values.shape[1:]) for name, values in everyone.items()}
 
     def call(steps: int, shift: Shift | None, going: Bool[Array, ""], *arrays: Float[Array, " _"]) -> Motion:
@@ -162,6 +162,32 @@ class _Simulations:
             mujoco.mj_rnePostConstraint(body, data)
             forces[simulation] = data.cfrc_ext
         return forces
+
+
+class _Pool:
+    """Keeps simulations and lends them, each to one call at a time: every device calls back from its own
+    thread, and none waits for another.
+
+    make: of how many simulations, and whether they are of shifted bodies. most: how many of them are kept.
+    """
+
+    def __init__(self, make: Callable[[int, bool], _Simulations], most: int):
+        self._make, self._most, self._lock = make, most, Lock()
+        self._kept: list[tuple[tuple[int, bool], _Simulations]] = []
+
+    @contextmanager
+    def lend(self, size: int, shifted: bool) -> Iterator[_Simulations]:
+        """Some that nobody else has; the ones that were given back last are kept."""
+        kind = (size, shifted)
+        with self._lock:
+            at = next((place for place, (kept, _) in enumerate(self._kept) if kept == kind), None)
+            lent = None if at is None else self._kept.pop(at)[1]
+        if lent is None:
+            lent = self._make(*kind)
+        yield lent  # those of a call that fails are not kept
+        with self._lock:
+            self._kept.append((kind, lent))
+            del self._kept[: -self._most]
 
 
 class _ShiftedBodies:
