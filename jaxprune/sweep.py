@@ -45,6 +45,7 @@ from jaxprune.population import Members, Population, Saved
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.pruning import schedule
 from jaxprune.run_folder import RunFolder
+from jaxprune.saving import Saver
 from jaxprune.shift_evaluation import ShiftEvaluation
 from jaxprune.spec import SweepSpec
 from jaxprune.training import learner as learners_of
@@ -213,7 +214,8 @@ def train(job: Job, folder: RunFolder | None, meter: Meter) -> Training:
     if training is None and job.trunk is not None:
         before = _begun(job.trunk, kept_trunk) or start(job.trunk)
         training = fork(job, job.trunk, _train(job.trunk, before, kept_trunk, meter))
-        _save(job, kept, training)
+        if kept is not None:
+            checkpoint.save(kept, int(training.iteration), training, _asked(job))
     if job.trunk is not None:
         meter.begin("training", job.trunk.training_steps)
     if kept_trunk is not None:
@@ -252,35 +254,32 @@ def fork(job: Job, trunk: Job, trained: Training) -> Training:
 def _train(job: Job, training: Training, kept: Path | None, meter: Meter) -> Training:
     """The iterations that are left, in segments of one compiled program.
 
-    Ctrl-C takes effect when the segment in flight is done, and saves it first.
+    Ctrl-C takes effect when the segment in flight is done, and saves it first. Checkpoints are written beside
+    the training.
     """
     length = max(1, job.spec.iterations // UPDATES_WHILE_TRAINING)
     run = jax.jit(partial(segment, job, length), donate_argnums=0)
     saved, before = time.monotonic(), job.begin
-    while int(training.iteration) < job.end:
-        training = jax.block_until_ready(run(training))
-        done = int(training.iteration)
-        diverged = sum(int(group.diverged.sum()) for group in training.learners)
-        try:
-            meter.add(
-                (done - before) * job.steps_per_iteration,
-                note=f"{diverged} diverged" if diverged else "",
-                rows=tables.latest(job.trained, training.history, done),
-            )
-        except KeyboardInterrupt:
-            _save(job, kept, training)
-            raise
-        before = done
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save(job, kept, training)
-            saved = time.monotonic()
-    _save(job, kept, training)
+    with Saver(kept, _asked(job)) as saver:
+        while int(training.iteration) < job.end:
+            training = jax.block_until_ready(run(training))
+            done = int(training.iteration)
+            diverged = sum(int(group.diverged.sum()) for group in training.learners)
+            try:
+                meter.add(
+                    (done - before) * job.steps_per_iteration,
+                    note=f"{diverged} diverged" if diverged else "",
+                    rows=tables.latest(job.trained, training.history, done),
+                )
+            except KeyboardInterrupt:
+                saver.save(done, training)
+                raise
+            before = done
+            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                saver.save(done, training)
+                saved = time.monotonic()
+        saver.save(int(training.iteration), training)
     return training
-
-
-def _save(job: Job, kept: Path | None, training: Training) -> None:
-    if kept is not None:
-        checkpoint.save(kept, int(training.iteration), training, _asked(job))
 
 
 def _asked(job: Job) -> dict[str, Any]:

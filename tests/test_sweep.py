@@ -194,7 +194,8 @@ def test_the_checkpoints_of_another_run_are_refused_with_the_field(
     monkeypatch.setattr(jobs, "STEPS_WORTH_A_PROGRAM", 0)
     job = sweeps.job(SMALL)
     for name, of in (("checkpoints", job), ("checkpoints-trunk", job.trunk)):
-        sweeps._save(of, tmp_path / name, sweeps.start(of))
+        begun = sweeps.start(of)
+        checkpoint.save(tmp_path / name, int(begun.iteration), begun, sweeps._asked(of))
         folder = RunFolder.create(tmp_path / f"{name}-copied", replace(SMALL, **change), "none")
         shutil.copytree(tmp_path / name, folder.path / name)
         with pytest.raises(jp.SpecError, match=f"^{said}"):

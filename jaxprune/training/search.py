@@ -22,6 +22,7 @@ from jaxprune import checkpoint, chunks, streams
 from jaxprune.attacks import Victim
 from jaxprune.budget import Ball
 from jaxprune.envs import Environment
+from jaxprune.saving import Saver
 from jaxprune.training import learner as learners
 from jaxprune.training import ppo
 from jaxprune.training.adversary import Adversary, adversary_environment
@@ -231,29 +232,30 @@ def _learned(
     part = None if turn is None else so_far(turn)
     population, now = _begun(part, begin, done)
     saved = time.monotonic()
-    while now < until:
-        then = min(now + SEGMENT, until)
-        population, returns = _segment(
-            search.env,
-            search.adversary,
-            search.recipe,
-            search.sampled,
-            victims,
-            search.ball,
-            population,
-            now,
-            then,
-            search.iterations,
-        )
-        steps, now = (then - now) * search.recipe.steps * pairs, then
-        try:
-            search.heard(steps, np.asarray(returns))
-        except KeyboardInterrupt:
-            _save(part, now, population)
-            raise
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save(part, now, population)
-            saved = time.monotonic()
+    with Saver(part) as saver:
+        while now < until:
+            then = min(now + SEGMENT, until)
+            population, returns = _segment(
+                search.env,
+                search.adversary,
+                search.recipe,
+                search.sampled,
+                victims,
+                search.ball,
+                population,
+                now,
+                then,
+                search.iterations,
+            )
+            steps, now = (then - now) * search.recipe.steps * pairs, then
+            try:
+                search.heard(steps, np.asarray(returns))
+            except KeyboardInterrupt:
+                saver.save(now, population)
+                raise
+            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                saver.save(now, population)
+                saved = time.monotonic()
     return population
 
 
@@ -263,11 +265,6 @@ def _begun(part: Path | None, begin: Callable[[], Learner], done: int) -> tuple[
     if part is None or stopped is None:
         return begin(), done
     return checkpoint.load(part, jax.eval_shape(begin)), stopped
-
-
-def _save(part: Path | None, iterations: int, population: Learner) -> None:
-    if part is not None:
-        checkpoint.save(part, iterations, population)
 
 
 _STATIC = ("env", "adversary", "recipe", "sampled")
