@@ -20,7 +20,7 @@ from jaxprune.job import job
 from jaxprune.sweep import segment, start
 
 RESULT = Path(__file__).parent / "results" / "arm_cost.md"
-ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr,randomised,kl"
+ARMS = "ppo,sa-sgld,sa-convex,radial,wocar,atla,noise,usr,randomised,kl,d2,d2-sampled"
 SEEDS, ROUNDS = 4, 5
 MIXED = "all of them in one program"
 

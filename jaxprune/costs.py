@@ -17,19 +17,21 @@ CORES = {"network": 1.5, "compiling": 1.85}
 LIVING = 0.6
 """Share of the horizon that an episode of a trained policy lasts, of tasks that can end before."""
 
-# Of arm_cost.md in benchmarks/results: (time over plain PPO's - 1) x 0.41 s of an iteration / 0.107 s of
-# networks in it.
+# Of arm_cost.md in benchmarks/results: (time over plain PPO's - 1) x 0.40 s of an iteration / 0.121 s of
+# networks in it, as predicted on the same machine.
 OVER_PPO = {
-    "sa-sgld": 4.2,
-    "sa-convex": 18.0,
-    "radial": 3.0,
-    "wocar": 4.9,
-    "atla": 3.9,
-    "noise": 0.1,
+    "sa-sgld": 3.3,
+    "sa-convex": 8.5,
+    "radial": 1.6,
+    "wocar": 3.4,
+    "atla": 3.3,
+    "noise": 0.0,
     "usr": 0.0,
     "usr-published": 0.0,
-    "randomised": 0.3,
-    "kl": 0.6,
+    "randomised": 0.2,
+    "kl": 0.4,
+    "d2": 18.6,
+    "d2-sampled": 1.7,
 }
 """What a regulariser adds, in multiples of what the networks of plain PPO cost."""
 

@@ -42,7 +42,7 @@ def test_costs_are_sums_of_amounts():
 
 def test_what_regularisers_add_is_added():
     assert costs.over_ppo(()) == 0
-    assert costs.over_ppo(("noise", "sa-sgld")) == pytest.approx(costs.OVER_PPO["sa-sgld"] + 0.1)
+    assert costs.over_ppo(("kl", "sa-sgld")) == pytest.approx(0.4 + 3.3)
     assert costs.over_ppo(("of somebody else",)) == costs.UNMEASURED
     doubled, plain = costs.training(7, RECIPE, SIZES, 1.0), costs.training(7, RECIPE, SIZES)
     assert doubled["product"] == 2 * plain["product"] and doubled["looping"] == plain["looping"]
