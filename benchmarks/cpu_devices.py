@@ -1,8 +1,8 @@
 """What it gives to spread members over several devices that JAX makes of one processor.
 
-`python -m benchmarks.cpu_devices` writes benchmarks/results/cpu_devices.md. While the physics of one half steps,
-the networks of the other learn. How many devices there are is decided when JAX starts, so that each count has
-processes of its own, in turns, and in each of them training and `mujoco.rollout` take turns as well.
+`python -m benchmarks.cpu_devices` writes benchmarks/results/cpu_devices.md. While the physics of one half
+steps, the networks of the other learn. How many devices there are is decided when JAX starts, so that each
+count has processes of its own, in turns, and in each training and `mujoco.rollout` take turns as well.
 """
 
 import json
@@ -21,21 +21,21 @@ import numpy as np
 
 from benchmarks.adversary_throughput import measure as adversaries
 from benchmarks.machine import machine_line
-from benchmarks.sweep_throughput import WARM_UP_ITERATIONS, raw_rollout, record
+from benchmarks.sweep_throughput import raw_rollout, record
 from jaxprune import SweepSpec, envs
 from jaxprune.job import job
 from jaxprune.sweep import segment, start
 
 RESULT = Path(__file__).parent / "results" / "cpu_devices.md"
 COUNTS = (1, 2)
-PROCESSES = 3
+PROCESSES = 2
 """Of each count and each kind of training."""
 
 ROUNDS = 3
 """Of a process."""
 
-ITERATIONS = 4
-"""Of a sweep in a round."""
+WARM_UP_ITERATIONS, ITERATIONS = 10, 4
+"""Of a sweep before the first round, and in each."""
 
 Rates = list[tuple[float, float]]
 """Environment steps per second of training and of the physics alone, round by round."""
@@ -94,10 +94,9 @@ def report(found: dict[tuple[str, int], Rates]) -> str:
     rows = []
     for (kind, count), rates in found.items():
         shares = [trained / physics for trained, physics in rates]
-        rows.append(
-            f"| {kind} | {count} | {median(trained for trained, _ in rates) / 1e3:.1f} | {median(shares):.0%} "
-            f"({min(shares):.0%} .. {max(shares):.0%}) |"
-        )
+        speed = median(trained for trained, _ in rates) / 1e3
+        share = f"{median(shares):.0%} ({min(shares):.0%} .. {max(shares):.0%})"
+        rows.append(f"| {kind} | {count} | {speed:.1f} | {share} |")
     return f"""# Members over devices that JAX makes of one processor
 
 {machine_line("python -m benchmarks.cpu_devices")}

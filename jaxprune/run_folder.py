@@ -128,7 +128,18 @@ class RunFolder:
                     f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}: "
                     f"the tables would not be what they would have been; install {name}=={then[name]}"
                 )
+        self._check_processor_devices(content["device"])
         return content
+
+    def _check_processor_devices(self, then: dict[str, Any]) -> None:
+        """Raise SpecError where JAX makes another number of devices of the processor than it did then."""
+        now = provenance()["device"]
+        if then["platform"] == now["platform"] == "cpu" and then["count"] != now["count"]:
+            raise SpecError(
+                f"resume: {self.path} was begun with the processor as {then['count']} devices, now it is "
+                f"{now['count']}: the tables would not be what they would have been; set "
+                f"JAX_NUM_CPU_DEVICES={then['count']}"
+            )
 
     def merged(self) -> dict[str, Any] | None:
         """What a merged run says of where it comes from; None for any other run."""
