@@ -73,7 +73,7 @@ def test_killed_at_random_moments_a_sweep_ends_with_the_same_tables(tmp_path: Pa
     assert run.returncode == 0, printed
     assert halves > 0, "no kill met a write"
     tables = list(whole.glob("*.parquet"))
-    assert len(tables) == 7
+    assert len(tables) == 10
     for path in tables:
         assert pl.read_parquet(path).equals(pl.read_parquet(killed / path.name), null_equal=True), path.name
 
