@@ -266,17 +266,18 @@ def experiment(name: str, means: pl.DataFrame, radii: list[float]) -> str:
 
 def _under_the_strongest(means: pl.DataFrame, clean: str) -> list[str]:
     """What attackers that were searched for left to pruned members and to dense ones, in comparison."""
-    if SEARCHED not in means.columns:
+    if SEARCHED not in means.columns or not means[SEARCHED].count():
         return []
     sought = means.filter(pl.col(SEARCHED).is_not_null()).sort("seed")
-    if sought["sparsity_asked"].n_unique() < 2:
+    radii = sought["eps"].unique().sort().to_list()
+    everywhere = set.intersection(*(set(sought.filter(eps=eps)["sparsity_asked"]) for eps in radii))
+    if 0.0 not in everywhere or len(everywhere) < 2:
         return []
 
     def by_sparsity(eps: float, column: str) -> dict[str, np.ndarray]:
-        at = sought.filter(eps=eps).partition_by("sparsity_asked", maintain_order=True, as_dict=True)
-        return {_called(float(sparsity)): of[column].to_numpy() for (sparsity,), of in sorted(at.items())}
+        at = sought.filter(eps=eps)
+        return {_called(s): at.filter(sparsity_asked=s)[column].to_numpy() for s in sorted(everywhere)}
 
-    radii = sought["eps"].unique().sort().to_list()
     kinds = {"clean": by_sparsity(radii[0], clean)}
     kinds |= {f"eps {eps:g}, under the strongest found": by_sparsity(eps, SEARCHED) for eps in radii}
     return [*differences("minus dense (adjusted p)", kinds, DENSE), ""]

@@ -9,19 +9,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks.adversary_throughput import measure as adversaries
 from benchmarks.machine import machine_line
-from benchmarks.sweep_throughput import raw_rollout, record
+from benchmarks.sweep_throughput import raw_rollout, record, seconds
 from jaxprune import SweepSpec, envs
 from jaxprune.job import job
 from jaxprune.sweep import segment, start
@@ -53,7 +51,7 @@ def sweep() -> Rates:
     physics = partial(raw_rollout, asked.env, states, np.asarray(actions))
     jax.block_until_ready(train())
     steps = spec.unroll * spec.environments * asked.everyone.size
-    return [(ITERATIONS * steps / _seconds(train), steps / _seconds(physics)) for _ in range(ROUNDS)]
+    return [(ITERATIONS * steps / seconds(train), steps / seconds(physics)) for _ in range(ROUNDS)]
 
 
 KINDS: dict[str, Callable[[], Rates]] = {
@@ -81,12 +79,6 @@ def _of_process(kind: str, count: int) -> Rates:
     command = [sys.executable, "-m", "benchmarks.cpu_devices", kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - began
 
 
 def report(found: dict[tuple[str, int], Rates]) -> str:

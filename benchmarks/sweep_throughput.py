@@ -81,7 +81,7 @@ def measure(spec: SweepSpec) -> dict[str, list[float]]:
     speeds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(ROUNDS):
         for name, run in parts.items():
-            speeds[name].append(steps / _seconds(run))
+            speeds[name].append(steps / seconds(run))
     return speeds
 
 
@@ -137,7 +137,7 @@ def _compile_here() -> None:
     asked = job(spec)
     training = start(asked)
     run = jax.jit(partial(segment, asked, 4), donate_argnums=0)
-    print(_seconds(lambda: run.lower(training).compile() and None))
+    print(seconds(lambda: run.lower(training).compile() and None))
 
 
 def one_program_against_ten(spec: SweepSpec) -> tuple[float, float]:
@@ -148,12 +148,13 @@ def one_program_against_ten(spec: SweepSpec) -> tuple[float, float]:
         with Meter() as meter:
             return train(job(spec), None, meter).iteration
 
-    together = _seconds(partial(fresh, spec))
-    alone = sum(_seconds(partial(fresh, replace(spec, sparsities=(s,)))) for s in spec.sparsities)
+    together = seconds(partial(fresh, spec))
+    alone = sum(seconds(partial(fresh, replace(spec, sparsities=(s,)))) for s in spec.sparsities)
     return together, alone
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[[], Any]) -> float:
+    """How long it takes until all is computed."""
     began = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - began

@@ -156,8 +156,8 @@ def memory(job: Job) -> int:
 
 
 def _always_there(job: Job) -> int:
-    """Bytes of the program, and of what training carries, before an iteration and after it."""
-    return footprint.BASE_BYTES + 2 * footprint.of_arrays(jax.eval_shape(lambda: start(job)))
+    """Bytes of the program, and of what training carries: before an iteration, after it, as it is saved."""
+    return footprint.BASE_BYTES + 3 * footprint.of_arrays(jax.eval_shape(lambda: start(job)))
 
 
 def _side_by_side(job: Job) -> int:
@@ -167,7 +167,7 @@ def _side_by_side(job: Job) -> int:
 
 def _of_one(job: Job) -> int:
     """Bytes of a member in the phase in which it needs most, the visits excepted."""
-    return max(_experience(job), _episodes(job), _returned(job))
+    return max(_experience(job), _episodes(job), _certified_returns(job))
 
 
 def _experience(job: Job) -> int:
@@ -182,7 +182,7 @@ def _episodes(job: Job) -> int:
     return footprint.of_episodes(job.env, conditions * (job.spec.episodes + job.spec.selection_episodes))
 
 
-def _returned(job: Job) -> int:
+def _certified_returns(job: Job) -> int:
     """Bytes of the episodes whose returns are certified, where that is asked for."""
     return footprint.of_returned(job.env, job.returned) if job.returned.return_episodes else 0
 

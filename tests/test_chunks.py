@@ -77,14 +77,12 @@ def test_episodes_that_are_certified_need_memory_too():
 
 
 def test_members_that_play_need_what_their_episodes_need():
-    """The linear probe: a float of physics and of observation, a time and two flags; 32 steps."""
-    world = envs.make("probe/linear")
-    state = jax.eval_shape(world.reset, jax.random.key(0))
-    of_one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    """The linear probe: a position, four numbers of noise, four observed, the time and a flag; 32 steps."""
+    world, of_one = envs.make("probe/linear"), 4 + 16 + 16 + 4 + 1
     assert footprint.of_episodes(world, 3) == 2 * 3 * of_one
-    assert footprint.of_visits(world, 3) == 3 * 32 * 4 * world.observation_size
+    assert footprint.of_visits(world, 3) == 3 * 32 * 16
     few, many = (ReturnSpec(return_episodes=60, return_eps="0.1,0.2", return_attacked=n) for n in (10, 10**6))
-    stretch = 60 * 50 * 4 * world.observation_size
+    stretch = 60 * 50 * 16
     assert footprint.of_returned(world, few) == 2 * 60 * of_one + stretch
     assert footprint.of_returned(world, many) == 2 * 2 * 10**6 * of_one
     assert footprint.side_by_side(10, 7, 70) is None

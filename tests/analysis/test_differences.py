@@ -69,3 +69,7 @@ def test_what_attackers_leave_is_compared_where_they_were_searched_for(tmp_path,
     assert clean.startswith("| clean | 0 ") and clean.endswith("| -10.0 |")
     assert attacked.startswith("| eps 0.02, under the strongest found | +2.00 ")
     assert attacked.endswith("| -7.00 |")
+    # Where another radius was searched at other sparsities, those of both are compared; without dense, none.
+    more = left.with_columns(eps=0.01, sparsity_asked=pl.col("sparsity_asked").replace(0.9, 0.5))
+    more.write_csv(tmp_path / "attacked" / "of-std1-0.01.csv")
+    assert "under the strongest" not in certified_returns.report()
