@@ -1,9 +1,10 @@
-"""The CPU fusions of newer jaxlib versions, which read memory that was never written.
+"""CPU fusions of jaxlib (named YNN in XLA) that no command uses.
 
-From 0.10.2 on, jaxlib hands parts of a CPU program to fusions (named YNN in XLA) that can take an operand
-from memory nobody has written. The result is then whatever an earlier program left there: often zero, so that
-nobody notices, and sometimes infinite. `FLAG` without a value switches them off; 0.10.1 does not have the
-fault. XLA reads its flags when JAX starts its first backend, not when JAX is imported.
+From 0.10.2 on, they can take an operand from memory nobody has written. The result is then whatever an earlier
+program left there: often zero, so that nobody notices, and sometimes infinite. 0.10.0 and 0.10.1 do not have
+the fault, but there, as later, a sum goes to them only where it is large enough. It is rounded otherwise then,
+so that what a member becomes would depend on how many others there are. `FLAG` without a value switches them
+off. XLA reads its flags when JAX starts its first backend, not when JAX is imported.
 """
 
 import os
@@ -26,7 +27,7 @@ class UnsafeFusionsWarning(UserWarning):
 
 
 def affected() -> bool:
-    """Whether the installed jaxlib has the fault."""
+    """Whether the fusions of the installed jaxlib read unwritten memory."""
     numbers = re.findall(r"\d+", version("jaxlib"))
     return tuple(map(int, numbers[:3])) >= FIRST_AFFECTED
 
@@ -38,15 +39,16 @@ def switched_off() -> bool:
 
 
 def avoid() -> None:
-    """Switch the fusions off in this process and its children, if the installed jaxlib is affected.
+    """Switch the fusions off in this process and its children.
 
     To be called before JAX has started. Entries of XLA_FLAGS that are there already stay as they are, one for
     the same flag included.
 
     Warns:
-        UnsafeFusionsWarning: the fusions stay on, because JAX has started or because XLA_FLAGS asks for them.
+        UnsafeFusionsWarning: the installed jaxlib is affected and its fusions stay on, because JAX has started
+            or because XLA_FLAGS asks for them.
     """
-    if not affected() or switched_off():
+    if switched_off():
         return
     if _started():
         reason = "JAX has started already"
@@ -57,7 +59,8 @@ def avoid() -> None:
     else:
         os.environ["XLA_FLAGS"] = f"{_flags()} {FLAG}".strip()
         return
-    warnings.warn(f"the CPU fusions stay on: {reason}. {_fault()}", UnsafeFusionsWarning, stacklevel=2)
+    if affected():
+        warnings.warn(f"the CPU fusions stay on: {reason}. {_fault()}", UnsafeFusionsWarning, stacklevel=2)
 
 
 def warn_if_unsafe() -> None:

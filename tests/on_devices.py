@@ -25,7 +25,8 @@ def numbers(count, chunk):
 
 used, alone = numbers(1, None)
 assert used == 1
-for count, chunk, expected in ((2, None, 2), (8, None, 5), (2, 2, 2)):  # two members a device at least
+# Two members a device at least; three devices have four of the ten each, two of which are a repeated one.
+for count, chunk, expected in ((2, None, 2), (8, None, 5), (2, 2, 2), (3, None, 3)):
     used, several = numbers(count, chunk)
     assert used == expected, (used, expected)
     for a, b in zip(alone, several, strict=True):

@@ -135,11 +135,27 @@ def test_the_flag_is_appended_unless_it_is_there(fresh, before, after):
     fusions.warn_if_unsafe()
 
 
-def test_a_clean_version_is_left_alone(fresh):
+def test_with_a_clean_version_they_are_off_too_and_there_is_nothing_to_warn_of(fresh):
     fresh.setattr(fusions, "version", lambda name: "0.10.1")
+    fusions.warn_if_unsafe()
+    fusions.avoid()
+    assert os.environ["XLA_FLAGS"] == FLAG
+    fresh.setenv("XLA_FLAGS", f"{FLAG}DOT")
     fusions.avoid()
     fusions.warn_if_unsafe()
-    assert "XLA_FLAGS" not in os.environ
+    assert os.environ["XLA_FLAGS"] == f"{FLAG}DOT"
+
+
+def test_under_the_commands_a_sum_does_not_depend_on_how_many_there_are():
+    # With the fusions, 40 sums of 2,048 numbers are rounded otherwise than 10 of them.
+    sums = """
+import experiments, jax, numpy as np
+rows = np.random.default_rng(0).normal(size=(1000, 2048)).astype(np.float32)
+total = jax.jit(jax.vmap(lambda row: row.sum()))
+print([np.array_equal(total(rows[:count])[:4], total(rows[:4])) for count in (10, 40, 1000)])
+"""
+    compiled = {"XLA_FLAGS": None, "JAX_DISABLE_MOST_OPTIMIZATIONS": None}  # as users compile
+    assert python(sums, **compiled)[0] == "[True, True, True]"
 
 
 @pytest.mark.parametrize("asked", [f"{FLAG}DOT", f"{FLAG} {FLAG}DOT,REDUCE"])
