@@ -231,13 +231,14 @@ class RunFolder:
 
 
 def provenance() -> dict[str, Any]:
-    """What a result depends on beside its spec: versions, device, commit, command."""
+    """What a result depends on beside its spec: versions, device, flags of XLA, commit, command."""
     device = jax.devices()[0]
     return {
         "command": _command(),
         "precision": precision.in_words(),
         "commit": _commit(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }

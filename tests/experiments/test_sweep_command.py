@@ -65,6 +65,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     assert spec["spec"]["sparsities"] == [0.0, 0.5]
     assert spec["resolved"]["physics"] == "none"
     assert spec["versions"]["jax"]
+    assert "--xla_cpu_experimental_ynn_fusion_type=" in spec["xla_flags"].split()
 
 
 @pytest.mark.parametrize(
