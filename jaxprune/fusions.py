@@ -1,10 +1,10 @@
 """CPU fusions of jaxlib (named YNN in XLA) that no command uses.
 
 From 0.10.2 on, they can take an operand from memory nobody has written. The result is then whatever an
-earlier program left there: often zero, so that nobody notices, and sometimes infinite. 0.10.0 and 0.10.1 do
-not have the fault, but there, as later, a sum goes to them only where it is large enough. It is rounded
-otherwise then, so that what a member becomes would depend on how many others there are. `FLAG` without a
-value switches them off. XLA reads its flags when JAX starts its first backend, not when JAX is imported.
+earlier program left there: often zero, so that nobody notices, and sometimes infinite. 0.10.1 does not have
+the fault, but there a sum goes to them only where it is large enough, and is rounded otherwise then, so that
+what a member becomes would depend on how many others there are. `FLAG` without a value switches them off. XLA
+reads its flags when JAX starts its first backend, not when JAX is imported.
 """
 
 import os

@@ -14,6 +14,7 @@ import pytest
 from experiments.command import run_command
 from experiments.sweep import Arguments, from_preset, main
 from jaxprune import SweepSpec, checkpoint
+from jaxprune.fusions import FLAG
 from jaxprune.run_folder import RunFolder
 from tests.experiments.reports import charts_of, with_svg
 
@@ -65,7 +66,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     assert spec["spec"]["sparsities"] == [0.0, 0.5]
     assert spec["resolved"]["physics"] == "none"
     assert spec["versions"]["jax"]
-    assert "--xla_cpu_experimental_ynn_fusion_type=" in spec["xla_flags"].split()
+    assert FLAG in spec["xla_flags"].split()
 
 
 @pytest.mark.parametrize(
