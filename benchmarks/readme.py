@@ -1,11 +1,11 @@
-"""The tables of the README: kept from run folders as small files, and written into the README from those.
+"""The tables of README and docs: kept from run folders as small files, and written into the pages from those.
 
     python -m benchmarks.readme --keep six_seeds runs/NAME     # of a sweep, an attack or certificates
-    python -m benchmarks.readme                                # write all tables into the README
+    python -m benchmarks.readme                                # write all tables into the pages
 
-A table stands in the README between `<!-- table: NAME -->` and `<!-- end -->`. NAME is that of a kept run
+A table stands in a page between `<!-- table: NAME -->` and `<!-- end -->`. NAME is that of a kept run
 (`benchmarks/results/NAME.csv` with where it came from in `NAME.json`), or `FILE.md N`: the N-th table of a
-result.
+result, or `FILE.md HEADING N`: the N-th under that heading of it.
 """
 
 import json
@@ -28,19 +28,25 @@ TIGHTEST = "tightest"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Write the tables of the README, or keep what one of them needs of a run."""
+    """Write the tables of all pages, or keep what one of them needs of a run."""
 
     keep: tuple[str, Path] | None = None
     """Name of the table, and folder of the run."""
 
 
 def main(arguments: Arguments) -> None:
-    """Keep a run, or rewrite the README."""
+    """Keep a run, or rewrite the pages."""
     if arguments.keep is not None:
         keep(*arguments.keep)
         return
-    readme = ROOT / "README.md"
-    readme.write_text(written(readme.read_text()))
+    for page in pages():
+        page.write_text(written(page.read_text()))
+
+
+def pages() -> list[Path]:
+    """The README, and what else holds tables."""
+    results = sorted((ROOT / "docs" / "results").glob("*.md"))
+    return [ROOT / "README.md", *results]
 
 
 def keep(name: str, run: Path) -> None:
@@ -56,15 +62,16 @@ def keep(name: str, run: Path) -> None:
 
 
 def written(text: str) -> str:
-    """A README with all its tables made anew."""
+    """A page with all its tables made anew."""
     return BLOCK.sub(lambda block: f"{block[1]}{table(block['name'])}\n{block[3]}", text)
 
 
 def table(name: str) -> str:
-    """A table of the README as Markdown."""
+    """A table as Markdown."""
     if ".md" in name:
-        file, _, place = name.rpartition(" ")
-        return _tables((RESULTS / file).read_text())[int(place) - 1]
+        file, *heading, place = name.split(" ")
+        text = (RESULTS / file).read_text()
+        return _tables(_under(" ".join(heading), text) if heading else text)[int(place) - 1]
     rows = pl.read_csv(RESULTS / f"{name}.csv")
     lines = [
         f"| {' | '.join(rows.columns)} |",
@@ -86,6 +93,13 @@ def _where(about: dict) -> str:
     versions = about["versions"]
     packages = ", ".join(f"{name} {versions[name]}" for name in ("jaxprune", "jaxlib", "mujoco"))
     return f"{about['machine']['cores']} cores, {about['device']['kind']}, {packages}"
+
+
+def _under(heading: str, text: str) -> str:
+    """What stands under a heading of the second level."""
+    return next(
+        part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"{heading}\n")
+    )
 
 
 def _tables(text: str) -> list[str]:
