@@ -129,7 +129,9 @@ def report() -> str:
     if searches := sorted(ATTACKED.glob("*.csv")):
         on = ["task", "arm", "seed", "sparsity_asked", "eps"]
         everything = certified_returns.with_strongest(everything, searches, on)
-    tasks = [_task(str(name), rows) for (name,), rows in everything.group_by("task", maintain_order=True)]
+    # What learned on another device, under another physics, is no fair match.
+    groups = everything.group_by("task", "trained_on", maintain_order=True)
+    tasks = [_task(str(name), rows) for (name, _), rows in groups]
     return f"""# Training for a certified return
 
 {machine_line("python -m benchmarks.certified_training")}
@@ -151,7 +153,7 @@ same kind.
 
 
 def _task(task: str, rows: pl.DataFrame) -> str:
-    """All arms of a task, each by itself and against plain PPO."""
+    """All arms of a task that were trained on one device, each by itself and against plain PPO."""
     arms = rows["arm"].unique(maintain_order=True).to_list()
     arms.sort(key=lambda arm: not _is_plain(arm))
     parts = [
