@@ -1,4 +1,4 @@
-"""README and docs say what was measured: their tables are those that the script makes from the kept results."""
+"""README and docs say what was measured: their tables are what the script makes from the kept results."""
 
 from pathlib import Path
 
