@@ -284,11 +284,14 @@ def _under_the_strongest(means: pl.DataFrame, clean: str) -> list[str]:
 
 
 def attacked(means: pl.DataFrame) -> dict[str, str]:
-    """The column of what MAD leaves and its name: of what is certified or, in older tables, of the return."""
-    comparable = "attacked_max_lowest"
-    if comparable in means.columns and means[comparable].count() == means.height:
-        return {comparable: "MAD finds"}
-    return {"attacked_mean": "MAD finds, of R"}
+    """The columns of what MAD leaves: of what is certified or, in older tables, of the return."""
+    comparable = {"attacked_max_lowest": "MAD finds", "attacked_blocks": "MAD finds by blocks"}
+    there = {
+        name: about
+        for name, about in comparable.items()
+        if name in means.columns and means[name].count() == means.height
+    }
+    return there or {"attacked_mean": "MAD finds, of R"}
 
 
 def _called(sparsity: float) -> str:

@@ -224,8 +224,8 @@ def _returned(
     order = np.argsort(np.concatenate([_numbers(part.everyone, whole.everyone) for part in parts]))
 
     def joined(scale: float) -> Spent:
-        each = [Spent(**kept.load_or_make(folder.spent(scale), missing)) for folder in folders]
-        return Spent(**kept.load_or_make(into.spent(scale), joined_spent(each, order)._asdict))
+        each = [Spent.read(kept.load_or_make(folder.spent(scale), missing)) for folder in folders]
+        return Spent.read(kept.load_or_make(into.spent(scale), joined_spent(each, order)._asdict))
 
     made = {scale: joined(scale) for scale in whole.returned.played}
     return attacked_returns(whole.returned, population, made, CONFIDENCE)

@@ -448,7 +448,7 @@ def certified_returns(
                 job.returned, population, keys, lambda _, steps: meter.add(steps), scale, job.chunk
             )._asdict()
 
-        return Spent(**(make() if folder is None else kept.load_or_make(folder.spent(scale), make)))
+        return Spent.read(make() if folder is None else kept.load_or_make(folder.spent(scale), make))
 
     made = {scale: played(scale) for scale in job.returned.played}
     return attacked_returns(job.returned, population, made, CONFIDENCE)

@@ -98,7 +98,7 @@ def test_certified_returns_of_parts_are_those_of_the_whole(whole: jp.Sweep, tmp_
         scale: Spent(
             rng.uniform(size=(count, 30, 1)),
             rng.uniform(0, 0.1, (count, 1, 30, 1)),
-            rng.uniform(size=(count, 1, 9)),
+            rng.uniform(size=(count, 1, 9, 1)),
         )
         for scale in (1.0, 2.0)
     }

@@ -5,6 +5,7 @@ Of the clean episodes (`spent`) half choose how much an attacked one may spend, 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,7 +55,7 @@ MEANS = pl.Schema(
     | dict.fromkeys(
         (
             *("mean_blocks", "certified_blocks", "threshold", "certified_probability"),
-            *("attacked_mean", "attacked_max_lowest"),
+            *("attacked_mean", "attacked_max_lowest", "attacked_blocks"),
         ),
         pl.Float64,
     )
@@ -76,10 +77,10 @@ class AttackedReturns(NamedTuple):
     returns cut to [lowest, the largest of the choosing half]. `certified_probability` bounds the probability
     of a return of at least `threshold`, half the mean of the dense twin's choosing half. `spent` is the
     median of sqrt(sum of squared shifts), `budget` the most that an episode may spend and still count at
-    some threshold (each has a budget of its own). `attacked_mean` and `attacked_max_lowest` are estimates:
-    means of the return and of max(return, lowest) under MAD, of `attacked_episodes`. Only the latter is of
-    what `certified_mean` bounds; it may lie below `certified_blocks`, whose sum is no less. All this is about
-    the policy with `std` times its own standard deviation, chosen out of `stds_tried` (`halves`);
+    some threshold (each has a budget of its own). `attacked_mean`, `attacked_max_lowest` and
+    `attacked_blocks` are estimates: means under MAD, of `attacked_episodes`, of the return, and of what
+    `certified_mean` and `certified_blocks` bound. All this is about the policy with `std` times its own
+    standard deviation, chosen out of `stds_tried` (`halves`);
     `mean_own_std` is `mean_max_lowest` of the policy with its own.
     `largest_eps_25` is the same in all rows of a member: the largest radius, found from the smallest on
     (`bounds.largest_radius`), at which at least `asked_mean` is certified, a quarter of the way from `lowest`
@@ -143,10 +144,11 @@ def attacked_returns(
             certified = filter_curve(
                 returns, counted.spent[:, 0], thresholds, budgets=budgets, confidence=each
             )
-            attacked = made[chosen.scale].attacked[member, radius]
+            hurt = partial(made[chosen.scale].under_attack, member, radius, horizon=horizon)
             seen = {
-                "attacked_mean": attacked.mean(),
-                "attacked_max_lowest": np.maximum(attacked, lowest).mean(),
+                "attacked_mean": hurt(1).mean(),
+                "attacked_max_lowest": chosen.whole.halves.mean(hurt(1)),
+                "attacked_blocks": chosen.parts.halves.mean(hurt(spec.return_blocks)),
                 "attacked_episodes": spec.return_attacked,
             }
             half = {"threshold": thresholds[HALF], "certified_probability": certified[HALF]}

@@ -34,16 +34,17 @@ class Halves(NamedTuple):
     @property
     def clean(self) -> float:
         """The mean of `sum_k max(G_k, lowest_k)`, of the half that is certified."""
-        return self._mean(self.certifying)
+        return self.mean(self.certifying.returns)
 
     @property
     def asked(self) -> float:
         """`SHARE` of the way from the lowest return to the mean of the half that chooses, and some way."""
         least = float(self.lowest.sum())
-        return max(np.nextafter(least, np.inf), least + SHARE * (self._mean(self.choosing) - least))
+        return max(np.nextafter(least, np.inf), least + SHARE * (self.mean(self.choosing.returns) - least))
 
-    def _mean(self, episodes: Episodes) -> float:
-        return float(np.maximum(episodes.returns, self.lowest).sum(axis=1).mean())
+    def mean(self, returns: Float[np.ndarray, "episode block"]) -> float:
+        """The mean of that sum of such episodes, by what each block returned."""
+        return float(np.maximum(returns, self.lowest).sum(axis=1).mean())
 
 
 class Prepared(NamedTuple):

@@ -235,7 +235,7 @@ def _returned(
                 returned, population, keys, lambda _, steps: meter.add(steps), scale, chunk
             )._asdict(),
         )
-        return Spent(**arrays)
+        return Spent.read(arrays)
 
     everything = {scale: made(scale) for scale in returned.played}
     return attacked_returns(returned, population, everything, spec.confidence)

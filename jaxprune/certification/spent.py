@@ -5,7 +5,7 @@ deviations. Of an episode only the rewards and the squares of these shifts are k
 steps; no state is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from jaxprune.bounds.rounding import outward
 from jaxprune.budget import Ball
 from jaxprune.certification.policy import distances
 from jaxprune.certification.return_spec import OWN, ReturnSpec
-from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Visits, for_all, play, stretches
+from jaxprune.errors import SpecError
+from jaxprune.evaluation import STEPS_AT_ONCE, Condition, Heard, Tally, Visits, for_all, stretches
 from jaxprune.policy import Agent
 from jaxprune.population import Population
 
@@ -35,13 +36,24 @@ SIDE_BY_SIDE = 5
 class Spent(NamedTuple):
     """What clean episodes earned and could be shifted by, in stretches of `STEPS_AT_ONCE` steps.
 
-    rewards: their sum. squares: that of the squares of the bounds on the shift. attacked: returns of other
-    episodes, under MAD.
+    rewards: their sum. squares: that of the squares of the bounds on the shift. attacked: the sum of the
+    rewards of other episodes, under MAD.
     """
 
     rewards: Float[np.ndarray, "member episode stretch"]
     squares: Float[np.ndarray, "member radius episode stretch"]
-    attacked: Float[np.ndarray, "member radius attacked"]
+    attacked: Float[np.ndarray, "member radius attacked stretch"]
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, np.ndarray]) -> "Spent":
+        """As kept in a file. Raises SpecError where an earlier version kept no more than attacked returns."""
+        made = cls(**arrays)
+        if made.attacked.ndim < made.squares.ndim:
+            raise SpecError(
+                "run: of its episodes under attack an earlier version kept the returns only; "
+                "experiments.certify --run certifies its returns anew, without training"
+            )
+        return made
 
     def of(self, member: int, radius: int, blocks: int, horizon: int) -> Episodes:
         """The episodes of one member under one radius, in so many blocks of about equal length."""
@@ -53,6 +65,13 @@ class Spent(NamedTuple):
             np.full(self.rewards.shape[1], ends[-1]),
             ends=ends,
         )
+
+    def under_attack(
+        self, member: int, radius: int, blocks: int, horizon: int
+    ) -> Float[np.ndarray, "attacked block"]:
+        """What the episodes of one member under MAD earned in each of so many blocks."""
+        starts = [0, *block_ends(blocks, horizon)[:-1]]
+        return np.add.reduceat(self.attacked[member, radius], starts, axis=-1)
 
 
 def joined_spent(parts: Sequence[Spent], order: np.ndarray) -> Spent:
@@ -91,29 +110,36 @@ def _side_by_side(
 ) -> Spent:
     """The same, of all members at once."""
     budget, env, count = population.budget, population.env, population.members.size
-    agents = widened(population.agents, scale)
+    agents, radii = widened(population.agents, scale), jnp.asarray(spec.radii)
     clean = for_all(Condition(Nothing(), Ball(jnp.zeros(1), budget.norm), "sampled"), count)
-    episodes, radii = spec.return_episodes, jnp.asarray(spec.radii)
-    totals, squares, before = [np.zeros((count, episodes))], [], 0
-    victims = Victim(agents, budget.space)
-    for tally, visits in stretches(env, victims, (clean,), keys, episodes, record=episodes):
-        totals.append(np.asarray(tally.total[:, 0], float))
-        squares.append(jax.device_get(_squares(agents, visits, radii, norm=budget.norm, space=budget.space)))
-        steps = int(tally.length.sum())
-        heard(tally, steps - before)
-        before = steps
-    missing = int(block_ends(1, env.horizon)[-1]) - len(squares)  # all episodes had ended
-
-    def whole(parts: np.ndarray) -> np.ndarray:
-        return np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, missing)])
-
     worst = for_all(Condition(Mad(), Ball(radii, budget.norm), "sampled"), count)
-    attacked, _ = play(env, victims, (worst,), keys, spec.return_attacked, heard=heard)
-    return Spent(
-        whole(np.diff(np.stack(totals, axis=-1))),
-        whole(np.stack(squares, axis=-1).astype(float)),
-        np.asarray(attacked.total, float),
-    )
+    victims, episodes, attacked = Victim(agents, budget.space), spec.return_episodes, spec.return_attacked
+
+    def whole(parts: list[np.ndarray]) -> np.ndarray:
+        """The parts of all stretches, and nothing after all episodes had ended."""
+        missing = int(block_ends(1, env.horizon)[-1]) - len(parts)
+        stacked = np.stack(parts, axis=-1).astype(float)
+        return np.pad(stacked, [(0, 0)] * (stacked.ndim - 1) + [(0, missing)])
+
+    rewards, squares, hurt = [], [], []
+    for earned, visits in _earned(stretches(env, victims, (clean,), keys, episodes, record=episodes), heard):
+        rewards.append(earned[:, 0])
+        squares.append(jax.device_get(_squares(agents, visits, radii, norm=budget.norm, space=budget.space)))
+    for earned, _ in _earned(stretches(env, victims, (worst,), keys, attacked, record=0), heard):
+        hurt.append(earned)
+    return Spent(whole(rewards), whole(squares), whole(hurt))
+
+
+def _earned(
+    played: Iterator[tuple[Tally, Visits]], heard: Heard
+) -> Iterator[tuple[Float[np.ndarray, "member budget episode"], Visits]]:
+    """What each stretch has brought, and its states."""
+    total, steps = 0.0, 0
+    for tally, visits in played:
+        now, length = np.asarray(tally.total, float), int(tally.length.sum())
+        heard(tally, length - steps)
+        yield now - total, visits
+        total, steps = now, length
 
 
 def widened(agents: Agent, factor: float) -> Agent:

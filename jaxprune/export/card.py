@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from jaxprune.bounds import local_names
-from jaxprune.report.attacked_returns import blocks_differ, under_mad
+from jaxprune.report.attacked_returns import beside_blocks, under_mad
 from jaxprune.report.numbers import number
 
 QUANTITIES = {
@@ -100,8 +100,7 @@ def _certified_returns(limits: pl.DataFrame | None, command: str) -> Iterator[st
         "mean_max_lowest": "clean mean",
         "certified_mean": "certified",
         "certified_blocks": "certified by blocks",
-        # A sum of its own, no less than max(R, lowest).
-        **({"mean_blocks": "clean by blocks"} if blocks_differ(limits) else {}),
+        **{column: name for name, column in beside_blocks(limits).items()},
         attacked: "under MAD" if attacked != "attacked_mean" else "under MAD, of R",
     }
     yield _row("eps", "norm", "space", *means.values(), "MAD episodes")

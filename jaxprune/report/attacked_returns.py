@@ -66,8 +66,16 @@ def under_mad(means: pl.DataFrame) -> str:
     return "attacked_max_lowest" if "attacked_max_lowest" in means.columns else "attacked_mean"
 
 
+def beside_blocks(means: pl.DataFrame) -> dict[str, str]:
+    """What is seen of the sum that limits by blocks are about, and its columns; nothing if it is no other."""
+    if not blocks_differ(means):
+        return {}
+    seen = {"clean by blocks": "mean_blocks", "under MAD by blocks": "attacked_blocks"}
+    return {name: column for name, column in seen.items() if column in means.columns}
+
+
 def panels(means: pl.DataFrame) -> dict[str, str]:
-    """What is drawn of a table, and its columns; clean by blocks where that is not clean anyway."""
+    """What is drawn of a table, and its columns."""
     attacked = under_mad(means)
     of = "of R itself" if attacked == "attacked_mean" else "from above"
     drawn = {
@@ -76,7 +84,7 @@ def panels(means: pl.DataFrame) -> dict[str, str]:
         "certified": "certified_mean",
         "certified by blocks": "certified_blocks",
     }
-    return drawn | ({"clean by blocks": "mean_blocks"} if blocks_differ(means) else {})
+    return drawn | beside_blocks(means)
 
 
 def about_blocks(means: pl.DataFrame) -> str:
@@ -164,7 +172,7 @@ def _table(means: pl.DataFrame, prefix: str) -> Table:
     columns = {
         "certified_mean": "certified",
         "certified_blocks": "certified by blocks",
-        **({"mean_blocks": "clean by blocks"} if blocks_differ(means) else {}),
+        **{column: name for name, column in beside_blocks(means).items()},
         attacked: "MAD finds, of R" if attacked == "attacked_mean" else "MAD finds",
     }
     clean_column = "mean_max_lowest"

@@ -13,7 +13,7 @@ from jaxprune.budget import Ball, Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
-from jaxprune.certification.spent import _squares, block_ends, spent
+from jaxprune.certification.spent import Spent, _squares, block_ends, spent
 from jaxprune.envs import probes
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, Visits, for_all, play
@@ -190,25 +190,51 @@ def test_no_attack_on_the_policy_that_draws_gets_below_the_limits(members, keys,
         least = means[row["member"], RADII.index(row["eps"])]
         assert max(row["certified_mean"], row["certified_blocks"], row["certified_kl"]) <= least
         assert row["attacked_episodes"] == 10
-        found_by_mad = found.attacked[row["member"], RADII.index(row["eps"])].mean()
+        found_by_mad = found.attacked[row["member"], RADII.index(row["eps"])].sum(-1).mean()
         assert row["attacked_mean"] == row["attacked_max_lowest"] == pytest.approx(found_by_mad)
-    assert (found.attacked[:, 2].mean(-1) < found.attacked[:, 0].mean(-1)).any()
+        assert row["certified_blocks"] <= row["attacked_blocks"]
+    under_mad = found.attacked.sum(-1).mean(-1)
+    assert (under_mad[:, 2] < under_mad[:, 0]).any()
 
 
 def test_what_an_attack_finds_is_of_the_quantity_that_is_certified(members, made):
     spec, found = made
     # An attack that costs more than there is, in all episodes but every other one.
-    costly = np.arange(found.attacked.shape[-1]) % 2 == 0
-    attacked = np.where(costly, -1000.0, found.attacked)
+    costly = np.arange(found.attacked.shape[-2]) % 2 == 0
+    attacked = np.where(costly[:, None], -400.0, found.attacked)
     table, _ = attacked_returns(spec, members, {1.0: found._replace(attacked=attacked)}, 0.9)
     for row in table.iter_rows(named=True):
-        of_one = attacked[row["member"], RADII.index(row["eps"])]
+        of_one = attacked[row["member"], RADII.index(row["eps"])].sum(-1)
         assert row["attacked_mean"] == pytest.approx(of_one.mean()) and row["attacked_mean"] < row["lowest"]
         assert row["attacked_max_lowest"] == pytest.approx(np.maximum(of_one, row["lowest"]).mean())
         assert row["attacked_max_lowest"] == pytest.approx(of_one[~costly].sum() / costly.size)
+        # The others earn no less than 0 in any block.
+        assert row["attacked_blocks"] == pytest.approx(row["attacked_max_lowest"])
     floor = dataclasses.replace(spec, return_lowest=-2000.0)
     lower, _ = attacked_returns(floor, members, {1.0: found._replace(attacked=attacked)}, 0.9)
     assert lower["attacked_max_lowest"].to_list() == lower["attacked_mean"].to_list()
+
+
+def test_what_an_attack_finds_by_blocks_counts_each_block_by_itself(members, made):
+    spec, found = made
+    assert block_ends(spec.return_blocks, members.env.horizon).tolist() == [1, 2, 3]  # 50, 50 and 30 steps
+    earned = np.array([5.0, -20.0, 1.0])
+    attacked = np.broadcast_to(earned, found.attacked.shape)
+    spec = dataclasses.replace(spec, return_lowest=-13.0)  # of which the blocks have 5, 5 and 3
+    table, _ = attacked_returns(spec, members, {1.0: found._replace(attacked=attacked)}, 0.9)
+    assert set(table["attacked_mean"]) == {-14.0} and set(table["attacked_max_lowest"]) == {-13.0}
+    assert set(table["attacked_blocks"]) == {5.0 - 5.0 + 1.0}
+    two, _ = attacked_returns(
+        dataclasses.replace(spec, return_blocks=2), members, {1.0: found._replace(attacked=attacked)}, 0.9
+    )
+    assert set(two["attacked_blocks"]) == {-10.0 + 1.0}
+
+
+def test_attacked_returns_that_were_kept_whole_are_refused(made):
+    _, found = made
+    assert Spent.read(found._asdict()) == found
+    with pytest.raises(SpecError, match="an earlier version kept the returns only"):
+        Spent.read(found._asdict() | {"attacked": found.attacked.sum(-1)})
 
 
 def test_a_wider_policy_is_easier_to_certify_and_is_the_one_that_plays(members, keys, made):

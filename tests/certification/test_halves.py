@@ -37,7 +37,8 @@ class Known:
         probability, rewards, shifts = (part[0] for part in self.law[scale])
         seen = rng.choice(len(probability), episodes, p=probability / probability.sum())
         squares = np.stack([np.add.reduceat((eps * shifts[seen]) ** 2, ends, axis=-1) for eps in RADII])
-        return Spent(np.add.reduceat(rewards[seen], ends, axis=-1)[None], squares[None], np.zeros((1, 2, 1)))
+        nothing = np.zeros((1, len(RADII), 1, len(ends)))
+        return Spent(np.add.reduceat(rewards[seen], ends, axis=-1)[None], squares[None], nothing)
 
 
 def spec(episodes: int) -> ReturnSpec:
@@ -89,7 +90,7 @@ def test_a_scale_chosen_by_the_half_that_is_certified_breaks_the_promise():
 
     def drawn() -> Spent:
         returned = (rng.uniform(size=(1, 12, 1)) < 0.46).astype(float)
-        return Spent(returned, np.zeros((1, 1, 12, 1)), np.zeros((1, 1, 1)))
+        return Spent(returned, np.zeros((1, 1, 12, 1)), np.zeros((1, 1, 1, 1)))
 
     cases = [{scale: drawn() for scale in scales} for _ in range(12)]
     assert np.mean([limit(made, *scales) > 0.46 for made in cases]) <= 1 - confidence
@@ -100,7 +101,7 @@ def test_a_scale_chosen_by_the_half_that_is_certified_breaks_the_promise():
 
 def test_half_is_asked_for_by_hand():
     made = Spent(
-        np.array([[[8.0, -8.0], [4.0, 4.0], [1.0, 1.0]]]), np.zeros((1, 1, 3, 2)), np.zeros((1, 1, 1))
+        np.array([[[8.0, -8.0], [4.0, 4.0], [1.0, 1.0]]]), np.zeros((1, 1, 3, 2)), np.zeros((1, 1, 1, 2))
     )
     whole = halves(ReturnSpec(3), made, (0, 0), 1, -2.0, HORIZON)
     assert whole.certifying.returns.tolist() == [[2.0]] and whole.clean == 2

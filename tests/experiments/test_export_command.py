@@ -127,6 +127,7 @@ def limits(certified):
         "certified_blocks": 3.5,
         "attacked_mean": -8.0,
         "attacked_max_lowest": 8.0,
+        "attacked_blocks": 8.5,
     }
     return pl.DataFrame(
         [{"member": i, "eps": eps, **about, **counts, **means} for i in range(2) for eps in (0.02, 0.005)]
@@ -158,10 +159,8 @@ def test_the_card_states_certified_returns_and_what_they_are_about(run, tmp_path
     RunFolder(whole).write_table("attacked_returns", apart)
     command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "before", "--no-onnx")
     card = (tmp_path / "before" / "CARD.md").read_text()
-    assert (
-        "| clean mean | certified | certified by blocks | clean by blocks | under MAD, of R | MAD ep" in card
-    )
-    assert "| 0.02 | linf | raw | 9.50 | 5.00 | 3.50 | 12.0 | -8.00 | 10 |" in card
+    assert "| certified by blocks | clean by blocks | under MAD by blocks | under MAD, of R | MAD ep" in card
+    assert "| 0.02 | linf | raw | 9.50 | 5.00 | 3.50 | 12.0 | 8.50 | -8.00 | 10 |" in card
     gone = limits(5.0).with_columns(diverged=pl.lit(True), certified_mean=None)
     RunFolder(whole).write_table("attacked_returns", gone)
     command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "gone", "--no-onnx")

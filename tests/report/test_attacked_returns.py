@@ -143,19 +143,26 @@ def test_no_smaller_eps_is_asked_for_where_that_is_not_what_is_missing():
 
 def apart():
     """Blocks certify more, of a sum that is larger still: 1000 of 5000 (a fifth), beside 400 of 1000."""
-    return table(lambda *_: 400.0).with_columns(mean_blocks=pl.lit(5000.0), certified_blocks=pl.lit(1000.0))
+    by_blocks = {"mean_blocks": 5000.0, "certified_blocks": 1000.0, "attacked_blocks": 2000.0}
+    return table(lambda *_: 400.0).with_columns(**{name: pl.lit(mean) for name, mean in by_blocks.items()})
 
 
 def test_blocks_stand_beside_the_clean_mean_of_their_own_sum():
     said = printed(apart())
     assert "0.00 1000 certified 400 400 certified by blocks 1000 1000 clean by blocks 5000 5000" in said
+    assert "under MAD by blocks 2000 2000 MAD finds 500 500" in said
     assert "by blocks: of the sum over blocks of max(return, share of the lowest), which is no less" in said
     assert "clean by blocks" not in printed(table()) and "by blocks: of the sum" not in printed(table())
     panels = {axes.get_title("left"): axes for axes in attacked_returns_figure(apart(), "hopper").axes}
-    assert list(panels)[-2:] == ["certified by blocks", "clean by blocks"]
+    assert list(panels)[-3:] == ["certified by blocks", "clean by blocks", "under MAD by blocks"]
+    assert panels["under MAD by blocks"].get_lines()[0].get_ydata().tolist() == [2000.0, 2000.0]
+    before = attacked_returns_figure(apart().drop("attacked_blocks"), "hopper")
+    assert [axes.get_title("left") for axes in before.axes][-1] == "clean by blocks"
     assert panels["clean by blocks"].get_lines()[0].get_ydata().tolist() == [5000.0, 5000.0]
     assert [trace["name"] for trace in certified_chart(apart()).traces if "blocks" in trace["name"]] == [
-        f"{sparsity}, {kind} by blocks" for sparsity in ("0.00", "0.50") for kind in ("certified", "clean")
+        f"{sparsity}, {kind} by blocks"
+        for sparsity in ("0.00", "0.50")
+        for kind in ("certified", "clean", "under MAD")
     ]
     assert "by blocks: of the sum" in certified_chart(apart()).caption
 
