@@ -189,7 +189,11 @@ def _training(rows: pl.DataFrame) -> str:
 def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
     """Every arm minus the first, plain PPO, at the same sparsity, of the seeds that all arms have."""
     plain = arms[0]
-    seeds = set.intersection(*(set(rows.filter(arm=arm)["seed"]) for arm in arms))
+
+    def of_all(column: str) -> list:
+        return sorted(set.intersection(*(set(rows.filter(arm=arm)[column]) for arm in arms)))
+
+    seeds, sparsities = of_all("seed"), of_all("sparsity_asked")
     common = rows.filter(pl.col("seed").is_in(seeds)).sort("seed")
 
     def by_arm(sparsity: float, eps: float, column: str) -> dict:
@@ -197,7 +201,6 @@ def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
         scale = 1000 if column in LARGEST else 1
         return {arm: scale * here.filter(arm=arm)[column].to_numpy() for arm in arms}
 
-    sparsities = common["sparsity_asked"].unique().sort().to_list()
     columns = {(eps, f"eps {eps:g}, {about}"): kind for eps in SHOWN for kind, about in KINDS.items()}
     columns |= {(SHOWN[0], about): column for column, about in ({OWN: "clean"} | LARGEST).items()}
     kinds = {
