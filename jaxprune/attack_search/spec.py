@@ -50,8 +50,8 @@ class AttackSearchSpec:
     seed: int = 0
     """Decides all random streams."""
     chunk: int = 72
-    """How many attackers are trained or measured side by side at most; fewer need less memory. It changes no
-    result, on one device and with the commands' XLA_FLAGS; otherwise the last bits of those that are trained."""
+    """How many attackers are trained or measured side by side at most; fewer need less memory. On one
+    device and with the commands' XLA_FLAGS it changes no result; else the last bits of those trained."""
     rungs: int = 1
     """Successive halving of sa-rl and pa-ad: each rung is twice as long as all before it, and at its end the
     weaker half of each victim's adversaries stops; only the last rung has the full steps (5: a fifth of the
