@@ -285,13 +285,13 @@ def _under_the_strongest(means: pl.DataFrame, clean: str) -> list[str]:
 
 def attacked(means: pl.DataFrame) -> dict[str, str]:
     """The columns of what MAD leaves: of what is certified or, in older tables, of the return."""
-    comparable = {"attacked_max_lowest": "MAD finds", "attacked_blocks": "MAD finds by blocks"}
-    there = {
-        name: about
-        for name, about in comparable.items()
-        if name in means.columns and means[name].count() == means.height
-    }
-    return there or {"attacked_mean": "MAD finds, of R"}
+    whole, parts = "attacked_max_lowest", "attacked_blocks"
+    there = [name for name in (whole, parts) if name in means.columns and not means[name].has_nulls()]
+    if whole not in there:
+        return {"attacked_mean": "MAD finds, of R"}
+    if parts in there and not np.allclose(means[whole], means[parts]):
+        return {whole: "MAD finds", parts: "MAD finds by blocks"}
+    return {whole: "MAD finds"}
 
 
 def _called(sparsity: float) -> str:

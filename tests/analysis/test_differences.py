@@ -52,6 +52,18 @@ def limits(tmp_path, clean):
     pl.DataFrame(rows).write_csv(tmp_path / "of-std1.csv")
 
 
+def test_what_mad_finds_by_blocks_is_told_where_it_is_something_else():
+    found = pl.DataFrame({"attacked_mean": [1.0, 2.0], "attacked_max_lowest": [3.0, 4.0]})
+    by_blocks = [pl.Series("attacked_blocks", values) for values in ([3.0, 4.0], [3.0, 5.0], [3.0, None])]
+    assert certified_returns.attacked(found) == {"attacked_max_lowest": "MAD finds"}
+    same, other, partly = (certified_returns.attacked(found.with_columns(one)) for one in by_blocks)
+    assert same == partly == {"attacked_max_lowest": "MAD finds"}
+    assert other == {"attacked_max_lowest": "MAD finds", "attacked_blocks": "MAD finds by blocks"}
+    assert certified_returns.attacked(found.drop("attacked_max_lowest")) == {
+        "attacked_mean": "MAD finds, of R"
+    }
+
+
 def test_what_attackers_leave_is_compared_where_they_were_searched_for(tmp_path, monkeypatch):
     monkeypatch.setattr(certified_returns, "TABLES", tmp_path)
     monkeypatch.setattr(certified_returns, "ATTACKED", tmp_path / "attacked")
