@@ -25,10 +25,14 @@ ALIKE = 1e-6
 
 
 class Kind(NamedTuple):
-    """A lower limit, and the clean mean of the same quantity. how: what sets it apart, in words."""
+    """A lower limit, and what is left clean and under MAD of the same quantity.
+
+    how: what sets it apart, in words.
+    """
 
     certified: str
     clean: str
+    attacked: str
     how: str
 
     @property
@@ -39,8 +43,8 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("certified_mean", "mean_max_lowest", ""),
-    Kind("certified_blocks", "mean_blocks", " by blocks"),
+    Kind("certified_mean", "mean_max_lowest", "attacked_max_lowest", ""),
+    Kind("certified_blocks", "mean_blocks", "attacked_blocks", " by blocks"),
 )
 
 
@@ -198,8 +202,9 @@ def _lines(means: pl.DataFrame) -> list[str]:
     for (eps,), rows in counting.sort("eps").group_by("eps", maintain_order=True):
         kind = larger_kind(rows)
         best = ", ".join(
-            f"{name} {number(part[kind.certified][0])} of {number(part[kind.clean][0])} (member "
-            f"{part['member'][0]}, sparsity {part['sparsity_asked'][0]:g})"
+            f"{name} {number(part[kind.certified][0])} of {number(part[kind.clean][0])}"
+            + (f", {number(part[kind.attacked][0])} under MAD" if kind.attacked in part.columns else "")
+            + f" (member {part['member'][0]}, sparsity {part['sparsity_asked'][0]:g})"
             for name, part in _best(rows, kind.certified).items()
         )
         lines.append(f"largest certified mean{kind.how} at eps {eps:g}: {best}")

@@ -76,9 +76,11 @@ def test_the_largest_limits_are_named():
         "chose; MAD: 10 episodes"
     )
     assert lines[1] == (
-        "largest certified mean at eps 0.01: pruned 1000 of 1000 (member 3, sparsity 0.5), dense 800 of 1000 "
-        "(member 2, sparsity 0)"
+        "largest certified mean at eps 0.01: pruned 1000 of 1000, 1100 under MAD (member 3, sparsity 0.5), "
+        "dense 800 of 1000, 900 under MAD (member 2, sparsity 0)"
     )
+    before = attacked_returns_words(table().drop("attacked_max_lowest")).lines
+    assert before[1].startswith("largest certified mean at eps 0.01: pruned 1000 of 1000 (member 3")
     assert lines[-1].startswith(
         "largest eps with 25% of the clean mean certified, of those asked for: pruned 0.015 (member 3, "
         "sparsity 0.5), dense 0.01 (member 2, sparsity 0); of all members together"
@@ -174,7 +176,7 @@ def test_the_larger_share_is_named_and_not_the_larger_number():
     )
     more = apart().with_columns(certified_blocks=pl.lit(2500.0))
     assert any(
-        line.startswith("largest certified mean by blocks at eps 0.01: pruned 2500 of 5000")
+        line.startswith("largest certified mean by blocks at eps 0.01: pruned 2500 of 5000, 2000 under MAD (")
         for line in attacked_returns_words(more).lines
     )
 
