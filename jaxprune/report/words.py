@@ -14,8 +14,8 @@ from jaxprune.report.console import WIDTH
 Lines = list[list[Segment]]
 
 SCREEN, ALARMS, SENTENCES = 22, 4, 6
-"""Lines of a screen without those that say where the files are, and at most for alarms and for sentences; the
-table has the rest."""
+"""Lines of a screen without those that say where the files are, at most for alarms, and for sentences where
+the tables need the rest."""
 
 
 class Words(NamedTuple):
@@ -32,13 +32,15 @@ class Words(NamedTuple):
         """
         alarms = [_rendered(console, Text(line, style="bold")) for line in self.alarms]
         sentences = [_rendered(console, _bullet(line)) for line in self.lines]
-        above = [*_fitting(alarms, ALARMS), *_fitting(sentences, SENTENCES)]
         table = [row for one in self.tables for row in [[], *_rendered(console, one)]]
-        room = max(SCREEN - sum(map(len, above)), 0)
-        console.print(SegmentLines([*chain(*above), *table[:room]], new_lines=True), end="")
+        warned = _fitting(alarms, ALARMS)
+        below = SCREEN - _lines(warned)
+        said = _fitting(sentences, max(SENTENCES, below - len(table)))
+        room = max(below - _lines(said), 0)
+        console.print(SegmentLines([*chain(*warned, *said), *table[:room]], new_lines=True), end="")
         more = {
-            "warning": len(alarms) - len(_fitting(alarms, ALARMS)),
-            "sentence": len(sentences) - len(_fitting(sentences, SENTENCES)),
+            "warning": len(alarms) - len(warned),
+            "sentence": len(sentences) - len(said),
             "table line": len(table) - room,
         }
         told = (f"{count} more {what}{'s' * (count > 1)}" for what, count in more.items() if count > 0)
@@ -55,6 +57,10 @@ def _bullet(line: str) -> Table:
     bullet = Table.grid(padding=(0, 1))
     bullet.add_row("-", Text(line))
     return bullet
+
+
+def _lines(parts: list[Lines]) -> int:
+    return sum(map(len, parts))
 
 
 def _fitting(parts: list[Lines], most: int) -> list[Lines]:
