@@ -1,7 +1,10 @@
-"""Files that are complete or absent, wherever their writer is stopped."""
+"""Files that are complete or absent, wherever their writer is stopped, and folders with one writer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from jaxprune.errors import SpecError
 
@@ -18,3 +21,24 @@ def in_one_piece(path: Path, write: Callable[[Path], object]) -> None:
         part.unlink(missing_ok=True)
         raise SpecError(f"out: cannot write {path} ({error.strerror or error}); make room for it") from None
     part.replace(path)
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Be the only one that writes into the folder; None is nobody else's.
+
+    The system lets go of it when the process ends, however it ends. Raises SpecError where somebody else
+    writes into it.
+    """
+    if folder is None:
+        yield
+        return
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SpecError(f"out: another process is at work in {folder}; wait until it has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -129,6 +129,7 @@ class RunFolder:
                     f"the tables would not be what they would have been; install {name}=={then[name]}"
                 )
         self._check_processor_devices(content["device"])
+        self._check_flags(content["xla_flags"])
         return content
 
     def _check_processor_devices(self, then: dict[str, Any]) -> None:
@@ -139,6 +140,15 @@ class RunFolder:
                 f"resume: {self.path} was begun with the processor as {then['count']} devices, now it is "
                 f"{now['count']}: the tables would not be what they would have been; set "
                 f"JAX_NUM_CPU_DEVICES={then['count']}"
+            )
+
+    def _check_flags(self, then: str) -> None:
+        """Raise SpecError where XLA is now told to compile otherwise than it was then."""
+        now = provenance()["xla_flags"]
+        if _decisive_flags(then) != _decisive_flags(now):
+            raise SpecError(
+                f"resume: {self.path} was begun with XLA_FLAGS={shlex.quote(then)}, now they are "
+                f"{shlex.quote(now)}: the tables would not be what they would have been; set them as then"
             )
 
     def merged(self) -> dict[str, Any] | None:
@@ -242,6 +252,11 @@ def provenance() -> dict[str, Any]:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
+
+
+def _decisive_flags(flags: str) -> set[str]:
+    """The flags of XLA that can change what is computed; the number of devices is looked at by itself."""
+    return {flag for flag in flags.split() if not flag.startswith(("--xla_dump", "--xla_force_host"))}
 
 
 def _command() -> str:

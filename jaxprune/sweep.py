@@ -39,6 +39,7 @@ from jaxprune.certification.attacked_return import AttackedReturns, attacked_ret
 from jaxprune.certification.spent import Spent, spent
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
+from jaxprune.files import alone
 from jaxprune.job import Group, Job, first_of_each, job, seed_and_arm
 from jaxprune.policy import Kernels
 from jaxprune.population import Members, Population, Saved
@@ -118,7 +119,8 @@ def run(
     """
     asked = job(spec).in_chunks(chunk)
     folder = RunFolder.create(Path(out), spec, asked.env.physics) if out is not None else None
-    return _run(asked, folder, on_progress)
+    with alone(None if folder is None else folder.path):
+        return _run(asked, folder, on_progress)
 
 
 def resume(out: Path | str, on_progress: OnProgress = unheard, chunk: int | None = None) -> Sweep:
@@ -127,11 +129,13 @@ def resume(out: Path | str, on_progress: OnProgress = unheard, chunk: int | None
     chunk: see `run`; it need not be what it was.
 
     Raises:
-        SpecError: there is no such run, or this program would not go on with it as it was begun.
+        SpecError: there is no such run, another process is at work on it, or this program would not go on
+            with it as it was begun.
     """
     folder = RunFolder.open(Path(out))
     folder.continuable()
-    return _run(job(folder.spec()).in_chunks(chunk), folder, on_progress)
+    with alone(folder.path):
+        return _run(job(folder.spec()).in_chunks(chunk), folder, on_progress)
 
 
 def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:

@@ -1,6 +1,7 @@
 """A sweep as a whole, on probe tasks that take milliseconds a step."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import jaxprune as jp
-from jaxprune import checkpoint, envs, kept, tables
+from jaxprune import checkpoint, envs, files, kept, tables
 from jaxprune import job as jobs
 from jaxprune import sweep as sweeps
 from jaxprune.bounds import BOUNDS
@@ -334,6 +335,10 @@ def test_a_run_goes_on_under_the_physics_it_began_with(tmp_path, monkeypatch: py
             {"device": {"platform": "cpu", "kind": "cpu", "count": 2}},
             "the processor as 2 devices, now it is 1: .* set JAX_NUM_CPU_DEVICES=2",
         ),
+        (
+            {"xla_flags": "--xla_cpu_use_fusion_emitters=false"},
+            "begun with XLA_FLAGS=--xla_cpu_use_fus.*, now they are",
+        ),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
 )
@@ -347,6 +352,28 @@ def test_a_run_that_cannot_go_on_as_it_was_begun_is_refused_naming_both(
     written.write_text(json.dumps(content | change | {"versions": versions}))
     with pytest.raises(jp.SpecError, match=said):
         jp.sweep.resume(folder.path)
+
+
+def test_flags_that_change_nothing_that_is_computed_do_not_keep_a_run_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", SMALL, "none")
+    flags_then = os.environ["XLA_FLAGS"]
+    flags = [*reversed(flags_then.split()), f"--xla_dump_to={tmp_path}"]
+    monkeypatch.setenv("XLA_FLAGS", " ".join(flags))
+    assert folder.continuable()["xla_flags"] == flags_then
+
+
+def test_a_run_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", SMALL, "none").path
+    with (
+        files.alone(folder),
+        pytest.raises(jp.SpecError, match=f"out: another process is at work in {folder}"),
+    ):
+        jp.sweep.resume(folder)
+    assert {path.name for path in folder.iterdir()} == {"spec.json", ".lock"}
+    with files.alone(folder):  # it was let go of
+        pass
 
 
 def test_one_member_trained_for_all_of_its_seed_changes_nothing_stopped_or_not(

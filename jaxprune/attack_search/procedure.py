@@ -22,6 +22,7 @@ from jaxprune.attacks import Nothing, Rule, Victim
 from jaxprune.claims import asked, check_same, claim
 from jaxprune.envs import Environment
 from jaxprune.errors import unknown_name
+from jaxprune.files import alone
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
 
@@ -62,7 +63,7 @@ def run(
     stopped before its end: the tables are the same as without the stop.
 
     Raises SpecError where the budget does not fit the observations, no member is there to start from, or the
-    folder holds what is kept of another search, or of other victims.
+    folder holds what is kept of another search, or of other victims, or another process is at work in it.
     """
     check(spec, population)
     population = population.asked(spec.eps, spec.norm, spec.space)
@@ -70,7 +71,7 @@ def run(
         claim(folder, of_what(spec, population))
     victims = Victim(population.agents.pruned(), population.budget.space)
     fresh_key = streams.key(spec.seed, "measurement")
-    with Meter(on_progress) as meter:
+    with alone(folder), Meter(on_progress) as meter:
         trials = Trials(population.env, population.budget.ball, spec.chunk, meter, folder, spec.policy)
         attackers = {CLEAN: only(Nothing(), victims)} | dict(attackers_of(spec, trials, victims))
         selected = {

@@ -31,6 +31,7 @@ from jaxprune.certification.visited import certify
 from jaxprune.certification.voting import certify_votes
 from jaxprune.claims import check_same, claim
 from jaxprune.evaluation import Condition, Tally, Visits, for_all, play_in_chunks
+from jaxprune.files import alone
 from jaxprune.population import Population
 from jaxprune.progress import Meter, OnProgress, unheard
 from jaxprune.tables import returns
@@ -83,7 +84,8 @@ def run(
 
     Raises:
         SpecError: the budget does not fit the observations, a member cannot be certified, nor can its return
-            where that is asked for, or the folder holds the stages of something else.
+            where that is asked for, the folder holds the stages of something else, or another process is at
+            work in it.
     """
     chunks.check(chunk)
     population = spec.applied_to(population)
@@ -94,7 +96,7 @@ def run(
     root = streams.key(spec.seed, "audit")
     keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.asarray(everyone.seed))
     clean_keys, search_keys, *smooth_keys = jax.vmap(partial(jax.random.split, num=4), out_axes=1)(keys)
-    with Meter(on_progress) as meter:
+    with alone(folder), Meter(on_progress) as meter:
         stage = stages(folder, meter.begin)
         tally, visits = _visited(spec, population, clean_keys, stage, meter, chunk)
         certified = certify(population, visits, stage)
