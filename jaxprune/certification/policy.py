@@ -86,11 +86,11 @@ def distances(
     farthest = jnp.maximum(jnp.max(jnp.abs(x), axis=(0, 1)), agent.normalizer.clip)
     filtering = farthest_filtering = None
     if space == "raw":
-        mean, std = agent.normalizer.mean, normalizer.std(agent.normalizer)
-        layers, x = _in_raw_units(layers, x, std)
+        mean, deviation = agent.normalizer.mean, normalizer.std(agent.normalizer)
+        layers, x = _in_raw_units(layers, x, deviation)
         filtering = _raw_rounding(observation, mean)
         # Farther out, the filter's clip hides both what is true and what is shown.
-        farthest = farthest * std
+        farthest = farthest * deviation
         farthest_filtering = _raw_rounding(2 * (jnp.abs(mean) + farthest + eps), mean)
 
     def size(change: Change) -> Float[Array, ""]:

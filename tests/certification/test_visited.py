@@ -114,6 +114,19 @@ def test_a_categorical_agent_is_certified_in_logits():
     np.testing.assert_allclose(far.visited["interval"][2, 1], span, rtol=1e-5)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_behind_a_filter_that_changes_nothing_raw_bounds_are_the_normalised_ones(discrete):
+    agent = an_agent(KEY, 0.0, discrete=discrete)
+    std = None if discrete else jnp.exp(agent.log_std)
+    raw, normalised = (
+        distances(agent, std, seen().observation[:3], jnp.float32(EPS), norm="linf", space=space)
+        for space in ("raw", "normalised")
+    )
+    for name, bound in normalised.at_states().items():
+        np.testing.assert_allclose(raw.at_states()[name], bound, rtol=1e-3, err_msg=name)
+    np.testing.assert_allclose(raw.anywhere, normalised.anywhere, rtol=1e-3)
+
+
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 4e-5), ("l2", 8e-5)])
 def test_bounds_in_raw_units_hold_where_observations_are_rounded_coarsely(norm, eps):
     """Near 1000 float32 has steps of 6.1e-5: a feature moves by that when 4e-5 is added to it."""
