@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.training.regularizers import REGULARIZERS, Regularizer
-from jaxprune.training.regularizers.schedule import NAMES
+from jaxprune.training.regularizers.schedule import NAMES, SELF_PACED, UNUSED
 
 PLAIN = "ppo"
 """The arm without a regulariser."""
@@ -64,13 +64,31 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
         for text in settings:
             leaf, _, value = text.partition("=")
             words[leaf] = value
-        schedule = words.pop("schedule", regularizer.schedule)
-        if schedule not in NAMES:
-            raise unknown_name(f"arms: {name}: schedule", schedule, NAMES)
+        schedule = _schedule(regularizer, words)
         leaves[name] = _numbers(regularizer, words, published_eps)
         chosen.append(Chosen(regularizer, schedule))
     _check_together(given, tuple(chosen))
     return Arm(tuple(chosen), leaves)
+
+
+def _schedule(regularizer: Regularizer, words: dict[str, str]) -> str:
+    """The schedule of the budget, taken out of what was asked for."""
+    name = regularizer.name
+    if "eps" not in regularizer.leaves:
+        return regularizer.schedule
+    schedule = words.pop("schedule", regularizer.schedule)
+    if schedule not in NAMES:
+        raise unknown_name(f"arms: {name}: schedule", schedule, NAMES)
+    if schedule == SELF_PACED and regularizer.growth is None:
+        able = ", ".join(one for one, each in REGULARIZERS.items() if each.growth)
+        raise SpecError(
+            f"arms: {name}: schedule {SELF_PACED} follows a term that grows as eps^2 does, which it has not; "
+            f"those that have: {able}"
+        )
+    for leaf in UNUSED[schedule]:
+        if leaf in words:
+            raise SpecError(f"arms: {name}:{leaf} says nothing to the schedule {schedule}; leave it out")
+    return schedule
 
 
 def _numbers(regularizer: Regularizer, words: dict[str, str], published: float | None) -> dict[str, float]:
@@ -78,7 +96,7 @@ def _numbers(regularizer: Regularizer, words: dict[str, str], published: float |
     name, numbers = regularizer.name, dict(regularizer.leaves)
     for leaf, value in words.items():
         if leaf not in numbers:
-            raise unknown_name(f"arms: {name}", leaf, (*numbers, "schedule"))
+            raise unknown_name(f"arms: {name}", leaf, (*numbers, *["schedule"] * ("eps" in numbers)))
         numbers[leaf] = _number(name, leaf, value, regularizer.least.get(leaf, 0.0))
     if math.isnan(numbers.get("eps", 0.0)):
         if published is None:

@@ -1,5 +1,6 @@
 """One member in training: its beginning, and one iteration of act, learn, prune."""
 
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,6 @@ from jaxprune.policy import agent as agents
 from jaxprune.pruning import masks
 from jaxprune.pruning.scores import Evidence
 from jaxprune.training import experience, lottery, ppo, pruning
-from jaxprune.training.arms import Chosen
 from jaxprune.training.batch import Batch, Transitions
 from jaxprune.training.evidence import evidence
 from jaxprune.training.member import (
@@ -27,7 +27,7 @@ from jaxprune.training.member import (
     Recipe,
 )
 from jaxprune.training.ppo import Diagnostics, Hyperparameters
-from jaxprune.training.regularizers import Leaves, Moment, Sizes
+from jaxprune.training.regularizers import Moment, Sizes
 from jaxprune.training.regularizers.schedule import SELF_PACED, paced
 from jaxprune.training.rollout import Trajectory, rollout, start
 
@@ -72,7 +72,7 @@ def init(
 
 def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
     """A fresh agent without a mask."""
-    return agents.init(
+    agent = agents.init(
         key,
         env.observation_size,
         env.action_space.size,
@@ -80,6 +80,8 @@ def _drawn(env: Environment, recipe: Recipe, key: PRNGKeyArray) -> Agent:
         hidden=recipe.hidden,
         activation=recipe.activation,
     )
+    # What another filter has made is read as it is: neither centred, nor scaled, nor clipped.
+    return agent if recipe.filter else agent.replace(normalizer=agent.normalizer.replace(clip=math.inf))
 
 
 def _kept(env: Environment, recipe: Recipe, agent: Agent, key: PRNGKeyArray) -> dict[str, Agent]:
@@ -262,23 +264,12 @@ def _paced(
     """The budgets of the next iteration of those regularisers that pace themselves."""
     budgets = {}
     for chosen in recipe.chosen:
-        if chosen.schedule == SELF_PACED:
+        if chosen.schedule == SELF_PACED and chosen.regularizer.growth is not None:
             numbers, eps = learner.hyper.regularizers[chosen.name], learner.budgets[chosen.name]
             moment = Moment(eps, learner.hyper.clip, jax.random.fold_in(key, PACE_TAG))
-            growth = _growth(chosen, agent.pruned(), batch, numbers, moment)
+            growth = chosen.regularizer.growth(agent.pruned(), batch, numbers, moment)
             budgets[chosen.name] = paced(eps, growth, numbers["eps"], numbers["pace"], numbers["pull"])
     return budgets
-
-
-def _growth(chosen: Chosen, agent: Agent, batch: Batch, numbers: Leaves, moment: Moment) -> Float[Array, ""]:
-    """The derivative of a regulariser's term by its eps."""
-    regularizer = chosen.regularizer
-    if regularizer.growth is not None:
-        return regularizer.growth(agent, batch, numbers, moment)
-    loss = regularizer.loss
-    if loss is None:
-        return jnp.zeros(())
-    return jax.grad(lambda eps: loss(agent, batch, numbers, moment._replace(eps=eps)))(moment.eps)
 
 
 def _opponents_turn(

@@ -16,9 +16,11 @@ from jaxprune.evaluation import Condition
 from jaxprune.policy import Agent, Normalizer
 from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule
+from jaxprune.training import learner as learners
 from jaxprune.training import search
 from jaxprune.training.adversary import adversary_environment
 from jaxprune.training.member import Recipe
+from jaxprune.training.ppo import Hyperparameters
 from tests.training.populations import alone
 
 DISCOUNT = 0.9
@@ -65,6 +67,25 @@ def trained(env, victims, ball, name, iterations):
 
 def member(tree, *place):
     return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+def test_what_an_adversary_reads_in_training_it_reads_when_it_attacks():
+    """Of a victim whose filter does not clip, features of about 100."""
+    env, rule, ball = make("probe/linear"), ATTACKS["sa-rl"].rule(), Ball(jnp.float32(0.1))
+    kernel = np.ones((env.observation_size, 1), np.float32)
+    far = Normalizer(
+        jnp.zeros(env.observation_size), jnp.full(env.observation_size, 1e-4), jnp.ones(()), clip=np.inf
+    )
+    victim = Victim(linear_agent(kernel, discrete=False, normalizer=far))
+    world = adversary_environment(env, victim, ball, rule)
+    learner = learners.init(world, TINY, jax.random.key(1), jnp.zeros(()), Hyperparameters())
+    reader = learner.agent
+    x = 100 * jax.random.normal(jax.random.key(3), (env.observation_size,))
+    assert np.abs(victim.normalised(x)).min() > 10
+    action = reader.distribution(reader.normalise(victim.normalised(x))).mode()
+    attack = rule.replace(network=reader.policy)
+    shown, _ = attack.perturb(jax.random.key(0), victim, x, ball, ())
+    np.testing.assert_array_equal(shown, attack.show(jax.random.key(0), victim, x, ball, action))
 
 
 # --- the exact optimum of a tabular state-adversarial MDP -------------------------------------------------

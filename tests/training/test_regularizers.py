@@ -19,7 +19,7 @@ from jaxprune.training.regularizers import ernie as ernies
 from jaxprune.training.regularizers.ascent import STEPS, ascend
 from jaxprune.training.regularizers.radial import log_prob_range
 from jaxprune.training.regularizers.sa_sgld import shift
-from jaxprune.training.regularizers.schedule import SCHEDULES, paced, scheduled
+from jaxprune.training.regularizers.schedule import BUDGET, SCHEDULES, paced, scheduled
 from tests.compiled import as_users_compile
 
 EPS, KEY = 0.3, jax.random.key(0)
@@ -286,11 +286,20 @@ def test_radial_begins_after_a_quarter_of_the_training_as_published() -> None:
 def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_collapse() -> None:
     """For a term c eps^2 / 2: `2 pull target / (2 pull + c)`, above 0 however large c is."""
     target, pull = 0.1, 0.5
-    for c in (0.1, 1.0, 30.0):
+    for c in (0.1, 1.0, 30.0, 555.0, 1e4):  # 555: of a Hopper policy, see `D` of SA-PPO at its published eps
+        reached, budgets = 2 * pull * target / (2 * pull + c), [jnp.float32(0.0)]
+        for _ in range(20):
+            budgets.append(paced(budgets[-1], c * budgets[-1], target, BUDGET["pace"], pull))
+        # At 0 there is nothing that grows yet; from there on it comes from one side, and never jumps beyond.
+        away = np.asarray(budgets[1:]) / reached - 1
+        assert (away >= -1e-5).all() or (away <= 1e-5).all()
+        assert (np.diff(np.abs(away)) <= 1e-5).all()
+        eps = budgets[-1]
         eps = jax.lax.fori_loop(
-            0, 3000, lambda _, eps, c=c: paced(eps, c * eps, target, 0.02, pull), jnp.float32(0.0)
+            0, 3000, lambda _, eps, c=c: paced(eps, c * eps, target, BUDGET["pace"], pull), eps
         )
-        assert float(eps) == pytest.approx(2 * pull * target / (2 * pull + c), rel=1e-3)
+        assert float(eps) == pytest.approx(reached, rel=1e-3)
+    assert float(paced(jnp.float32(0.0), jnp.float32(0.0), 0.0, 0.05, pull)) == 0
     # The published rule, whose growth is s / sqrt(2 eps), falls to 0 from 1.1 of the threshold on.
     for share, survives in ((0.9, True), (1.1, False)):
         s = share * (4 * 0.1 * target / 3) * np.sqrt(2 * target / 3)
@@ -303,9 +312,38 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
         assert (float(eps) > 0.03) == survives
 
 
+@pytest.mark.parametrize("name", [name for name, each in REGULARIZERS.items() if each.growth])
+def test_the_growth_that_paces_a_budget_is_the_derivative_of_the_term_and_vanishes_with_eps(
+    name: str,
+) -> None:
+    """Of a policy that is a line and a term of its square: `c eps`, which finite differences give exactly."""
+    record = REGULARIZERS[name]
+    numbers = dict(record.leaves) | {"eps": EPS}
+
+    def growth(eps: float) -> float:
+        return float(record.growth(on_a_line(), BATCH, numbers, moment(jnp.float32(eps))))
+
+    for eps in (0.1, 0.3):
+        high, low = (float(term(name, on_a_line(), jnp.float32(eps + h))) for h in (1e-2, -1e-2))
+        # The ascent of sa-sgld may end one stride from the edge, where its growth is told at the corner.
+        assert growth(eps) == pytest.approx((high - low) / 2e-2, rel=2.5 / STEPS)
+    assert growth(1e-2) == pytest.approx(growth(0.1) / 10, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (
+            "radial:eps=1:schedule=self-paced",
+            "radial: schedule self-paced follows a term .* those that have: sa-",
+        ),
+        (
+            "noise:eps=1:schedule=self-paced",
+            "noise: schedule self-paced follows a term that grows as eps^2 does",
+        ),
+        ("sa-sgld:eps=1:pace=1", "sa-sgld:pace says nothing to the schedule linear"),
+        ("sa-sgld:eps=1:schedule=self-paced:ramp=1", "ramp says nothing to the schedule self-paced"),
+        ("usr:schedule=linear", "usr: unknown name 'schedule'"),
         ("sa-sgl", "arms: unknown name 'sa-sgl'; did you mean 'sa-sgld'"),
         ("sa-sgld:kapa=1", "arms: sa-sgld: unknown name 'kapa'; did you mean 'kappa'"),
         ("sa-sgld:kappa=-1", "arms: sa-sgld:kappa '-1' must be a finite number of at least 0"),
@@ -322,7 +360,7 @@ def test_a_self_paced_budget_ends_where_growth_and_pull_balance_and_cannot_colla
     ],
 )
 def test_a_mistake_is_named(given: str, said: str) -> None:
-    with pytest.raises(SpecError, match=said.replace("+", r"\+")):
+    with pytest.raises(SpecError, match=said.replace("+", r"\+").replace("^", r"\^")):
         read_arm(given)
 
 

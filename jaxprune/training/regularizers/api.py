@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxprune.attacks import Rule
@@ -57,6 +58,15 @@ class Critic(NamedTuple):
     next_value: Callable[[Any, Float[Array, ""] | float, Transitions], Float[Array, ""]] | None = None
 
 
+def by_eps(loss: Loss) -> Loss:
+    """The derivative by its eps of a loss that can be differentiated by it."""
+
+    def growth(agent: Agent, batch: Batch, leaves: Leaves, moment: Moment) -> Float[Array, ""]:
+        return jax.grad(lambda eps: loss(agent, batch, leaves, moment._replace(eps=eps)))(moment.eps)
+
+    return growth
+
+
 @dataclass(frozen=True, eq=False)
 class Regularizer:
     """One regulariser, as a user asks for it.
@@ -73,8 +83,9 @@ class Regularizer:
     critic: a further critic that is learned, and leads the policy as well.
     world: (environment, leaves) -> the environment in which the agent gathers experience, and so does its
         adversary; it is evaluated in its own.
-    growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for budgets that
-        pace themselves; None where the loss itself can be differentiated by eps.
+    growth: (agent, batch, leaves, moment) -> the derivative of the weighted term by eps, for a budget that
+        paces itself; None where there is no term that grows as eps^2 does, for such a budget would fall to 0
+        or follow nothing.
     heads: the action distributions it is made for.
     schedule: how its budget grows, where a user says nothing.
     """

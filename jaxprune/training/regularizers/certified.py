@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from jaxprune.bounds import crown_bound, in_std_units, path_bound, spectral_product, squared_crown_bound
 from jaxprune.policy import Agent, Layers, layers
 from jaxprune.training.batch import Batch
-from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer, by_eps
 from jaxprune.training.regularizers.sa_sgld import detached
 from jaxprune.training.regularizers.schedule import BUDGET
 
@@ -65,10 +65,13 @@ LIPSCHITZ_SPECTRAL = Regularizer(
 LIPSCHITZ_PATH = Regularizer(
     "lipschitz-path", "the path bound as a penalty", {"weight": 1e-3, **BUDGET}, path
 )
-D2 = Regularizer("d2", "CROWN's squared shift as a penalty", D2_NUMBERS, squared_shift)
+D2 = Regularizer(
+    "d2", "CROWN's squared shift as a penalty", D2_NUMBERS, squared_shift, growth=by_eps(squared_shift)
+)
 D2_SAMPLED = Regularizer(
     "d2-sampled",
     "the same at one state of 16, for a fraction of the time",
     D2_NUMBERS,
     squared_shift_at_some,
+    growth=by_eps(squared_shift_at_some),
 )

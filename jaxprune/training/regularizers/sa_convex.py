@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from jaxprune.bounds import crown_ibp_box, interval_box
 from jaxprune.policy import Agent, layers
 from jaxprune.training.batch import Batch
-from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer
+from jaxprune.training.regularizers.api import Leaves, Moment, Regularizer, by_eps
 from jaxprune.training.regularizers.sa_sgld import detached
 from jaxprune.training.regularizers.schedule import BUDGET
 
@@ -38,6 +38,7 @@ SA_CONVEX = Regularizer(
     "SA-PPO's regulariser, the worst point bounded by CROWN-IBP and intervals",
     {"kappa": 0.1, "detach_std": 0.0, **BUDGET},
     loss,
+    growth=by_eps(loss),
     heads=("gaussian",),
 )
 """Zhang et al., NeurIPS 2020 (arXiv 2003.08938)."""

@@ -49,6 +49,11 @@ SELF_PACED = "self-paced"
 
 NAMES = (*SCHEDULES, SELF_PACED)
 
+UNUSED = {"fixed": ("ramp", "pace", "pull"), SELF_PACED: ("start", "ramp")} | dict.fromkeys(
+    ("linear", "smooth"), ("pace", "pull")
+)
+"""The numbers of a budget of which a schedule makes no use."""
+
 
 def scheduled(schedule: str, numbers: Mapping[str, Share], progress: Share, carried: Share) -> Share:
     """The budget when a share `progress` of the training is done; `carried`: the self-paced one."""
@@ -58,12 +63,24 @@ def scheduled(schedule: str, numbers: Mapping[str, Share], progress: Share, carr
     return numbers["eps"] * SCHEDULES[schedule]((progress - numbers["start"]) / ramp)
 
 
+SMALLEST_SHARE = 1e-6
+"""Of the target: a smaller budget grows as this one would, so that 0 divides by nothing."""
+
+
 def paced(
     eps: Float[Array, ""], growth: Float[Array, ""], target: Share, pace: Share, pull: Share
 ) -> Float[Array, ""]:
-    """The budget of the next iteration: `clip(eps - pace (growth + 2 pull (eps - target)), 0, target)`.
+    """The budget of the next iteration, a step of `pace` down `term + pull (eps - target)^2`.
 
-    `growth` is the derivative of the regulariser's term by eps. For a term `c eps^2 / 2` the fixed point is
-    `2 pull target / (2 pull + c)`: above 0 however large c, because the derivative vanishes with eps.
+    It is at most the target, and
+
+        (eps + 2 pace pull target) / (1 + pace (growth / eps + 2 pull))
+
+    `growth` is the derivative of the regulariser's term by eps, which for a term `c eps^2 / 2` is `c eps`.
+    There the step is that of implicit gradient descent, so that it approaches its fixed point
+    `2 pull target / (2 pull + c)` from one side, however large c and the pace are, and is never 0. (An
+    explicit step jumps between 0 and somewhere above as soon as `pace (c + 2 pull) > 2`.)
     """
-    return jnp.clip(eps - pace * (growth + 2 * pull * (eps - target)), 0.0, target)
+    curvature = jnp.maximum(growth, 0.0) / jnp.maximum(eps, SMALLEST_SHARE * target)
+    onward = (eps + 2 * pace * pull * target) / (1.0 + pace * (curvature + 2 * pull))
+    return jnp.minimum(jnp.where(jnp.asarray(target) > 0, onward, 0.0), target)
