@@ -212,10 +212,20 @@ def _against_plain(task: str, rows: pl.DataFrame, arms: list[str]) -> str:
         [
             f"## {task}, arms against {plain}, {len(seeds)} seeds",
             "",
+            *_lengths(common),
             *differences("sparsity; minus plain PPO (adjusted p)", kinds, plain),
             "",
         ]
     )
+
+
+def _lengths(rows: pl.DataFrame) -> list[str]:
+    """Over how many episodes each arm was certified, if not over as many: more of them certify more."""
+    counts = dict(rows.select("arm", "episodes").unique(maintain_order=True).iter_rows())
+    if len(set(counts.values())) == 1:
+        return []
+    told = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+    return [f"Certified over unlike numbers of episodes, of which more certify more: {told}.", ""]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from jaxprune.analysis import (
     decompose,
     detectable_difference,
     sweet_spots,
+    without_diverged,
 )
 from jaxprune.merging import Plan
 from jaxprune.report import figures, returns_figure
@@ -129,7 +130,8 @@ def _kept(paths: list[Path], table: str) -> list[pl.DataFrame]:
 
 def _levels(name: str, regret: pl.DataFrame, certificates: pl.DataFrame) -> str:
     """Returns, terms of the regret and bounds by sparsity."""
-    strongest = regret.filter(attack=STRONGEST)
+    strongest = without_diverged(regret.filter(attack=STRONGEST))
+    certificates = certificates.join(strongest, on=["seed", "sparsity_asked"], how="semi")
     sparsities = strongest["sparsity_asked"].unique().sort().to_list()
     of = [strongest.filter(sparsity_asked=sparsity) for sparsity in sparsities]
     lines = _head(

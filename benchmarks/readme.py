@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import tyro
 
-from jaxprune.analysis import STRONGEST
+from jaxprune.analysis import STRONGEST, without_diverged
 from jaxprune.report.numbers import number, signed
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +112,7 @@ def _tables(text: str) -> list[str]:
 
 def of_sweep(run: Path) -> pl.DataFrame:
     """A row per quantity and a column per sparsity: returns, verdict and bounds of a sweep."""
-    certificates = pl.read_csv(run / "certificates.csv").filter(~pl.col("diverged"))
+    certificates = without_diverged(pl.read_csv(run / "certificates.csv"))
     distances = certificates.filter(pl.col("quantity").is_in(["delta", "range"]))
     bounds = {
         "path bound on delta (monotone)": distances.filter(pl.col("bound") == "path"),
@@ -143,7 +143,7 @@ def of_certify(run: Path) -> pl.DataFrame:
 
 def _returns(run: Path) -> pl.DataFrame:
     regret = pl.read_csv(run / "regret.csv")
-    rows = regret.filter(pl.col("attack") == STRONGEST, ~pl.col("diverged"))
+    rows = without_diverged(regret.filter(pl.col("attack") == STRONGEST))
     spots = pl.read_csv(run / "verdicts.csv").filter(~pl.col("placebo"))
     judged = {row["sparsity_asked"]: row for row in spots.iter_rows(named=True)}
 

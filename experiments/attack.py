@@ -10,7 +10,7 @@ import tyro
 from experiments.by_arm import draw
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
-from experiments.victims import Source
+from experiments.victims import Source, check_has_dense
 from jaxprune import Population, SpecError, attack_search, device
 from jaxprune.analysis import strongest_by_steps, sweet_spots
 from jaxprune.attack_search import AttackSearchSpec
@@ -57,6 +57,7 @@ def main(arguments: Arguments) -> None:
     spec = arguments.search
     # What does not fit, and a run that is not finished, are refused before anything is written.
     population = arguments.victims.load(spec.eps, spec.norm, spec.space)
+    check_has_dense(population)
     attack_search.check(spec, population)
     resumed = arguments.resume
     if resumed is not None:

@@ -7,6 +7,7 @@ import polars as pl
 
 from jaxprune import ShiftEvaluation
 from jaxprune.analysis import without_diverged
+from jaxprune.certification.policy import TIGHTEST
 from jaxprune.report import attacked_returns_figure, figures, shifts_figure
 
 
@@ -56,3 +57,16 @@ def draw_returned(folder: Path, means: pl.DataFrame, title: str) -> None:
             figures.save(
                 attacked_returns_figure(own, title), folder / f"attacked_returns{ending(arm, arms)}.png"
             )
+
+
+def draw_bounds(folder: Path, members: pl.DataFrame, where: str) -> None:
+    """Draw the bounds of every arm that has members left, in the policies' own balls at the same states."""
+    # The tightest lies on one of the others.
+    kept = without_diverged(members.filter(pl.col("bound") != TIGHTEST, ball="own"))
+    arms = members["arm"].unique(maintain_order=True).to_list()
+    for arm in arms:
+        if (own := kept.filter(pl.col("arm") == arm)).height:
+            of = where if len(arms) == 1 else f"{where}, {arm}"
+            title = f"{of}, in each policy's own ball, at the same states for all members of a seed"
+            figure = figures.bounds_figure(own, title, own["quantity"][0])
+            figures.save(figure, folder / f"bounds{ending(arm, arms)}.png")

@@ -5,11 +5,10 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import polars as pl
 import tyro
 from rich.console import Console
 
-from experiments.by_arm import draw_returned
+from experiments.by_arm import draw_bounds, draw_returned
 from experiments.command import refuse_changes, run_command
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
@@ -24,10 +23,9 @@ from jaxprune import (
     footprint,
 )
 from jaxprune.certification import Certification, ReturnSpec
-from jaxprune.certification.policy import TIGHTEST
 from jaxprune.interrupt import exit_code
 from jaxprune.progress import Update
-from jaxprune.report import certify_screen_words, figures, open_console, plan
+from jaxprune.report import certify_screen_words, open_console, plan
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 
 ABOUT, STAGES = "certify.json", "stages"
@@ -104,12 +102,7 @@ def _write(folder: RunFolder, found: Certification, population: Population) -> N
         if table is not None:
             folder.write_table(name, table)
     where = f"{population.env.task} on {population.env.physics}"
-    # The tightest lies on one of the others.
-    drawn = found.members.filter(pl.col("bound") != TIGHTEST, ~pl.col("diverged"), ball="own")
-    if drawn.height:
-        title = f"{where}, in each policy's own ball, at the same states for all members of a seed"
-        figure = figures.bounds_figure(drawn, title, drawn["quantity"][0])
-        figures.save(figure, folder.path / "bounds.png")
+    draw_bounds(folder.path, found.members, where)
     if found.attacked_returns is not None:
         draw_returned(folder.path, found.attacked_returns, where)
     shutil.rmtree(folder.path / STAGES)

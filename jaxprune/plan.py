@@ -254,8 +254,9 @@ def smallest_difference(spec: SweepSpec) -> str:
     # A verdict's p is multiplied by the number of families, which is as good as a share of the error.
     least = detectable_difference(count, pruned, len(spec.budgets), alpha=spec.error / spec.families)
     if least is None:
-        gives = "gives" if count == 1 else "give"
-        return f"none: {seeds} {gives} no verdict, {needed_pairs(spec.error, spec.families)} are needed"
+        gives, needed = "gives" if count == 1 else "give", needed_pairs(spec.error, spec.families)
+        most = f", {needed} are needed" if count < needed else " with 80 % power, whatever the difference"
+        return f"none: {seeds} {gives} no verdict{most}"
     spread = SPREADS.get(spec.env)
     returns = (
         ""

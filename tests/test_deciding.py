@@ -8,7 +8,9 @@ import pytest
 import jaxprune as jp
 from benchmarks import deciding, deciding_report
 from benchmarks.deciding import Arguments
+from jaxprune.analysis import decompose
 from jaxprune.run_folder import RunFolder
+from tests.report import conftest as synthetic
 
 USUAL = Arguments()
 OTHER = {
@@ -83,6 +85,17 @@ def quick(arguments):
         selection_episodes=2,
         episodes=4,
     )
+
+
+def test_levels_leave_out_what_diverged_with_its_pair():
+    results = synthetic.results(3, budgets=(0.075,)).with_columns(
+        diverged=(pl.col("seed") == 0) & (pl.col("sparsity_asked") == 0)
+    )
+    kept = results.filter(pl.col("seed") > 0)
+    bounds = pl.DataFrame({"bound": list(deciding_report.BOUNDS)})
+    shards = results.select("seed", "sparsity_asked", value="return_mean").join(bounds, how="cross")
+    with_it = deciding_report._levels("name", decompose(results), shards)
+    assert with_it == deciding_report._levels("name", decompose(kept), shards.filter(pl.col("seed") > 0))
 
 
 @pytest.mark.slow

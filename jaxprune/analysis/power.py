@@ -1,12 +1,14 @@
 """What a number of seeds can show, before they are trained."""
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxprune.analysis.signflip import adjusted_p, needed_pairs
+from jaxprune.analysis.signflip import FLIPS, adjusted_p, needed_pairs
 
-_FLIPS = 2**9  # enumerated up to ten pairs, drawn beyond: a draw this large costs a percent of power or less
+_FLIPS = 2**9  # enumerated up to ten pairs, drawn beyond
+_HITS = 20  # flips that may reach what was observed: fewer cost power that the verdict's own flips do not
 _EXPERIMENTS = 500
 _LARGEST = 64.0  # in standard deviations: what needs more is not found
 
@@ -56,16 +58,17 @@ def detectable_difference(
         experiments: how many are simulated.
 
     Returns:
-        None where the seeds are too few for any verdict.
+        None where the seeds are too few for any verdict with that probability.
     """
     if seeds < needed_pairs(alpha) or sparsities < 1:
         return None
     noise = _differences(seeds, sparsities, budgets, experiments)
+    flips = min(FLIPS, max(_FLIPS, ceil(_HITS / alpha)))
 
     def shown(effect: float) -> float:
         shifted = noise.copy()
         shifted[..., 0] += effect
-        return float((adjusted_p(shifted, _FLIPS)[..., 0] <= alpha).mean())
+        return float((adjusted_p(shifted, flips)[..., 0] <= alpha).mean())
 
     low, high = 0.0, 1.0
     while shown(high) < power:

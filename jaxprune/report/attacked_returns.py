@@ -139,8 +139,8 @@ def attacked_returns_figure(
 
 
 def attacked_returns_words(means: pl.DataFrame) -> Words:
-    """A table and sentences for every training arm, of members that have not diverged."""
-    trusted = means.filter(~pl.col("diverged"))
+    """A table and sentences for every arm, without members that diverged or whose dense twin did."""
+    trusted = without_diverged(means)
     arms = trusted["arm"].unique(maintain_order=True).to_list()
     tables, lines = [], [_about(trusted), *filter(None, [about_blocks(trusted)])] if arms else []
     for arm in arms:

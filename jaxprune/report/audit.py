@@ -3,7 +3,7 @@
 import polars as pl
 from rich.table import Table
 
-from jaxprune.analysis import audit, distance_quantity
+from jaxprune.analysis import audit, distance_quantity, without_diverged
 from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.console import plain_table
 from jaxprune.report.numbers import number
@@ -26,9 +26,10 @@ def audit_words(
     confidence: float,
     post_hoc: bool,
 ) -> Words:
-    """The bounds by sparsity, how often pruning raised them, and the verdicts.
+    """The bounds by sparsity of one arm, how often pruning raised them, and the verdicts.
 
-    Members that diverged are named first, and left out of all that follows but the alarm.
+    Members that diverged are named first, and left out with those whose dense twin they are of all that
+    follows but the alarm.
 
     Args:
         states: every bound at every state.
@@ -44,8 +45,7 @@ def audit_words(
             differs is the work of pruning.
     """
     alarm = [*diverged_lines(members), *alarm_lines(states)]
-    trusted = ~pl.col("diverged")
-    members, certificates, returns = (t.filter(trusted) for t in (members, certificates, returns))
+    members, certificates, returns = map(without_diverged, (members, certificates, returns))
     if balls_coincide(members):
         members, above = members.filter(ball="own"), above.filter(ball="own")
     if members.is_empty():
@@ -56,11 +56,11 @@ def audit_words(
     lines = [theorem_line(certificates), *tight_lines(above, post_hoc)]
     lines += distrust_lines(members, certificates, confidence)
     if smoothing is not None:
-        smoothing = smoothing.filter(trusted)
+        smoothing = without_diverged(smoothing)
         tables.append(smoothing_table(smoothing))
         lines += smoothing_lines(smoothing)
     if votes is not None:
-        tables.append(votes_table(votes.filter(trusted)))
+        tables.append(votes_table(without_diverged(votes)))
     if attacked_returns is not None:
         words = attacked_returns_words(attacked_returns)
         tables += words.tables
@@ -151,7 +151,9 @@ def change_table(against: pl.DataFrame) -> Table:
         cells = []
         for ball in balls:
             here = rows.filter(ball=ball)
-            tightest, found = (here.filter(bound=name).row(0, named=True) for name in (TIGHTEST, FOUND))
+            tightest, found = (
+                here.row(by_predicate=pl.col("bound") == name, named=True) for name in (TIGHTEST, FOUND)
+            )
             rose = here.filter("monotone")["share_above"].max()
             cells += [
                 "-" if rose is None else f"{rose:.0%}",

@@ -3,6 +3,7 @@
 import polars as pl
 from rich.table import Table
 
+from jaxprune.analysis import without_diverged
 from jaxprune.report.attacked_returns import larger_kind
 from jaxprune.report.audit import (
     FOUND,
@@ -39,17 +40,16 @@ def certify_screen_words(
     In every policy's own ball. Args: as `audit_words`.
     """
     alarms = [*diverged_lines(members), *alarm_lines(states)]
-    trusted = ~pl.col("diverged")
-    members, certificates, returns = (t.filter(trusted) for t in (members, certificates, returns))
+    members, certificates, returns = map(without_diverged, (members, certificates, returns))
     members, above = members.filter(OWN), above.filter(OWN)
     if members.is_empty():
         return Words(alarms)
     lines = [theorem_line(certificates), *_pruning_lines(above, post_hoc)]
-    limits = None if attacked_returns is None else _limits(attacked_returns.filter(trusted))
+    limits = None if attacked_returns is None else _limits(without_diverged(attacked_returns))
     if limits is not None:
         lines.append(_limits_line(limits))
     if smoothing is not None:
-        lines.append(smoothing_lines(smoothing.filter(trusted))[-1])
+        lines.append(smoothing_lines(without_diverged(smoothing))[-1])
     return Words(alarms, [_table(members, above, returns, limits)], lines)
 
 
@@ -89,11 +89,11 @@ def _limits(attacked_returns: pl.DataFrame) -> pl.DataFrame:
 def _limits_line(limits: pl.DataFrame) -> str:
     """What is certified at the smallest radius: of the dense policies, and where it is most."""
     smallest = limits.filter(pl.col("eps") == pl.col("eps").min()).sort("certified", descending=True)
-    first = smallest.row(0, named=True)
+    first, several = smallest.row(0, named=True), limits["arm"].n_unique() > 1
     kinds = {"dense": pl.col("sparsity_asked") == 0, "pruned": pl.col("sparsity_asked") > 0}
     best = ", ".join(
         f"{kind} {number(row['certified'])} of {number(row['clean'])}"
-        + (f" (at {row['sparsity_asked']:.2f})" if kind == "pruned" else "")
+        + _place(row["arm"] if several else "", row["sparsity_asked"] if kind == "pruned" else None)
         for kind, condition in kinds.items()
         for row in smallest.filter(condition).head(1).iter_rows(named=True)
     )
@@ -101,6 +101,12 @@ def _limits_line(limits: pl.DataFrame) -> str:
         f"certified{first['how']}, eps {first['eps']:g} at every step, sampled actions, confidence "
         f"{first['confidence']:g} of all together: {best}; more is no proof of more return"
     )
+
+
+def _place(arm: str, sparsity: float | None) -> str:
+    """Of which arm, and at which sparsity, as far as that is to be told."""
+    told = [*filter(None, [arm]), *([] if sparsity is None else [f"at {sparsity:.2f}"])]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _table(

@@ -22,3 +22,8 @@ def signed(value: float | None) -> str:
 def low_to_high(low: float | None, high: float | None) -> str:
     """`low..high`, or nothing where there is no interval."""
     return "" if low is None or high is None else f"{number(low)}..{number(high)}"
+
+
+def family_wise(alpha: float) -> str:
+    """The error rate of a family of verdicts, a share of a planned one included."""
+    return f"family-wise error {100 * alpha:.2g}%"

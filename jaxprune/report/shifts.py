@@ -17,7 +17,7 @@ from jaxprune.analysis import (
     without_diverged,
 )
 from jaxprune.report.console import plain_table
-from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.numbers import family_wise, low_to_high, number, signed
 from jaxprune.report.style import Label, label_line_ends, panel_grid, styled
 from jaxprune.report.words import Words
 
@@ -87,7 +87,7 @@ def shift_words(
     if verdicts.height:
         tables.append(_differences(verdicts))
         lines.append(
-            f"family-wise error {alpha:.0%} over all arms, sparsities and both numbers; the worst of many "
+            f"{family_wise(alpha)} over all arms, sparsities and both numbers; the worst of many "
             "means is too low, for a member and its dense twin alike"
         )
     return Words(_diverged(summary), tables, [*lines, *_failures(shifts)])
@@ -135,7 +135,7 @@ def _verdict_line(name: str, verdicts: pl.DataFrame, alpha: float) -> str:
         parts.append(
             f"{about} return {told} (most at {largest['sparsity']:.2f}: {signed(largest['difference'])}{p})"
         )
-    return f"{name}, pruned against dense: {'; '.join(parts)}; family-wise error {alpha:.0%} over all of them"
+    return f"{name}, pruned against dense: {'; '.join(parts)}; {family_wise(alpha)} over all of them"
 
 
 def _screen_table(summary: pl.DataFrame, verdicts: pl.DataFrame, arms: list[str]) -> Table:

@@ -37,6 +37,7 @@ def sweep_words(
     *,
     alpha: float = ALPHA,
     arms: int = 1,
+    everyone: pl.DataFrame | None = None,
 ) -> Words:
     """What was found of a population: alarms, returns by attack, two tables per budget, the verdicts.
 
@@ -51,6 +52,7 @@ def sweep_words(
         interval: gives the intervals.
         alpha: the family-wise error of that table.
         arms: in how many training arms it has tests.
+        everyone: the results of all arms, among which the best policy was chosen; those above for None.
 
     Raises:
         ValueError: a table is malformed, or `results` holds several families of members.
@@ -62,7 +64,7 @@ def sweep_words(
         *budget_tables(regret, certificates, interval),
         *difference_tables(spots),
     ]
-    lines = findings(results, regret, certificates, spots, alpha=alpha, arms=arms)
+    lines = findings(results, regret, certificates, spots, alpha=alpha, arms=arms, everyone=everyone)
     return Words(alarms(results, certificates), tables, lines)
 
 

@@ -16,7 +16,7 @@ from jaxprune.analysis import (
     without_diverged,
 )
 from jaxprune.report.budgets import budgets
-from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.numbers import family_wise, low_to_high, number, signed
 
 ALPHA = 0.05
 """The family-wise error of the verdicts."""
@@ -30,6 +30,7 @@ def findings(
     *,
     alpha: float = ALPHA,
     arms: int = 1,
+    everyone: pl.DataFrame | None = None,
 ) -> list[str]:
     """Sweet spots, the paper's choice, the audit of the bounds, and what to distrust.
 
@@ -40,12 +41,14 @@ def findings(
         spots: the rows about them in the table of verdicts, by `sweet_spots`.
         alpha: the family-wise error of that table.
         arms: in how many training arms it has tests.
+        everyone: the results of all arms, among which the best policy was chosen; those above for None.
     """
     return [
         *sweet_spot_lines(spots, alpha, arms),
         *_paper_lines(best_average_score(regret)),
         *audit_lines(certificates),
-        *_trust_lines(results),
+        *_best_lines(results if everyone is None else everyone),
+        *_failed_lines(results),
     ]
 
 
@@ -96,18 +99,19 @@ def _error(spots: pl.DataFrame, alpha: float, arms: int) -> str:
     sparsities, tested = decided["sparsity_asked"].n_unique(), len(budgets(decided))
     over = f"{sparsities} sparsities" if sparsities > 1 else "1 sparsity"
     more = "".join(f" x {count} {what}" for count, what in ((tested, "budgets"), (arms, "arms")) if count > 1)
-    return f"family-wise error {100 * alpha:.2g}% over {over}{more}"
+    return f"{family_wise(alpha)} over {over}{more}"
 
 
 def _sweet_spot_line(spots: pl.DataFrame, alpha: float, error: str) -> str:
     """The verdict on one budget."""
     undecided = spots.filter(pl.col("verdict").str.starts_with("undecided"))
-    best = spots.sort("attacked_difference", descending=True, nulls_last=True).row(0, named=True)
+    size = pl.col("attacked_difference").abs()
+    largest = spots.sort(size, descending=True, nulls_last=True).row(0, named=True)
     if undecided.height == spots.height:
-        if best["seeds"] == 0:
+        if largest["seeds"] == 0:
             advice = ": train a dense policy (sparsity 0) of each seed to compare with"
-            return best["verdict"] + (advice if "no dense twin" in best["verdict"] else "")
-        return f"{best['verdict']}; {_largest(best)}"
+            return largest["verdict"] + (advice if "no dense twin" in largest["verdict"] else "")
+        return f"{largest['verdict']}; {_largest(largest)}"
     verdict, higher = pl.col("verdict"), pl.col("attacked_difference") > 0
     found = []
     for condition, words in (
@@ -123,7 +127,7 @@ def _sweet_spot_line(spots: pl.DataFrame, alpha: float, error: str) -> str:
             places = ", ".join(f"{sparsity:.2f}" for sparsity in rows["sparsity"])
             clearest = rows.sort(pl.col("attacked_difference").abs()).row(-1, named=True)
             found.append(f"{words} {places}; {_largest(clearest)}")
-    shown = "; ".join(found) or f"no effect of pruning shown; {_largest(best)}"
+    shown = "; ".join(found) or f"no effect of pruning shown; {_largest(largest)}"
     left = f"; {undecided.height} of {spots.height} sparsities undecided" if undecided.height else ""
     return f"{shown} ({_seeds(spots)}, {error}{left})"
 
@@ -243,16 +247,18 @@ def _mask_verdict(row: dict) -> str:
     return f"monotone, {count}, as the theorem demands"
 
 
-def _trust_lines(results: pl.DataFrame) -> list[str]:
-    """What the reader must know before believing the numbers."""
-    lines = [
+def _best_lines(everyone: pl.DataFrame) -> list[str]:
+    """Whose return is taken for the best there is."""
+    members, several = everyone["member"].n_unique(), everyone["arm"].n_unique() > 1
+    return [
         f"J(pi*) is an estimate, {number(best['return_mean'])}: the clean return of member {best['member']} "
-        f"(sparsity {best['sparsity']:.2f}), the best of {results['member'].n_unique()} on other episodes"
-        for best in best_members(results).iter_rows(named=True)
+        f"({best['arm'] * several}{', ' * several}sparsity {best['sparsity']:.2f}), the best of {members} on "
+        "other episodes"
+        for best in best_members(everyone).iter_rows(named=True)
     ]
-    failed = results["failed"].sum()
-    if failed:
-        lines.append(
-            f"{failed} of {results['episodes'].sum()} evaluation episodes ended on non-finite physics"
-        )
-    return lines
+
+
+def _failed_lines(results: pl.DataFrame) -> list[str]:
+    """How many episodes have no true end."""
+    failed, total = results["failed"].sum(), results["episodes"].sum()
+    return [f"{failed} of {total} evaluation episodes ended on non-finite physics"] if failed else []

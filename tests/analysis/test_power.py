@@ -4,15 +4,18 @@ import pytest
 from jaxprune.analysis import SPREADS, adjusted_p, detectable_difference
 
 
-@pytest.mark.parametrize(("seeds", "sparsities", "budgets"), [(6, 1, 1), (7, 9, 1), (10, 4, 2)])
-def test_a_planted_effect_is_found_as_often_as_asked(seeds, sparsities, budgets):
+@pytest.mark.parametrize(
+    ("seeds", "sparsities", "budgets", "alpha"),
+    [(6, 1, 1, 0.05), (7, 9, 1, 0.05), (10, 4, 2, 0.05), (12, 2, 1, 0.0025)],
+)
+def test_a_planted_effect_is_found_as_often_as_asked(seeds, sparsities, budgets, alpha):
     experiments, power = 2000, 0.8
-    effect = detectable_difference(seeds, sparsities, budgets, power=power)
+    effect = detectable_difference(seeds, sparsities, budgets, alpha, power)
     rng = np.random.default_rng(99)
     returns = rng.normal(0, np.sqrt(0.5), (experiments, seeds, budgets + 1, sparsities + 1))
     returns[:, :, 0, 1] += effect
     table = (returns[..., 1:] - returns[..., :1]).reshape(experiments, seeds, -1)
-    found = (adjusted_p(table)[..., 0] <= 0.05).mean()
+    found = (adjusted_p(table)[..., 0] <= alpha).mean()
     # The effect comes from 500 experiments, and is checked with 2000 others.
     error = np.sqrt(power * (1 - power) * (1 / 500 + 1 / experiments))
     assert abs(found - power) < 3 * error + 0.02  # 2 % is where the search for it stops

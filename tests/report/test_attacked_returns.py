@@ -225,3 +225,8 @@ def test_arms_are_told_apart():
 
 def test_nothing_is_said_of_members_that_all_diverged():
     assert attacked_returns_words(table(diverged={0, 1, 2, 3})) == ([], [], [])
+
+
+def test_members_whose_dense_twin_diverged_are_left_out_with_it():
+    said = printed(table(diverged=(0,)))  # seed 0, dense; of its sibling, 600 of 1000, nothing is shown
+    assert said == printed(table().filter(seed=1))

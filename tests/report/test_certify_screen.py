@@ -72,3 +72,11 @@ def test_a_share_is_of_the_way_from_the_lowest_return(synthetic):
     assert "dense 1000 of 1000" in said(words(synthetic, nothing)) and "%" not in " ".join(
         whole(words(synthetic, nothing)).split("eps 0.02")[-1]
     )
+
+
+def test_of_several_arms_what_is_certified_is_told_with_the_arm(synthetic):
+    limits = attacked_returns()
+    other = limits.with_columns(arm=pl.lit("sa"), certified_mean=pl.col("certified_mean") + 50)
+    assert "dense 650 of 1000 (sa), pruned 850 of 1000 (sa, at 0.50)" in said(
+        words(synthetic, pl.concat([limits, other]))
+    )

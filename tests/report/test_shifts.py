@@ -72,3 +72,13 @@ def test_all_arms_are_in_one_table_on_one_screen():
     assert f"ppo, shifted dynamics, pruned against dense: {undecided}" in said
     (one,) = words.tables
     assert one.row_count == 4
+
+
+def test_the_share_of_an_error_that_a_planned_look_has_is_told_as_it_is():
+    shifts = table(seeds=6)
+    summary = summarise_shifts(shifts)
+    verdicts = shift_verdicts(summary)
+    on_the_page = whole(shift_words(shifts, summary, verdicts, alpha=0.025))
+    on_the_screen = whole(shift_screen_words(shifts, summary, verdicts, alpha=0.025))
+    for text in (on_the_page, on_the_screen):
+        assert "family-wise error 2.5% over" in " ".join(text.split())

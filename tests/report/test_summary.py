@@ -175,6 +175,37 @@ def test_what_is_printed_of_an_arm_is_what_the_table_of_all_arms_says(synthetic)
     assert line.endswith("(12 seeds, family-wise error 5% over 7 sparsities x 2 arms)")
 
 
+def test_the_largest_difference_is_the_largest_loss_where_pruning_only_loses(synthetic):
+    """1 less at 0.5 and 300 less at 0.9, with a noise in which neither is shown."""
+    results = synthetic.results(7, budgets=(0.075,)).filter(pl.col("sparsity_asked").is_in([0.0, 0.5, 0.9]))
+    dense = results.filter(sparsity_asked=0.0).select("seed", "attack", same="return_mean")
+    noise = 900 * pl.col("seed").replace_strict(dict(enumerate((-1, 1, -1, 1, -1, 1, 0))))
+    less = pl.when(sparsity_asked=0.9).then(300 + noise).when(sparsity_asked=0.5).then(1 + noise).otherwise(0)
+    worse = results.join(dense, on=["seed", "attack"]).with_columns(return_mean=pl.col("same") - less)
+    text = said(worse.drop("same"))
+    assert "no effect of pruning shown; largest difference at 0.90: attacked -300 [" in text
+
+
+def test_the_best_policy_is_the_one_that_the_regret_is_about_whatever_its_arm(synthetic):
+    one = synthetic.results(2, budgets=(0.075,))
+    less = pl.col("return_mean") / 3, pl.col("selection_mean") / 3
+    both = pl.concat([one, one.with_columns(*less, arm=pl.lit("sa"), member=pl.col("member") + 1000)])
+    regret, spots = decompose(both), sweet_spots(decompose(both))
+    of_arm = pl.col("arm") == "sa"
+    lines = findings(
+        both.filter(of_arm),
+        regret.filter(of_arm),
+        CERTIFICATES.to_frame(),
+        spots.filter(of_arm),
+        arms=2,
+        everyone=both,
+    )
+    (best,) = regret["best_return"].unique()
+    (line,) = (line for line in lines if line.startswith("J(pi*)"))
+    assert line.startswith(f"J(pi*) is an estimate, {number(best)}: the clean return of member")
+    assert "(ppo, sparsity" in line and line.endswith("the best of 32 on other episodes")
+
+
 def test_a_gain_at_the_price_of_the_clean_return_is_no_sweet_spot(synthetic):
     text = said(synthetic.results(10, budgets=(0.075,)).filter(pl.col("sparsity_asked").is_in([0.0, 0.7])))
     assert (

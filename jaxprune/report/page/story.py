@@ -150,7 +150,13 @@ def _words(run: Run, story: Story, results: pl.DataFrame, certificates: pl.DataF
         prefix = "" if len(arms) == 1 else f"{arm}: "
         story.about.append(heading(of_results))
         words = sweep_words(
-            of_results, of_regret, of_certificates, of_verdicts, alpha=_alpha(run), arms=len(arms)
+            of_results,
+            of_regret,
+            of_certificates,
+            of_verdicts,
+            alpha=_alpha(run),
+            arms=len(arms),
+            everyone=results,
         )
         of_bounds = (theorem_line, tight_line) if of_certificates.height else ()
         judged = sweet_spot_lines(of_verdicts, _alpha(run), len(arms))
@@ -233,21 +239,24 @@ def _certification(run: Run, story: Story) -> None:
 
 
 def _bounds(run: Run, story: Story) -> None:
-    """The words and tables of a certification."""
+    """The words and tables of a certification, of every arm by itself."""
     tables, population = run.tables, run.about["population"]
-    words = audit_words(
-        states=tables["states"],
-        members=tables["members"],
-        above=tables["audit"],
-        certificates=tables["certificates"],
-        returns=tables["returns"],
-        smoothing=tables.get("smoothing"),
-        votes=tables.get("votes"),
-        attacked_returns=tables.get("attacked_returns"),
-        confidence=run.about["certification"]["confidence"],
-        post_hoc=population["pruned_post_hoc"],
-    )
-    story.take(words)
+    arms = tables["members"]["arm"].unique(maintain_order=True).to_list()
+    for arm in arms:
+        own = {name: rows.filter(pl.col("arm") == arm) for name, rows in tables.items() if "arm" in rows}
+        words = audit_words(
+            states=own["states"],
+            members=own["members"],
+            above=own["audit"],
+            certificates=own["certificates"],
+            returns=own["returns"],
+            smoothing=own.get("smoothing"),
+            votes=own.get("votes"),
+            attacked_returns=own.get("attacked_returns"),
+            confidence=run.about["certification"]["confidence"],
+            post_hoc=population["pruned_post_hoc"],
+        )
+        story.take(words, "" if len(arms) == 1 else f"{arm}: ")
     story.warnings += warnings.vacuous(tables["certificates"])
 
 

@@ -9,11 +9,13 @@ from time import process_time
 import polars as pl
 import pytest
 
+from experiments import by_arm
+from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.errors import SpecError
 from jaxprune.report import screen_words
 from jaxprune.report.figures import heading
 from jaxprune.report.numbers import number
-from jaxprune.report.page import document, read_run, write_report
+from jaxprune.report.page import document, read_run, warnings, write_report
 from jaxprune.report.page import tables as packed
 from jaxprune.report.summary import attack_tables, budget_tables, difference_tables
 from jaxprune.report.verdict import audit_lines, sweet_spot_lines
@@ -166,6 +168,35 @@ def test_two_arms_can_be_chosen_between(synthetic, tmp_path):
     assert offered["attack"] == ["all", "strongest attack", "critic", "mad", "pa-ad", "random"]
     assert len(offered["budget"]) == 2
     assert "sa: theorem: no mask ever" in words(page)
+
+
+def test_arms_that_were_certified_together_are_told_of_apart(synthetic, tmp_path):
+    """The tightest bound falls from 4 to 2 in one arm and rises from 4 to 6 in the other."""
+    one = folders.bounds(synthetic)
+    risen = pl.when(pl.col("sparsity_asked") > 0).then(3 * pl.col("value")).otherwise("value")
+    of_members = {name: one[name] for name in ("states", "certificates", "returns")}
+    new = (pl.col("member") + 100, pl.lit("sa").alias("arm"))
+    other = {name: rows.with_columns(*new) for name, rows in of_members.items()}
+    other["states"] = other["states"].with_columns(value=risen)
+    tables = {name: pl.concat([one[name], rows]) for name, rows in other.items()}
+    tables["members"] = at_the_same_states(tables["states"])
+    tables["audit"] = against_dense(tables["states"])
+    about = {"format": 3, **folders.CERTIFIED, **folders.VERSIONS}
+    run = folders.write(tmp_path / "arms", "certify.json", about, tables)
+    read = words(document([read_run(run)]))
+    assert "ppo: tight verdict, the policy's own ball: the tightest bound rose at no state" in read
+    assert "sa: tight verdict, the policy's own ball: the tightest bound rose in the mean over states" in read
+    by_arm.draw_bounds(run, tables["members"], "hopper on native")
+    assert {path.name for path in run.glob("*.png")} == {"bounds-ppo.png", "bounds-sa.png"}
+
+
+def test_only_bounds_on_value_are_counted_among_the_vacuous(synthetic):
+    certificates = synthetic.certificates(1, budgets=(0.075,))
+    of_value = (certificates["quantity"] == "return").sum()
+    limit = certificates.filter(quantity="return").head(1)
+    limits = limit.with_columns(quantity=pl.lit("tv_limit"), bound=pl.lit("tightest"), vacuous=pl.lit(False))
+    (line,) = warnings.vacuous(pl.concat([certificates, limits]))
+    assert line.startswith(f"VACUOUS: {of_value} of {of_value} bounds on value (horizon_gap, value_gap)")
 
 
 def test_an_unfinished_run_opens_and_says_what_is_missing(synthetic, tmp_path):

@@ -102,8 +102,9 @@ def tried_chart(tried: pl.DataFrame, sparsity: dict[int, float]) -> Chart:
         "tried",
         "Strongest attacker of the first few",
         f"Lowest mean return of the first attackers tried, from one to all: {listed(told)}.",
-        "On the episodes of the selection, so that the lowest of many is too low; means over the members of "
-        "a sparsity. Still falling at the right end: more attackers would find more.",
+        "On the episodes that chose (of its last rung, where an attacker was stopped at one), so that the "
+        "lowest of many is too low; means over the members of a sparsity. Still falling at the right end: "
+        "more attackers would find more.",
         traces,
         {
             "xaxis": {"title": {"text": "attackers tried"}, "rangemode": "tozero"},
