@@ -235,6 +235,15 @@ def test_an_unfinished_run_is_refused_before_it_is_attacked(run, tmp_path, monke
     assert not [*(tmp_path / "run").glob("attacks-*")]
 
 
+def test_pruned_policies_without_the_dense_one_are_refused(agent, tmp_path, monkeypatch, capsys):
+    of_agent = ("--agent", agent, "--env", "probe/linear", "--eps", "0.1", "--sparsities", "0.5,0.9")
+    with pytest.raises(SystemExit) as leaving:
+        command(monkeypatch, *of_agent, *QUICK, "--out", tmp_path / "out")
+    assert leaving.value.code == 2
+    assert "sparsities: 0, the dense policy that the others are compared with" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 class Evil:
     def __reduce__(self):
         return print, ("code was run",)
