@@ -116,6 +116,7 @@ def exchanged(
 
 
 def _count(sparsity: Float[Array, ""] | float, weights: Float[Array, ""] | int) -> Float[Array, ""]:
+    """`round(s n)` of the product in float32, which may fall on the other side of one half than s n does."""
     return jnp.round(jnp.asarray(sparsity * weights, jnp.float32))
 
 
