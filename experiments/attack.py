@@ -1,11 +1,13 @@
 """Attack agents as hard as can be: `python -m experiments.attack --run runs/NAME`, or one `--agent FILE`."""
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import tyro
+from rich.console import Console
 
 from experiments.by_arm import draw
 from experiments.command import refuse_changes, run_command
@@ -13,7 +15,7 @@ from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
 from jaxprune import Population, SpecError, attack_search, device
 from jaxprune.analysis import strongest_by_steps, sweet_spots
-from jaxprune.attack_search import AttackSearchSpec
+from jaxprune.attack_search import AttackSearch, AttackSearchSpec
 from jaxprune.interrupt import exit_code
 from jaxprune.report import (
     LiveProgress,
@@ -73,10 +75,22 @@ def main(arguments: Arguments) -> None:
     try:
         with LiveProgress(console, steps) as live:
             found = attack_search.run(spec, population, live.show, folder.path / ATTACKERS)
+        _report(console, folder, found, spec, population, certificates)
     except KeyboardInterrupt as stopped:
-        resume = f"python -m experiments.attack --resume {folder.path}"
+        resume = f"python -m experiments.attack --resume {shlex.quote(str(folder.path))}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
+
+
+def _report(
+    console: Console,
+    folder: RunFolder,
+    found: AttackSearch,
+    spec: AttackSearchSpec,
+    population: Population,
+    certificates: pl.DataFrame | None,
+) -> None:
+    """Write the tables, draw them, print what they say and where they are."""
     folder.write_table("results", found.results)
     folder.write_table("tried", found.tried)
     effort = None
@@ -147,7 +161,7 @@ def asked_of(path: Path) -> tuple[AttackSearchSpec, Source]:
     asked = RunFolder(path, "attack.json").continuable()
     try:
         return AttackSearchSpec.from_dict(asked["search"]), Source.from_dict(asked["victims"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / 'attack.json'} cannot be read ({error})") from None
 
 
@@ -158,7 +172,7 @@ def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[st
         "victims": f"{population.members.size}: sparsities {sparsities}; {spec.policy} policy",
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
-        "training": _training(spec),
+        **({"training": _training(spec)} if spec.trained else {}),
         "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
         "steps": f"at most {steps:,} in all",
     }

@@ -1,5 +1,6 @@
 """All there is for one policy, without training: `python -m experiments.audit --agent FILE --env TASK`."""
 
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.command import refuse_changes, run_command
+from experiments.command import refuse_changes, run_command, telling
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
 from jaxprune import AuditSpec, Population, SpecError, audit, device, speeds
@@ -69,20 +70,21 @@ def main(arguments: Arguments) -> None:
         # All tables are there, and nothing is left to go on from.
         shutil.rmtree(folder.path / audit.STAGES)
     except KeyboardInterrupt as stopped:
-        resume = f"python -m experiments.audit --resume {folder.path}"
+        resume = f"python -m experiments.audit --resume {shlex.quote(str(folder.path))}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
-    words = policy_words(
-        results=tables["results"],
-        members=tables["members"],
-        certificates=tables["certificates"],
-        attacked_returns=tables.get("attacked_returns"),
-    )
-    search = None if spec.search == audit.OFF else spec.search
-    alarms = search_alarms(tables["results"], tables.get("effort"), search)
-    joined([Words(alarms), words]).print(console)
-    console.print(f"tables, as .csv and .parquet, are in {folder.path}", soft_wrap=True)
-    write_page(console, folder.path)
+    with telling(folder.path):
+        words = policy_words(
+            results=tables["results"],
+            members=tables["members"],
+            certificates=tables["certificates"],
+            attacked_returns=tables.get("attacked_returns"),
+        )
+        search = None if spec.search == audit.OFF else spec.search
+        alarms = search_alarms(tables["results"], tables.get("effort"), search)
+        joined([Words(alarms), words]).print(console)
+        console.print(f"tables, as .csv and .parquet, are in {folder.path}", soft_wrap=True)
+        write_page(console, folder.path)
 
 
 def _population(arguments: Arguments) -> Population:
@@ -126,7 +128,7 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
         raise SpecError(f"resume: {path} is finished; its tables are there")
     try:
         spec, victims = AuditSpec(**asked["audit"]), OnePolicy.from_dict(asked["victims"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / ABOUT} cannot be read ({error})") from None
     refuse_changes(arguments.audit, spec, path)
     refuse_changes(arguments.victims, victims, path)

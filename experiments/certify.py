@@ -1,5 +1,6 @@
 """Certify agents, pruned and dense: `python -m experiments.certify --run FOLDER`, or with `--agent FILE`."""
 
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from experiments.by_arm import draw_bounds, draw_returned
-from experiments.command import refuse_changes, run_command
+from experiments.command import refuse_changes, run_command, telling
 from experiments.report import write_page
 from experiments.victims import Source, check_has_dense
 from jaxprune import (
@@ -78,22 +79,23 @@ def main(arguments: Arguments) -> None:
         found = certification.run(spec, smoothing, population, told, folder.path / STAGES, returned, chunk)
         _write(folder, found, population)
     except KeyboardInterrupt as stopped:
-        resume = f"python -m experiments.certify --resume {folder.path}"
+        resume = f"python -m experiments.certify --resume {shlex.quote(str(folder.path))}"
         console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
-    words = certify_screen_words(
-        states=found.states,
-        members=found.members,
-        above=found.audit,
-        certificates=found.certificates,
-        returns=found.returns,
-        smoothing=found.smoothing,
-        attacked_returns=found.attacked_returns,
-        post_hoc=population.pruned_post_hoc,
-    )
-    words.print(console)
-    console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
-    write_page(console, folder.path)
+    with telling(folder.path):
+        words = certify_screen_words(
+            states=found.states,
+            members=found.members,
+            above=found.audit,
+            certificates=found.certificates,
+            returns=found.returns,
+            smoothing=found.smoothing,
+            attacked_returns=found.attacked_returns,
+            post_hoc=population.pruned_post_hoc,
+        )
+        words.print(console)
+        console.print(f"tables and figure are in {folder.path}", soft_wrap=True)
+        write_page(console, folder.path)
 
 
 def _write(folder: RunFolder, found: Certification, population: Population) -> None:
@@ -135,7 +137,7 @@ def _interrupted(arguments: Arguments, path: Path) -> Arguments:
         spec = CertificationSpec.from_dict(asked["certification"])
         smoothing, victims = SmoothingSpec(**asked["smoothing"]), Source.from_dict(asked["victims"])
         returned = ReturnSpec(**asked["returned"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise SpecError(f"resume: {path / ABOUT} cannot be read ({error})") from None
     refuse_changes(arguments.certification, spec, path)
     refuse_changes(arguments.smoothing, smoothing, path)

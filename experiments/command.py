@@ -2,10 +2,12 @@
 
 import io
 import os
+import shlex
+import signal
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +41,10 @@ def run_command(
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Nobody reads what is printed, nor what Python would print at its end; what was written is there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt as stopped:
         print("stopped; nothing half-done was kept", file=sys.stderr)
         sys.exit(exit_code(stopped))
@@ -48,7 +54,7 @@ def _import(module: str) -> None:
     """Import an extension. Raises SpecError if there is none of this name."""
     try:
         import_module(module)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, TypeError) as error:  # TypeError: of a relative name
         raise SpecError(f"{EXTENSIONS}: {module!r} cannot be imported ({error})") from None
 
 
@@ -77,12 +83,30 @@ def refuse_changes(given: object, kept: object, where: Path) -> None:
 
     given: the options as parsed, a dataclass. kept: those of the run in the folder `where`.
     """
-    written = {argument.partition("=")[0].replace("--no-", "--") for argument in sys.argv}
+    for name in {"out", "preset"} & _written():
+        raise SpecError(f"resume: {name} goes with a new run, and {where} is there; leave it out")
     for name, asked in vars(given).items():
         held = getattr(kept, name)
         asked = asked.resolve() if isinstance(asked, Path) else asked
-        if f"--{name.replace('_', '-')}" in written and asked not in (held, "auto"):
+        if name in _written() and asked not in (held, "auto"):
             raise SpecError(
                 f"resume: {name} {asked} was asked for, but {where} was begun with {held}; leave it "
                 "out, or start another run"
             )
+
+
+def _written() -> set[str]:
+    """The names of the options on the command line, however they are spelled."""
+    options = (argument[2:].partition("=")[0] for argument in sys.argv[1:] if argument.startswith("--"))
+    return {option.replace("-", "_").removeprefix("no_") for option in options}
+
+
+@contextmanager
+def telling(folder: Path) -> Iterator[None]:
+    """While the tables of a run, which are all there, are drawn and told. Stopped, it says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        page = f"python -m experiments.report {shlex.quote(str(folder))}"
+        print(f"stopped; all tables are in {folder}; for the page: {page}", file=sys.stderr)
+        sys.exit(exit_code(stopped))

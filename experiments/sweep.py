@@ -1,6 +1,7 @@
 """Train, prune, attack and certify a population: `python -m experiments.sweep --sparsities 0:0.9:0.1`."""
 
 import re
+import shlex
 import sys
 from argparse import ArgumentParser
 from contextlib import nullcontext
@@ -12,12 +13,12 @@ from typing import Annotated
 import tyro
 
 from experiments.by_arm import draw, draw_returned, draw_shifts
-from experiments.command import refuse_changes, run_command
+from experiments.command import refuse_changes, run_command, telling
 from experiments.hosts import Hosts, check_resumable, shards, wait
 from experiments.report import write_page
 from jaxprune import SpecError, Sweep, SweepSpec, chunks, device, sweep
 from jaxprune.interrupt import exit_code
-from jaxprune.merging import finished, merge
+from jaxprune.merging import DERIVED, finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
 from jaxprune.population import members
@@ -101,7 +102,7 @@ def _with_others(arguments: Arguments) -> None:
     try:
         wait(runs, console)
     except KeyboardInterrupt as stopped:
-        later = f"python -m experiments.merge {' '.join(map(str, runs))} --out {merged}"
+        later = f"python -m experiments.merge {shlex.join(map(str, runs))} --out {shlex.quote(str(merged))}"
         console.print(f"\nstopped waiting; when all are finished: {later}", soft_wrap=True)
         sys.exit(exit_code(stopped))
     report_sweep(merge(runs, merged), merged)
@@ -129,7 +130,8 @@ def _alone(arguments: Arguments) -> None:
             if log is not None:
                 log.found(made.curves, made.results, made.certificates)
     except KeyboardInterrupt as stopped:
-        console.print(f"\nstopped; go on with: python -m experiments.sweep --resume {out}", soft_wrap=True)
+        resume = f"python -m experiments.sweep --resume {shlex.quote(str(out))}"
+        console.print(f"\nstopped; go on with: {resume}", soft_wrap=True)
         sys.exit(exit_code(stopped))
     report_sweep(made, out)
 
@@ -140,6 +142,8 @@ def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
     folder.continuable()
     spec = folder.spec()
     refuse_changes(given, spec, path)
+    if finished(path) and all(map(folder.has_table, DERIVED)):
+        raise SpecError(f"resume: {path} is finished; its tables are there")
     return spec
 
 
@@ -149,18 +153,19 @@ def _default_folder(spec: SweepSpec) -> Path:
 
 def report_sweep(made: Sweep, out: Path) -> None:
     """Print what came out, and draw it into the run's folder."""
-    console, alpha = open_console(), made.spec.error
-    draw(out, made.results, made.certificates, made.regret, made.curves)
-    words = [screen_words(made.results, made.regret, made.certificates, made.verdicts, alpha=alpha)]
-    if made.shifted is not None:
-        draw_shifts(out, made.shifted)
-        words.append(Words(lines=shift_screen_words(*made.shifted, alpha=alpha).lines))
-    if made.returned is not None:
-        draw_returned(out, made.returned.means, out.name)
-        words.append(Words(lines=attacked_returns_words(made.returned.means).lines))
-    joined(words).print(console)
-    console.print(f"tables, population and figures are in {out}", soft_wrap=True)
-    write_page(console, out)
+    with telling(out):
+        console, alpha = open_console(), made.spec.error
+        draw(out, made.results, made.certificates, made.regret, made.curves)
+        words = [screen_words(made.results, made.regret, made.certificates, made.verdicts, alpha=alpha)]
+        if made.shifted is not None:
+            draw_shifts(out, made.shifted)
+            words.append(Words(lines=shift_screen_words(*made.shifted, alpha=alpha).lines))
+        if made.returned is not None:
+            draw_returned(out, made.returned.means, out.name)
+            words.append(Words(lines=attacked_returns_words(made.returned.means).lines))
+        joined(words).print(console)
+        console.print(f"tables, population and figures are in {out}", soft_wrap=True)
+        write_page(console, out)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from jaxprune import attack_search, certification, parse
 from jaxprune.attack_search import EFFORTS, AttackSearchSpec
 from jaxprune.budget import NORMS, SPACES
 from jaxprune.certification import CertificationSpec, ReturnSpec, SmoothingSpec
+from jaxprune.certification.return_spec import NO_RETURNS
 from jaxprune.certification.units import is_deterministic
 from jaxprune.options import known
 from jaxprune.population import Population
@@ -97,8 +98,10 @@ class AuditSpec:
 
     def _returned(self, population: Population) -> ReturnSpec:
         """Certified returns at one radius; none of a policy that draws nothing."""
+        if is_deterministic(population.agents) or not self.return_episodes:
+            return NO_RETURNS
         return ReturnSpec(
-            return_episodes=0 if is_deterministic(population.agents) else self.return_episodes,
+            return_episodes=self.return_episodes,
             return_eps=(self.return_eps,),
             return_attacked=ATTACKED_EPISODES,
         )

@@ -1,6 +1,5 @@
 """What an adversary may do: a budget, as a user asks for it, and the ball that it is."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,7 +89,7 @@ class Budget:
         parse.check_known("norm", self.norm, NORMS)
         parse.check_known("space", self.space, SPACES)
         for eps in self._radii:
-            if not 0 <= eps < math.inf:
+            if not 0 <= eps <= parse.LARGEST:
                 raise SpecError(f"eps: {eps:g} must be a finite number of at least 0")
         if isinstance(self.eps, tuple) and self.norm == "l2":
             raise SpecError(

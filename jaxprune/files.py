@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,10 +18,11 @@ def in_one_piece(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         write(part)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise SpecError(f"out: cannot write {path} ({error.strerror or error}); make room for it") from None
-    part.replace(path)
+        advice = "make room for it" if error.errno in (ENOSPC, EDQUOT, None) else "name another place"
+        raise SpecError(f"out: cannot write {path} ({error.strerror or error}); {advice}") from None
 
 
 @contextmanager

@@ -31,9 +31,17 @@ def exit_code(stopped: KeyboardInterrupt) -> int:
     return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
 
 
+def _heard() -> list[signal.Signals]:
+    """The signals to end: Ctrl-C, of a scheduler, and of a terminal that closes unless that is ignored."""
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not on Windows
+        heard.append(signal.SIGHUP)
+    return heard
+
+
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Within the context SIGINT and SIGTERM are only remembered; the caller asks, cleans up and obeys.
+    """Within the context signals to end are only remembered; the caller asks, cleans up and obeys.
 
     JAX runs the physics callback in the main thread, where an exception in mid-step would break the program.
     Outside the main thread Python delivers no signals, and nothing changes.
@@ -42,7 +50,7 @@ def deferred_interrupt() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    before = {number: signal.signal(number, interrupt.hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt.hear) for number in _heard()}
     try:
         yield interrupt
     finally:

@@ -9,6 +9,7 @@ no more than the error, and by Boole's inequality so does the probability of any
 (alpha spending, linear in the number of seeds). The plan has to stand before the first look.
 """
 
+import shutil
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -37,6 +38,9 @@ from jaxprune.tables import layers
 TABLES = ("results", "certificates", "curves", "episodes", "sampled")
 """The tables of a run whose rows are of one member each."""
 
+DERIVED = ("regret", "verdicts", "layers")
+"""Those that a merge works out anew."""
+
 
 class Plan(NamedTuple):
     """What was planned before the first look.
@@ -57,7 +61,11 @@ class Plan(NamedTuple):
         Raises SpecError for a look that was not planned, or that could decide nothing.
         """
         last = self.looks[-1] if self.looks else 0
-        if not last < count <= self.seeds:
+        if self.seeds < count:
+            raise SpecError(
+                f"planned_seeds: {self.seeds} are planned, but {count} are there; plan at least as many"
+            )
+        if not last < count:
             raise SpecError(
                 f"planned_seeds: {self.seeds} are planned and {last} were looked at, so a look at {count} is "
                 "none of the plan"
@@ -103,7 +111,18 @@ def merge(runs: Sequence[Path], out: Path, planned_seeds: int | None = None) -> 
     _check_alike(runs, [_but_for_seeds(*each) for each in zip(specs, plans, strict=True)])
     spec = replace(_but_for_seeds(specs[0], plans[0]), seeds=_seeds(runs, specs))
     plan, spec = _looked_at(spec, plans, planned_seeds)
-    return _write(folders, specs, spec, plan, out)
+    if out.exists():
+        raise SpecError(f"out: {out} exists; a run is never overwritten, name another folder")
+    # Whole or absent: it is written beside the folder, and then takes its name.
+    part = out.absolute().with_name(f"{out.absolute().name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        merged = _write(folders, specs, spec, plan, part)
+        part.rename(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return replace(merged, folder=out)
 
 
 def _write(

@@ -1,8 +1,10 @@
 """How a user's text becomes numbers and names; whatever it cannot be is one line of SpecError."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jaxprune.errors import SpecError, unknown_name
 
@@ -10,6 +12,9 @@ MOST_VALUES = 10_000
 """Of one range."""
 
 MOST_SEEDS = 1_000_000
+
+LARGEST = 3.4e38
+"""What is larger is infinite in float32."""
 
 
 def numbers(field: str, given: str | Iterable[float]) -> tuple[float, ...]:
@@ -109,3 +114,32 @@ def check_at_least(field: str, value: int, least: int) -> None:
     """Raise SpecError for a number below the least."""
     if value < least:
         raise SpecError(f"{field}: {value} must be at least {least}")
+
+
+def check_seed(value: int) -> None:
+    """Raise SpecError for a number that is no seed of a random stream."""
+    if not 0 <= value < MOST_SEEDS:
+        raise SpecError(f"seed: {value} must be from 0 to {MOST_SEEDS - 1:,}")
+
+
+def fields_of(kind: type, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has kept them, its lists as tuples.
+
+    Raises SpecError for a value of another type than the field's.
+    """
+    hints = get_type_hints(kind)
+    for name, value in written.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise SpecError(f"{name}: {value!r} is of the wrong type")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that JSON has kept is of the type: a list is a tuple, and a truth value no number."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(each, get_args(hint)[0]) for each in value)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, hint)

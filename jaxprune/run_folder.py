@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -104,7 +105,7 @@ class RunFolder:
         content = self._content()
         try:
             return replace(SweepSpec.from_dict(content["spec"]), physics=content["resolved"]["physics"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise SpecError(f"run: {self._written} cannot be read ({error})") from None
 
     def continuable(self) -> dict[str, Any]:
@@ -123,13 +124,13 @@ class RunFolder:
             )
         then, now = content["versions"], provenance()["versions"]
         for name in DECISIVE:
-            if then[name] != now[name]:
+            if (begun := then.get(name)) != now[name]:
                 raise SpecError(
-                    f"resume: {self.path} was begun with {name} {then[name]}, this is {name} {now[name]}: "
-                    f"the tables would not be what they would have been; install {name}=={then[name]}"
+                    f"resume: {self.path} was begun with {name} {begun}, this is {name} {now[name]}: "
+                    f"the tables would not be what they would have been; install {name}=={begun}"
                 )
         self._check_processor_devices(content["device"])
-        self._check_flags(content["xla_flags"])
+        self._check_flags(content.get("xla_flags", ""))
         return content
 
     def _check_processor_devices(self, then: dict[str, Any]) -> None:
@@ -174,16 +175,17 @@ class RunFolder:
         try:
             content = json.loads(self._written.read_text())
             written, author = content.get("format", 1), content["versions"]["jaxprune"]
-        except (OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            computed, _ = content["precision"], [content["device"][name] for name in ("platform", "count")]
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise SpecError(f"run: {self._written} cannot be read ({error})") from None
         if written not in READABLE:
             raise SpecError(
                 f"run: {self.path} is of format {written}, written by jaxprune {author}; this is jaxprune "
                 f"{version('jaxprune')}, which reads format {FORMAT}"
             )
-        if content["precision"] != precision.in_words():
+        if computed != precision.in_words():
             raise SpecError(
-                f"run: {self.path} was computed in {content['precision']}, this program computes in "
+                f"run: {self.path} was computed in {computed}, this program computes in "
                 f"{precision.in_words()}"
             )
         return content
@@ -217,7 +219,11 @@ class RunFolder:
     def add_phases(self, phases: list[Phase]) -> None:
         """Write where the time went, what earlier pieces of the same run have taken included."""
         written = self.path / PHASES
-        before = from_json(json.loads(written.read_text())) if written.is_file() else []
+        try:
+            before = from_json(json.loads(written.read_text())) if written.is_file() else []
+        except (OSError, ValueError) as error:
+            warnings.warn(f"phases: {written} is damaged and begun anew ({error})", stacklevel=2)
+            before = []
         self.write_json(PHASES, to_json(together(before, phases)))
 
     def write_table(self, name: str, table: pl.DataFrame) -> None:
@@ -234,7 +240,10 @@ class RunFolder:
         path = self.path / f"{name}.parquet"
         if not self.has_table(name):
             raise SpecError(f"run: {path} is missing; finish the run with --resume first")
-        table = pl.read_parquet(path)
+        try:
+            table = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise SpecError(f"run: {path} is damaged ({error}); make the run anew") from None
         # Earlier runs had one arm only, which not every table that says who a member is named.
         unnamed = "seed" in table.columns and "arm" not in table.columns
         return table.with_columns(arm=pl.lit("ppo")) if unnamed else table

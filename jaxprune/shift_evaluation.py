@@ -62,6 +62,7 @@ class ShiftSpec:
                 raise SpecError(f"factors: {factor:g} must be above 0, and a number of float32")
         parse.check_at_least("draws", self.draws, 0)
         parse.check_at_least("episodes", self.episodes, 1)
+        parse.check_seed(self.seed)
 
     @property
     def _parameters(self) -> tuple[str, ...]:

@@ -283,8 +283,7 @@ class SweepSpec(PPOSettings):
         for name in values:
             if name not in known:
                 raise unknown_name("spec", name, known)
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
+        return cls(**parse.fields_of(cls, values))
 
 
 def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:

@@ -73,6 +73,7 @@ class AttackSearchSpec:
         for field in ("episodes", "selection_episodes"):
             parse.check_at_least(field, getattr(self, field), 1)
         chunks.check(self.chunk)
+        parse.check_seed(self.seed)
         parse.check_at_least("steps", self.steps, self.effort.recipe.steps)
         self._check_rungs()
         for field, asked, fitting in (
@@ -168,7 +169,7 @@ class AttackSearchSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "AttackSearchSpec":
         """The spec that `to_dict` wrote down, its tuples come back as lists."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        fields = parse.fields_of(cls, values)
         if "at_once" in fields:  # what it was called before
             fields["chunk"] = max(2, fields.pop("at_once"))
         return cls(**fields)

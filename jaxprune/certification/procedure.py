@@ -19,7 +19,7 @@ from jaxprune.analysis import against_dense, at_the_same_states
 from jaxprune.attacks import Nothing, Victim
 from jaxprune.budget import Ball
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
-from jaxprune.certification.return_spec import OWN, ReturnSpec
+from jaxprune.certification.return_spec import NO_RETURNS, OWN, ReturnSpec
 from jaxprune.certification.smoothing import SmoothingSpec, certify_returns, episode_budget
 from jaxprune.certification.spec import CertificationSpec
 from jaxprune.certification.spent import Spent, spent
@@ -59,9 +59,6 @@ class Certification(NamedTuple):
     votes: pl.DataFrame | None
     attacked_returns: pl.DataFrame | None
     attacked_return_curve: pl.DataFrame | None
-
-
-NO_RETURNS = ReturnSpec()
 
 
 def run(

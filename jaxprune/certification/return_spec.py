@@ -1,6 +1,6 @@
 """What certified returns under attack at every step are asked of: radii, episodes, blocks, spread."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isfinite
 
 from jaxprune import parse
@@ -94,6 +94,7 @@ class ReturnSpec:
     def check_enough(self, confidence: float, members: int) -> None:
         """Raise SpecError for so few episodes that nothing can be certified of so many members together."""
         if not self.return_episodes:
+            self.check_used()
             return
         try:
             largest_budget(0.5, self.certifying, sigma=1.0, confidence=self.each(confidence, members))
@@ -102,6 +103,15 @@ class ReturnSpec:
                 f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
                 f"others: {error}"
             ) from None
+
+    def check_used(self) -> None:
+        """Raise SpecError for numbers of certified returns that nobody asked for."""
+        for field in fields(self):
+            if getattr(self, field.name) != getattr(NO_RETURNS, field.name):
+                raise SpecError(
+                    f"{field.name}: no returns are certified with return_episodes 0; give it a number, or "
+                    f"leave {field.name} out"
+                )
 
     def check_spread(self, *, discrete: bool) -> None:
         """Raise SpecError for other spreads of policies that have none."""
@@ -114,6 +124,7 @@ class ReturnSpec:
         policy: whose episodes were asked for, `sampled` or `mode`.
         """
         if not self.return_episodes:
+            self.check_used()
             return
         if policy != "sampled":
             # A shift of any size makes the two distributions of an action disjoint.
@@ -146,3 +157,7 @@ class ReturnSpec:
         return (
             f"eps {radii} at every step, {self.return_episodes} episodes per member{at}, half of them choose"
         )
+
+
+NO_RETURNS = ReturnSpec()
+"""No certified returns."""

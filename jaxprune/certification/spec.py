@@ -61,6 +61,7 @@ class CertificationSpec:
             parse.check_known(field, getattr(self, field), names)
         for field in ("states", "starts", "search_steps"):
             parse.check_at_least(field, getattr(self, field), 1)
+        parse.check_seed(self.seed)
         needed = episodes_for_a_limit(self.confidence)
         if self.episodes < needed:
             raise SpecError(
@@ -98,8 +99,7 @@ class CertificationSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "CertificationSpec":
         """The spec that `to_dict` wrote down, its tuples come back as lists."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
+        return cls(**parse.fields_of(cls, values))
 
 
 def _read(bounds: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ def export(policy: PolicyFile, out: Path, known: Known = Known(), *, onnx: bool 
 
 def _write(contents: Mapping[str, bytes], out: Path) -> None:
     """All files, or none: they are written beside the folder, which then takes its name."""
+    out = out.absolute()
     part = out.with_name(out.name + ".part")
     if out.exists():
         raise SpecError(f"out: {out} exists; results are never overwritten, name another folder")

@@ -1,6 +1,7 @@
 """What the terminal shows before and during a sweep: the plan, and the progress."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO, TextIOWrapper
 from math import isfinite
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from jaxprune.progress import Update
 from jaxprune.report.numbers import number
@@ -24,7 +26,7 @@ SparsityReturn = tuple[float, float, int]
 
 def open_console(file: TextIOWrapper | StringIO | None = None) -> Console:
     """A console on `file` (standard output). Where nobody is watching it is as wide as the tables."""
-    console = Console(file=file, highlight=False)
+    console = Console(file=file, highlight=False, markup=False)  # names of folders hold brackets
     if not console.is_terminal:
         console.width = WIDTH
     return console
@@ -34,7 +36,7 @@ def plan(lines: Mapping[str, str]) -> Panel:
     """What is about to be done: one line for each name and its setting."""
     table = Table.grid(padding=(0, 2))
     for name, setting in lines.items():
-        table.add_row(f"[bold]{name}", setting)
+        table.add_row(Text(name, style="bold"), Text(setting))
     return Panel(table, title="plan", title_align="left", expand=False)
 
 
@@ -116,8 +118,10 @@ class LiveProgress:
         elapsed = f"{_duration(monotonic() - self._started)} elapsed"
         returns = " ".join(f"{sparsity:.2f}:{_return_text(mean)}" for sparsity, mean, _ in rows)
         parts = [phase, share, speed, elapsed, left, f"return {returns}" if rows else ""]
-        self._console.file.write(", ".join(part for part in parts if part) + "\n")
-        self._console.file.flush()
+        # Who does not listen any more stops no training.
+        with suppress(BrokenPipeError):
+            self._console.file.write(", ".join(part for part in parts if part) + "\n")
+            self._console.file.flush()
 
 
 def _returns_table(rows: Sequence[SparsityReturn]) -> Table:

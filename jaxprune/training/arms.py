@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from jaxprune import parse
 from jaxprune.errors import SpecError, unknown_name
 from jaxprune.training.regularizers import REGULARIZERS, Regularizer
 from jaxprune.training.regularizers.schedule import NAMES, SELF_PACED, UNUSED
@@ -51,6 +52,8 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
     chosen, leaves = [], {}
     for part in given.split("+"):
         name, *settings = part.split(":")
+        if name == PLAIN:
+            raise SpecError(f"arms: {PLAIN} is training without a regulariser; leave it out of {given!r}")
         if name not in REGULARIZERS:
             raise unknown_name("arms", name, (PLAIN, *REGULARIZERS))
         if name in leaves:
@@ -63,6 +66,8 @@ def read_arm(given: str, published_eps: float | None = None, head: str | None = 
         words: dict[str, str] = {}
         for text in settings:
             leaf, _, value = text.partition("=")
+            if leaf in words:
+                raise SpecError(f"arms: {name}:{leaf} is given twice in {given!r}")
             words[leaf] = value
         schedule = _schedule(regularizer, words)
         leaves[name] = _numbers(regularizer, words, published_eps)
@@ -117,7 +122,7 @@ def _number(name: str, leaf: str, value: str, least: float) -> float:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not least <= number < math.inf:
+    if not least <= number <= parse.LARGEST:
         raise SpecError(f"arms: {name}:{leaf} {value!r} must be a finite number of at least {least:g}")
     return number
 

@@ -55,7 +55,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     names = {path.name for path in out.iterdir()}
     tables = {f"{table}.{ending}" for table in TABLES for ending in ("csv", "parquet")}
     figures = with_svg("returns", "bounds", "regret", "training")
-    others = {"spec.json", "phases.json", "population", "checkpoints", "tensorboard"}
+    others = {".lock", "spec.json", "phases.json", "population", "checkpoints", "tensorboard"}
     assert names == tables | figures | others
     (events,) = (out / "tensorboard").iterdir()
     assert b"return_mean/ppo-0.5-seed-0" in events.read_bytes()
