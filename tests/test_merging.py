@@ -184,6 +184,25 @@ def test_the_command_reports_the_merged_run_and_nothing_of_it_can_be_resumed(
     assert "was merged from finished runs" in capsys.readouterr().err
 
 
+def test_a_merge_that_is_stopped_leaves_nothing_and_can_be_made_again(
+    whole: jp.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part_of(whole, "0:2", tmp_path / "a"), part_of(whole, "5:6", tmp_path / "b")]
+
+    def stopped(folder: RunFolder, name: str, table: pl.DataFrame) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunFolder, "write_table", stopped)
+        merge(parts, tmp_path / "merged")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    (tmp_path / "merged.part").mkdir()  # of a merge that was killed
+    assert merge(parts, tmp_path / "merged").folder == tmp_path / "merged"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "merged"}
+    with pytest.raises(jp.SpecError, match="merged exists"):
+        merge(parts, tmp_path / "merged")
+
+
 def test_the_shares_of_planned_looks_add_up_to_the_error() -> None:
     plan, spent = Plan(24, None), []
     for count in (12, 18, 24):

@@ -55,3 +55,18 @@ def test_a_job_that_is_stopped_says_where_its_time_went() -> None:
         meter.add(1)
         raise RuntimeError
     assert [(phase.name, phase.steps) for phase in said[0]] == [("training", 4), ("shifts", 2)]
+
+
+def test_damaged_times_are_begun_anew_and_cost_no_run(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", jp.SweepSpec(), "native")
+    (folder.path / "phases.json").write_text("{")
+    with pytest.warns(UserWarning, match="phases.json is damaged and begun anew"):
+        folder.add_phases([Phase("training", 1.0)])
+    assert [phase["name"] for phase in json.loads((folder.path / "phases.json").read_text())] == ["training"]
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", jp.SweepSpec(), "native")
+    (folder.path / "results.parquet").write_bytes(b"PAR1")
+    with pytest.raises(jp.SpecError, match=r"results\.parquet is damaged"):
+        folder.table("results")

@@ -352,6 +352,9 @@ def test_what_cannot_be_certified_is_refused(members):
         ReturnSpec(return_eps="0.1,0.1")
     with pytest.raises(SpecError, match="return_std: got 0"):
         ReturnSpec(return_std="1,0")
+    unused = ReturnSpec(return_eps="0.01")
+    with pytest.raises(SpecError, match="return_eps: no returns are certified with return_episodes 0"):
+        unused.check(0.95, members)
     for lowest in (float("nan"), float("inf"), -float("inf")):
         with pytest.raises(SpecError, match=f"^return_lowest: got {lowest:g}, needs a finite number$"):
             ReturnSpec(return_lowest=lowest)

@@ -12,5 +12,5 @@ def refused_in_one_line(run: Callable[[], object], capsys: pytest.CaptureFixture
         run()
     printed = capsys.readouterr()
     assert leaving.value.code == 2
-    assert re.search(said, printed.err) and printed.err.count("\n") == 1
+    assert re.search(said, printed.err) and printed.err.count("\n") == 1, printed.err
     assert printed.out == ""

@@ -6,16 +6,19 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from experiments.command import run_command
+from experiments import sweep as sweep_command
+from experiments.command import run_command, telling
 from experiments.sweep import Arguments, from_preset, main
 from jaxprune import SweepSpec, checkpoint
 from jaxprune.fusions import FLAG
 from jaxprune.run_folder import RunFolder
+from tests.experiments.refusals import refused_in_one_line
 from tests.experiments.reports import charts_of, with_svg
 
 TABLES = ("results", "certificates", "curves", "regret", "verdicts", "episodes", "sampled", "layers")
@@ -138,11 +141,66 @@ def test_an_option_that_differs_from_the_run_to_go_on_with_is_refused(
         (("--steps=600000",), "steps 600000"),  # the default of the option, and yet not what was begun
         (("--physics", "mjx"), "physics mjx was asked for, but .* begun with native"),
         (("--shared-filter",), "shared_filter True"),
+        (("--certify_episodes=9",), "certify_episodes 9 was asked for"),
+        (("--out", "other"), "out goes with a new run"),
+        (("--preset", "paper"), "preset goes with a new run"),
     ):
         with pytest.raises(SystemExit) as leaving:
             command(monkeypatch, *resumed, *option)
         assert leaving.value.code == 2
         assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content | {"device": None}, "spec.json cannot be read"),
+        (lambda content: {k: v for k, v in content.items() if k != "precision"}, "spec.json cannot be read"),
+        (lambda content: content | {"versions": {"jaxprune": "0"}}, "begun with jax None, this is jax"),
+        (lambda content: content | {"spec": {"env": 5}}, "env: 5 is of the wrong type"),
+        (lambda content: content | {"spec": {"environments": 8.0}}, "environments: 8.0 is of the wrong type"),
+        (lambda content: content | {"spec": {"hidden": [8.5]}}, r"hidden: \[8.5\] is of the wrong type"),
+        (lambda content: content | {"spec": {"shared_filter": "no"}}, "shared_filter: 'no' is of the wrong"),
+        (lambda content: content | {"spec": {"seeds": True}}, "seeds: True is of the wrong type"),
+    ],
+)
+def test_a_damaged_spec_is_one_line(
+    damage: Callable[[dict], dict],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = RunFolder.create(tmp_path / "run", SweepSpec(), "native").path
+    written = folder / "spec.json"
+    written.write_text(json.dumps(damage(json.loads(written.read_text()))))
+    refused_in_one_line(lambda: command(monkeypatch, "--resume", str(folder), "--dry-run"), capsys, said)
+    for text in ("\xff\xfe", "[" * 100_000, "{"):
+        written.write_bytes(text.encode("latin-1"))
+        refused_in_one_line(lambda: command(monkeypatch, "--resume", str(folder)), capsys, "cannot be read")
+
+
+def test_a_folder_is_told_as_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_command.sweep, "run", stopped)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        command(monkeypatch, *SMALL, "--out", "a b[bold]c")
+    assert "python -m experiments.sweep --resume 'a b[bold]c'" in capsys.readouterr().out
+
+
+def test_stopped_while_it_is_told_a_run_says_where_its_tables_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving, telling(tmp_path / "a run"):
+        raise KeyboardInterrupt(signal.SIGTERM)
+    assert leaving.value.code == 128 + signal.SIGTERM
+    told = capsys.readouterr().err
+    assert f"all tables are in {tmp_path}/a run" in told and f"experiments.report '{tmp_path}/a run'" in told
 
 
 def test_an_existing_or_unwritable_folder_is_refused(

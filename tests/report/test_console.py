@@ -1,4 +1,6 @@
 import io
+import os
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -28,6 +30,24 @@ def test_a_pipe_gets_one_plain_line_per_update():
     )
     assert second == "certify, 100% of 2000 steps, 0:00:00 elapsed"  # no speed is known
     assert file.getvalue().replace("\n", "").isprintable()
+
+
+def test_a_pipe_that_nobody_reads_stops_nothing():
+    reading, writing = os.pipe()
+    os.close(reading)
+    file = os.fdopen(writing, "w", buffering=1)
+    with LiveProgress(open_console(file), total_steps=2) as live:
+        live.show(Update("train", 1, 0.0))
+        live.show(Update("train", 2, 0.0))
+    with suppress(BrokenPipeError):  # of what is still in its buffer
+        file.close()
+
+
+def test_brackets_in_names_are_no_markup():
+    console = open_console(io.StringIO())
+    console.print(plan({"out": "a[bold]b"}))
+    console.print("the report is r[v2].html")
+    assert "a[bold]b" in console.file.getvalue() and "r[v2].html" in console.file.getvalue()
 
 
 def test_a_terminal_gets_one_display_that_is_redrawn():
