@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 import polars as pl
+import tyro
 
 from experiments.command import run_command
-from experiments.victims import AGENT
 from jaxprune import Population, SpecError, device, envs
 from jaxprune.export import NAMES, Known, export
 from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS, compact
-from jaxprune.policy.files import PolicyFile, describe, fit, read_policy
+from jaxprune.policy.files import PolicyFile, describe, fit, read_policy, readable
 from jaxprune.population import prune
 from jaxprune.report import open_console
 from jaxprune.run_folder import RunFolder
@@ -30,7 +30,7 @@ class Arguments:
     """Folder of a sweep, whose member is taken."""
     member: int | None = None
     """Number of that member in the tables of the run."""
-    agent: Annotated[Path | None, AGENT] = None
+    agent: Annotated[Path | None, tyro.conf.arg(help=f"File of one agent: {readable()}.")] = None
     normalizer: Path | None = None
     """VecNormalize of Stable-Baselines3, a pickle, with the observation filter of the agent."""
     activation: Annotated[str | None, known(lambda: ACTIVATIONS)] = None

@@ -19,7 +19,7 @@ from jaxprune.report.page import is_run
 from jaxprune.report.watched import watched_table
 from jaxprune.run_folder import RunFolder
 from jaxprune.spec import check_sparsities
-from jaxprune.watching import WatchSpec, chosen, watch
+from jaxprune.watching import WatchSpec, check_drawable, chosen, watch
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def main(arguments: Arguments) -> None:
     device.select(arguments.device)
     device.keep_compiled()
     shown = _of_victims(arguments) if arguments.attackers is None else _of_attack(arguments)
+    check_drawable(shown.population)
     out = _out(arguments, shown.population)
     console = open_console()
     console.print(f"playing and drawing, clean and under {arguments.spec.attack} ...")

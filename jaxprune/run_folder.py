@@ -94,7 +94,7 @@ class RunFolder:
     def open(cls, path: Path) -> "RunFolder":
         """An existing run. Raises SpecError if there is none."""
         if not (path / "spec.json").is_file():
-            raise SpecError(f"resume: {path} is no run folder (it holds no spec.json)")
+            raise SpecError(f"run: {path} is no run folder (it holds no spec.json)")
         return cls(path)
 
     def spec(self) -> SweepSpec:

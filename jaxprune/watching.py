@@ -99,6 +99,12 @@ def chosen(spec: WatchSpec, population: Population, sparsities: tuple[float, ...
     return np.concatenate([np.flatnonzero(same & (who.sparsity == level)) for level in levels])
 
 
+def check_drawable(population: Population) -> None:
+    """Raise SpecError where there is nothing to draw, or nothing to draw with."""
+    body_of(population.env)
+    check_writable()
+
+
 def watch(
     spec: WatchSpec, population: Population, rule: Rule | None, policy: str, path: Path
 ) -> pl.DataFrame:
@@ -116,9 +122,9 @@ def watch(
 
     Raises SpecError, before anything is played, where there is nothing to draw, or nothing to draw with.
     """
+    check_drawable(population)
     env, size = population.env, population.members.size
     body = body_of(env)
-    check_writable()
     attackers = for_all(attacks.make(spec.attack), size) if rule is None else rule
     ball = population.budget.ball
     rows = tuple(for_all_but_rule(each, ball, size, policy) for each in (for_all(Nothing(), size), attackers))

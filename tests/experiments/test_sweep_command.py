@@ -94,7 +94,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
         (["--steps", "100"], "steps: 100 is less than one PPO iteration"),
         (["--head", "categorical"], "head: 'categorical' does not fit hopper"),
         (["--device", "tpu"], "device: this machine has no tpu"),
-        (["--resume", "nowhere"], "resume: nowhere is no run folder"),
+        (["--resume", "nowhere"], "run: nowhere is no run folder"),
         (
             ["--verdict-error", "0.05", "--seeds", "5"],
             "seeds: 5 can give no verdict at an error of 0.05; at least 6",
