@@ -107,7 +107,7 @@ def test_the_verdict_is_in_words_in_the_terminal_and_on_the_page(home, printed):
         "clean: at least 95 % of the dense policy's",
         "attacked: the strongest of random, critic, mad",
     )
-    for fact in (*first, "(in the report: ", "the report is whole/report.html"):
+    for fact in (*first, "intervals are over its 4 episodes", "the report is whole/report.html"):
         assert fact in screen
     for fact in (
         *first,
