@@ -9,6 +9,7 @@ import tyro
 
 from jaxprune import Population, SpecError, envs
 from jaxprune.budget import one_budget
+from jaxprune.files import check_keeps_checkpoints
 from jaxprune.options import known
 from jaxprune.policy import ACTIVATIONS
 from jaxprune.policy.files import readable
@@ -84,6 +85,7 @@ class Source:
         Raises SpecError if it exists or cannot be made.
         """
         path = out or self._default_folder(purpose)
+        check_keeps_checkpoints(path)
         try:
             path.mkdir(parents=True)
         except FileExistsError:

@@ -23,6 +23,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from jaxprune.errors import SpecError
+from jaxprune.files import check_keeps_checkpoints
 
 Tree = TypeVar("Tree")
 
@@ -46,10 +47,12 @@ def save(folder: Path, step: int, tree: object, of: dict[str, Any] | None = None
 
     of: what it is of, as plain JSON values.
 
-    Raises SpecError, and leaves the steps before as they are, where the disk has no room for it.
+    Raises SpecError, and leaves the steps before as they are, where the disk has no room for it; and where it
+    could not be read again.
     """
     import orbax.checkpoint as ocp  # here, because it takes as long as a third of the library
 
+    check_keeps_checkpoints(folder)
     with _manager(folder) as manager:
         for there in [other for other in manager.all_steps() if other >= step]:
             if not _whole(folder / str(there)):

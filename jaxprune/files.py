@@ -9,6 +9,20 @@ from filelock import FileLock, Timeout
 
 from jaxprune.errors import SpecError
 
+UNREADABLE = "[\\"
+"""In the path of a checkpoint: Orbax looks for the parts of one by patterns, does not quote the path, and
+puts together what it has found, which is nothing."""
+
+
+def check_keeps_checkpoints(folder: Path) -> None:
+    """Raise SpecError for a folder from which no checkpoint could be read again."""
+    whole = folder.resolve().as_posix()
+    for character in UNREADABLE:
+        if character in whole:
+            raise SpecError(
+                f"out: {whole} holds {character!r}, and Orbax reads no checkpoint from there; name another folder"
+            )
+
 
 def in_one_piece(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path` that then takes its name.

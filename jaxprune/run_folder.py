@@ -17,7 +17,7 @@ import polars as pl
 
 from jaxprune import precision
 from jaxprune.errors import SpecError
-from jaxprune.files import in_one_piece
+from jaxprune.files import check_keeps_checkpoints, in_one_piece
 from jaxprune.phases import Phase, from_json, to_json, together
 from jaxprune.spec import SweepSpec
 
@@ -80,6 +80,7 @@ class RunFolder:
             **({} if merged is None else {"merged": merged}),
             **provenance(),
         }
+        check_keeps_checkpoints(path)
         try:
             path.mkdir(parents=True)
         except FileExistsError:

