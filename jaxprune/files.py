@@ -20,7 +20,7 @@ def check_keeps_checkpoints(folder: Path) -> None:
     for character in UNREADABLE:
         if character in whole:
             raise SpecError(
-                f"out: {whole} holds {character!r}, and Orbax reads no checkpoint from there; name another folder"
+                f"out: {whole} holds {character!r}, and Orbax reads no checkpoint from there; name another"
             )
 
 
