@@ -67,6 +67,6 @@ def draw_bounds(folder: Path, members: pl.DataFrame, where: str) -> None:
     for arm in arms:
         if (own := kept.filter(pl.col("arm") == arm)).height:
             of = where if len(arms) == 1 else f"{where}, {arm}"
-            title = f"{of}, in each policy's own ball, at the same states for all members of a seed"
+            title = f"{of}, each in its own ball, all of a seed at the same states"
             figure = figures.bounds_figure(own, title, own["quantity"][0])
             figures.save(figure, folder / f"bounds{ending(arm, arms)}.png")
