@@ -18,7 +18,7 @@ import tyro
 import jaxprune as jp
 from benchmarks.machine import machine_line
 from jaxprune import device
-from jaxprune.analysis import STRONGEST, Student
+from jaxprune.analysis import STRONGEST, Student, without_diverged
 from jaxprune.envs import published_eps
 from jaxprune.progress import Update
 from jaxprune.training.arms import read_arm
@@ -94,6 +94,7 @@ def piece(arguments: Arguments, task: str, arm: str) -> pl.DataFrame:
     attacked = perf_counter()
     who = pl.DataFrame(population.members.columns()).select("member", "seed", "sparsity_asked")
     fresh = found.filter(pl.col("episode_set") == "fresh").join(who, on="member", how="left")
+    fresh = without_diverged(fresh)
     return fresh.select(
         pl.lit(task).alias("task"),
         pl.lit(arm).alias("arm"),

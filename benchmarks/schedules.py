@@ -69,6 +69,8 @@ def piece(arguments: Arguments, name: str) -> pl.DataFrame:
     )
     folder = arguments.out / f"{arguments.task}-{name}"
     done = jp.sweep.resume(folder, _show) if folder.is_dir() else jp.sweep.run(spec, folder, _show)
+    if done.results["diverged"].any():
+        raise jp.SpecError(f"seeds: one of {name} diverged in {folder}; all are compared in pairs")
     clean = done.results.filter(attack=CLEAN).select("seed", clean="return_mean")
     attacked = strongest(done.results).select("seed", attacked="return_mean")
     return clean.join(attacked, on="seed").select(pl.lit(name).alias("schedule"), "seed", "clean", "attacked")
