@@ -150,7 +150,8 @@ class RunFolder:
         if _decisive_flags(then) != _decisive_flags(now):
             raise SpecError(
                 f"resume: {self.path} was begun with XLA_FLAGS={shlex.quote(then)}, now they are "
-                f"{shlex.quote(now)}: the tables would not be what they would have been; set them as then"
+                f"{shlex.quote(now)}: the tables would not be what they would have been; set them as then "
+                "(commands add one, so that what the library began goes on with jaxprune.sweep.resume)"
             )
 
     def merged(self) -> dict[str, Any] | None:
