@@ -3,7 +3,6 @@
 import io
 import os
 import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,10 +40,6 @@ def run_command(
     except SpecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
-        # Nobody reads what is printed, nor what Python would print at its end; what was written is there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt as stopped:
         print("stopped; nothing half-done was kept", file=sys.stderr)
         sys.exit(exit_code(stopped))

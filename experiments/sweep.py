@@ -18,7 +18,7 @@ from experiments.hosts import Hosts, check_resumable, shards, wait
 from experiments.report import write_page
 from jaxprune import SpecError, Sweep, SweepSpec, chunks, device, sweep
 from jaxprune.interrupt import exit_code
-from jaxprune.merging import DERIVED, finished, merge
+from jaxprune.merging import finished, merge
 from jaxprune.options import known
 from jaxprune.plan import describe, estimate, fitted
 from jaxprune.population import members
@@ -35,6 +35,7 @@ from jaxprune.report import (
     shift_screen_words,
 )
 from jaxprune.report.log import LOGS, Log
+from jaxprune.report.page import NAME
 from jaxprune.run_folder import RunFolder
 
 
@@ -142,7 +143,7 @@ def _interrupted(given: SweepSpec, path: Path) -> SweepSpec:
     folder.continuable()
     spec = folder.spec()
     refuse_changes(given, spec, path)
-    if finished(path) and all(map(folder.has_table, DERIVED)):
+    if finished(path) and (path / NAME).is_file():  # the page comes last
         raise SpecError(f"resume: {path} is finished; its tables are there")
     return spec
 

@@ -4,7 +4,6 @@ Every step holds the digests of its files, so that one that was damaged later, o
 written, is told from a whole one; those of a training say what they are of.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -23,7 +22,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from jaxprune.errors import SpecError
-from jaxprune.files import check_keeps_checkpoints
+from jaxprune.files import FULL, check_keeps_checkpoints
 
 Tree = TypeVar("Tree")
 
@@ -37,9 +36,6 @@ OF = "of.json"
 
 SPARE_BYTES = 2**20
 """What the file system needs beside the arrays, at most."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The errors of a disk without room, and of a user without any left on it."""
 
 
 def save(folder: Path, step: int, tree: object, of: dict[str, Any] | None = None) -> None:

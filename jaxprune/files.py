@@ -1,13 +1,16 @@
 """Files that are complete or absent, wherever their writer is stopped, and folders with one writer."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from jaxprune.errors import SpecError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk without room, and of a user without any left on it."""
 
 UNREADABLE = "[\\"
 """In the path of a checkpoint: Orbax looks for the parts of one by patterns, does not quote the path, and
@@ -35,7 +38,7 @@ def in_one_piece(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        advice = "make room for it" if error.errno in (ENOSPC, EDQUOT, None) else "name another place"
+        advice = "make room for it" if error.errno in (*FULL, None) else "name another place"
         raise SpecError(f"out: cannot write {path} ({error.strerror or error}); {advice}") from None
 
 

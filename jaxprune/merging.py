@@ -38,9 +38,6 @@ from jaxprune.tables import layers
 TABLES = ("results", "certificates", "curves", "episodes", "sampled")
 """The tables of a run whose rows are of one member each."""
 
-DERIVED = ("regret", "verdicts", "layers")
-"""Those that a merge works out anew."""
-
 
 class Plan(NamedTuple):
     """What was planned before the first look.

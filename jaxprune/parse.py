@@ -6,6 +6,8 @@ from decimal import Decimal
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from jaxprune.errors import SpecError, unknown_name
 
 MOST_VALUES = 10_000
@@ -13,8 +15,8 @@ MOST_VALUES = 10_000
 
 MOST_SEEDS = 1_000_000
 
-LARGEST = 3.4e38
-"""What is larger is infinite in float32."""
+LARGEST = float(np.finfo(np.float32).max)
+"""What is larger is infinite where everything is computed."""
 
 
 def numbers(field: str, given: str | Iterable[float]) -> tuple[float, ...]:
@@ -114,6 +116,13 @@ def check_at_least(field: str, value: int, least: int) -> None:
     """Raise SpecError for a number below the least."""
     if value < least:
         raise SpecError(f"{field}: {value} must be at least {least}")
+
+
+def check_unused(asked: object, usual: object, why: str) -> None:
+    """Raise SpecError for a field that is not as usual, where none of them is used."""
+    for name, value in vars(asked).items():
+        if value != getattr(usual, name):
+            raise SpecError(f"{name}: {why}; leave {name} out")
 
 
 def check_seed(value: int) -> None:

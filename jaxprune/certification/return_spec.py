@@ -1,6 +1,6 @@
 """What certified returns under attack at every step are asked of: radii, episodes, blocks, spread."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 
 from jaxprune import parse
@@ -106,12 +106,7 @@ class ReturnSpec:
 
     def check_used(self) -> None:
         """Raise SpecError for numbers of certified returns that nobody asked for."""
-        for field in fields(self):
-            if getattr(self, field.name) != getattr(NO_RETURNS, field.name):
-                raise SpecError(
-                    f"{field.name}: no returns are certified with return_episodes 0; give it a number, or "
-                    f"leave {field.name} out"
-                )
+        parse.check_unused(self, NO_RETURNS, "no returns are certified with return_episodes 0")
 
     def check_spread(self, *, discrete: bool) -> None:
         """Raise SpecError for other spreads of policies that have none."""

@@ -5,7 +5,7 @@ become lower limits on its return against any adaptive adversary of a total l2 b
 The limits of all members hold together, so the best of them may be named.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import sqrt
 
 import jax
@@ -15,7 +15,7 @@ import polars as pl
 from flax import struct
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from jaxprune import kept
+from jaxprune import kept, parse
 from jaxprune.attacks import Victim
 from jaxprune.attacks.api import Memory, Memoryless
 from jaxprune.bounds import (
@@ -60,12 +60,7 @@ class SmoothingSpec:
         votes_for: number of actions to vote for; None where nobody votes.
         """
         if self.smoothing_sigma is None:
-            for field in fields(self):
-                if getattr(self, field.name) != field.default:
-                    raise SpecError(
-                        f"{field.name}: nothing is smoothed without smoothing_sigma; give it, or leave "
-                        f"{field.name} out"
-                    )
+            parse.check_unused(self, SmoothingSpec(), "nothing is smoothed without smoothing_sigma")
             return
         adversary = self.adversary(confidence, members)
         needed = episodes_needed(LIKELY, **adversary)

@@ -1,7 +1,7 @@
 """What the terminal shows before and during a sweep: the plan, and the progress."""
 
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from io import StringIO, TextIOWrapper
 from math import isfinite
@@ -24,9 +24,18 @@ SparsityReturn = tuple[float, float, int]
 """Sparsity, mean return over seeds (NaN before an episode has finished), number of episodes finished."""
 
 
+class _Unheeded(Console):
+    """A console whose reader may go: what is printed then goes nowhere, and stops no work."""
+
+    def on_broken_pipe(self) -> None:
+        """Print no more; Python itself has nothing left to say at its end either."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def open_console(file: TextIOWrapper | StringIO | None = None) -> Console:
     """A console on `file` (standard output). Where nobody is watching it is as wide as the tables."""
-    console = Console(file=file, highlight=False, markup=False)  # names of folders hold brackets
+    console = _Unheeded(file=file, highlight=False, markup=False)  # names of folders hold brackets
     if not console.is_terminal:
         console.width = WIDTH
     return console
@@ -118,10 +127,11 @@ class LiveProgress:
         elapsed = f"{_duration(monotonic() - self._started)} elapsed"
         returns = " ".join(f"{sparsity:.2f}:{_return_text(mean)}" for sparsity, mean, _ in rows)
         parts = [phase, share, speed, elapsed, left, f"return {returns}" if rows else ""]
-        # Who does not listen any more stops no training.
-        with suppress(BrokenPipeError):
+        try:
             self._console.file.write(", ".join(part for part in parts if part) + "\n")
             self._console.file.flush()
+        except BrokenPipeError:
+            self._console.on_broken_pipe()
 
 
 def _returns_table(rows: Sequence[SparsityReturn]) -> Table:

@@ -36,7 +36,9 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     run_command(Arguments, main, from_preset)
 
 
-def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path: Path) -> None:
+def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "experiments.sweep", *SMALL, *LOG, "--out", str(out)],
@@ -70,6 +72,9 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(tmp_path:
     assert spec["resolved"]["physics"] == "none"
     assert spec["versions"]["jax"]
     assert FLAG in spec["xla_flags"].split()
+    refused_in_one_line(
+        lambda: command(monkeypatch, "--resume", str(out)), capsys, "run is finished; its tables"
+    )
 
 
 @pytest.mark.parametrize(
