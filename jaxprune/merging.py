@@ -60,7 +60,7 @@ class Plan(NamedTuple):
         last = self.looks[-1] if self.looks else 0
         if self.seeds < count:
             raise SpecError(
-                f"planned_seeds: {self.seeds} are planned, but {count} are there; plan at least as many"
+                f"planned_seeds: {self.seeds} are planned, and a look at {count} is at more than those"
             )
         if not last < count:
             raise SpecError(

@@ -212,7 +212,7 @@ def test_the_shares_of_planned_looks_add_up_to_the_error() -> None:
     assert plan.looks == (12, 18, 24)
     for looked, count, said in (
         ((12,), 12, "24 are planned and 12 were looked at, so a look at 12 is none of the plan"),
-        ((), 25, "planned_seeds: 24 are planned, but 25 are there; plan at least as many"),
+        ((), 25, "planned_seeds: 24 are planned, and a look at 25 is at more than those"),
         ((), 6, "a look at 6 of 24 planned ones has error 0.013, at which 8 are needed"),
     ):
         with pytest.raises(jp.SpecError, match=said):

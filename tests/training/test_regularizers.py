@@ -277,6 +277,15 @@ def test_a_budget_grows_between_its_start_and_its_ramp() -> None:
     np.testing.assert_allclose(from_zero, 0.2 * 0.5 / 0.75, rtol=1e-6)
 
 
+def test_a_fixed_budget_may_begin_late() -> None:
+    (chosen,), leaves = read_arm("noise:eps=0.2:schedule=fixed:start=0.8:ramp=0.9")
+    numbers = leaves["noise"]
+    assert [float(scheduled(chosen.schedule, numbers, done, 0.0)) for done in (0.79, 0.81)] == [
+        0.0,
+        pytest.approx(0.2),
+    ]
+
+
 def test_radial_begins_after_a_quarter_of_the_training_as_published() -> None:
     (chosen,), leaves = read_arm("radial", 0.075)
     assert (chosen.schedule, leaves["radial"]["start"], leaves["radial"]["ramp"]) == ("smooth", 0.25, 0.75)

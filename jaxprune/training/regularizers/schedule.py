@@ -49,9 +49,7 @@ SELF_PACED = "self-paced"
 
 NAMES = (*SCHEDULES, SELF_PACED)
 
-UNUSED = {"fixed": ("ramp", "pace", "pull"), SELF_PACED: ("start", "ramp")} | dict.fromkeys(
-    ("linear", "smooth"), ("pace", "pull")
-)
+UNUSED = dict.fromkeys(SCHEDULES, ("pace", "pull")) | {SELF_PACED: ("start", "ramp")}
 """The numbers of a budget of which a schedule makes no use."""
 
 
