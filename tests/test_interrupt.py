@@ -8,7 +8,6 @@ import pytest
 
 from jaxprune.interrupt import deferred_interrupt, exit_code
 
-
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
