@@ -2,13 +2,15 @@
 
 `python -m benchmarks.accelerator --members 16,64,256,1024` adds rows to benchmarks/results/accelerator.csv,
 size by size, so that what is stopped leaves what was measured. The limit is MJX by itself: the same body,
-solver and batch, nothing but `mjx.step` in a scan. `python -m benchmarks.accelerator --members ""` only
-writes benchmarks/results/accelerator.md from the rows there are.
+solver and batch, nothing but `mjx.step` in a scan. `--physics mjx-warp` measures MJX's other implementation.
+`python -m benchmarks.accelerator --members ""` only writes benchmarks/results/accelerator.md from the rows
+there are.
 """
 
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +24,8 @@ from jaxtyping import Array
 from benchmarks.machine import machine_line
 from jaxprune import SweepSpec
 from jaxprune.envs.catalogue import MUJOCO
-from jaxprune.envs.mujoco.mjx import body_of, mjx
+from jaxprune.envs.mujoco.engine import ENGINES, Engine
+from jaxprune.envs.mujoco.task import Motion
 from jaxprune.job import job
 from jaxprune.sweep import segment, start
 
@@ -32,23 +35,26 @@ SPARSITIES = (0.0, 0.3, 0.6, 0.9)
 ROUNDS = 5
 
 
-def main(task: str = "hopper", members: str = "16,64,256,1024", arms: str = "ppo") -> None:
+def main(
+    task: str = "hopper", members: str = "16,64,256,1024", arms: str = "ppo", physics: str = "mjx"
+) -> None:
     """Measure, keep and report.
 
     Args:
         task: one that MJX moves.
         members: numbers of members, a comma list, each a multiple of 4.
         arms: training arms that share the members, a comma list.
+        physics: mjx or mjx-warp.
     """
     for count in [int(text) for text in members.split(",") if text]:
-        _keep(measure(task, count, arms))
+        _keep(measure(task, count, arms, physics))
     REPORT.write_text(report())
 
 
-def measure(task: str, members: int, arms: str) -> dict[str, Any]:
+def measure(task: str, members: int, arms: str, physics: str) -> dict[str, Any]:
     """A row: this many members on the first device JAX finds."""
     seeds = members // (len(SPARSITIES) * len(arms.split(",")))
-    spec = SweepSpec(env=task, physics="mjx", seeds=seeds, sparsities=SPARSITIES, arms=arms)
+    spec = SweepSpec(env=task, physics=physics, seeds=seeds, sparsities=SPARSITIES, arms=arms)
     asked, device = job(spec), jax.devices()[0]
     steps = asked.steps_per_iteration
     began = time.perf_counter()
@@ -61,12 +67,14 @@ def measure(task: str, members: int, arms: str) -> dict[str, Any]:
     state = training.learners[0].workers.state.physics
     qpos, qvel = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (state.qpos, state.qvel))
     began_raw = time.perf_counter()
-    alone = jax.jit(partial(physics_alone, task, spec.unroll)).lower(qpos, qvel).compile()
+    engine = import_module(ENGINES[physics]).engine(MUJOCO[task])
+    alone = jax.jit(partial(physics_alone, engine, spec.unroll)).lower(qpos, qvel).compile()
     compiled_raw = time.perf_counter() - began_raw
     jax.block_until_ready(alone(qpos, qvel))
     raw = _speeds(lambda: alone(qpos, qvel), len(qpos) * spec.unroll)
     peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
     return {
+        "physics": physics,
         "task": task,
         "arms": arms,
         "members": asked.trained.size,
@@ -86,25 +94,20 @@ def measure(task: str, members: int, arms: str) -> dict[str, Any]:
     }
 
 
-def physics_alone(task: str, length: int, qpos: Array, qvel: Array) -> Array:
+def physics_alone(engine: Engine, length: int, qpos: Array, qvel: Array) -> Array:
     """`length` control steps of MJX, each from the states of [simulation, ...] in another order.
 
     Random actions. Another order, lest the compiler take out of the loop what the steps have in common.
     """
-    moved = MUJOCO[task]
-    body = body_of(moved)
-    model = mjx.put_model(body)
 
     def step(qpos: Array, qvel: Array, control: Array) -> Array:
-        data = mjx.make_data(body).replace(qpos=qpos, qvel=qvel, ctrl=control)
-        go = lambda now, _: (mjx.step(model, now), None)  # noqa: E731
-        return jax.lax.scan(go, data, length=moved.frame_skip)[0].qvel
+        return engine.advance(Motion(qpos, qvel, readings={}), control, jnp.asarray(True)).qvel
 
     def all_of(speeds: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         turn, control = now
         return speeds + jax.vmap(step)(jnp.roll(qpos, turn, 0), jnp.roll(qvel, turn, 0), control), None
 
-    controls = jax.random.uniform(jax.random.key(0), (length, len(qpos), body.nu), minval=-1.0)
+    controls = jax.random.uniform(jax.random.key(0), (length, len(qpos), engine.controls), minval=-1.0)
     return jax.lax.scan(all_of, jnp.zeros_like(qvel), (jnp.arange(length), controls))[0]
 
 
@@ -140,9 +143,9 @@ same body, solver, batch and states, but random actions, which can cost its solv
 policy, so a share above 100 % is possible. Goal: 80 %. Memory is the most that was held on the device since \
 the process began.
 
-| device | task | arms | members | simulations | start, s | compile, s | thousand steps/s | MJX alone \
-| share | memory, MiB |
-|---|---|---|---|---|---|---|---|---|---|---|
+| device | physics | task | arms | members | simulations | start, s | compile, s | thousand steps/s \
+| MJX alone | share | memory, MiB |
+|---|---|---|---|---|---|---|---|---|---|---|---|
 {lines}
 """
 
@@ -154,6 +157,7 @@ def _line(row: dict[str, Any]) -> str:
 
     cells = (
         row["device"],
+        row["physics"],
         row["task"],
         row["arms"],
         row["members"],

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from time import process_time
@@ -30,9 +31,9 @@ from benchmarks.machine import machine_line
 from jaxprune.envs import Environment, Transition
 from jaxprune.envs.catalogue import MUJOCO, named
 from jaxprune.envs.episode import begin
-from jaxprune.envs.mujoco import mjx, model, native
-from jaxprune.envs.mujoco.engine import Engine, embody
-from jaxprune.envs.mujoco.task import HORIZON, MujocoTask
+from jaxprune.envs.mujoco import mjx, model
+from jaxprune.envs.mujoco.engine import ENGINES, Engine, embody
+from jaxprune.envs.mujoco.task import CONTACT_FORCES, HORIZON, MujocoTask
 
 GYMNASIUM = {
     "hopper": "Hopper-v4",
@@ -162,7 +163,7 @@ def stepper(env: Environment, task: MujocoTask, engine: Engine) -> Callable[...,
 
 def one_step(task: str, physics: str, steps: Steps, charge: str = "clipped") -> Transition:
     """The same steps in our environment, built anew: `make` would give the one it has made before."""
-    engine = {"native": native, "mjx": mjx}[physics].engine(MUJOCO[task])
+    engine = import_module(ENGINES[physics]).engine(MUJOCO[task])
     step = stepper(named(task).build(physics, HORIZON, charge), MUJOCO[task], engine)
     return jax.device_get(step(steps.qpos, steps.qvel, steps.action))
 
@@ -266,18 +267,19 @@ def native_rows(count: int = 10_000) -> Iterator[str]:
         yield row(task, "native", "Gymnasium", found, NATIVE_TOLERANCE[task])
 
 
-def mjx_rows(count: int = 64) -> Iterator[str]:
-    """`mjx` against `native`, and the ant once more where the two lay out its friction alike."""
+def mjx_rows(physics: str, count: int = 64) -> Iterator[str]:
+    """MJX against `native`, and the ant once more where the two lay out its friction alike."""
 
     def compare(task: str, named: str) -> str:
         # spread over the walk rather than its beginning
         steps = gymnasium_steps(task, 10 * count).every(10)
-        found = differences(one_step(task, "mjx", steps), one_step(task, "native", steps))
-        return row(named, "mjx", "`native`", found, MJX_TOLERANCE)
+        found = differences(one_step(task, physics, steps), one_step(task, "native", steps))
+        return row(named, physics, "`native`", found, MJX_TOLERANCE)
 
     yield from HEAD
     for task in GYMNASIUM:
-        yield compare(task, task)
+        if physics != "mjx-warp" or CONTACT_FORCES not in MUJOCO[task].readings:
+            yield compare(task, task)
     with round_friction():
         yield compare("ant", "ant, both with round friction cones")
 
@@ -312,9 +314,11 @@ def limit_row(task: str, tried: Tried) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-PARTS = {"native": native_rows, "mjx": mjx_rows} | {
-    f"limits-{task}": partial(limit_rows, task) for task in ("hopper", "walker2d", "halfcheetah")
-}
+PARTS = (
+    {"native": native_rows}
+    | {name: partial(mjx_rows, name) for name in ("mjx", "mjx-warp")}
+    | {f"limits-{task}": partial(limit_rows, task) for task in ("hopper", "walker2d", "halfcheetah")}
+)
 """Sections of the table by name; each can be measured alone."""
 
 NOTES = {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ PACKAGES = (
     "gymnasium",
     "brax",
     "numpy",
+    "warp-lang",
 )
-
 
 FORMAT = 3
 """Of run folders: raised when an older program could not read them, or would read them wrongly."""
@@ -47,7 +47,9 @@ PHASES = "phases.json"
 """Where the time of a run went, see `phases`."""
 
 DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
-"""The packages whose version decides the last bits of a training, and with them the whole of it."""
+"""The packages whose version decides the last bits of a training, and with them the whole of it.
+
+Under the physics mjx-warp, warp-lang does so too."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class RunFolder:
                 f"resume: {self.path} was merged from finished runs; there is nothing to go on with"
             )
         then, now = content["versions"], provenance()["versions"]
-        for name in DECISIVE:
+        by_warp = content["resolved"]["physics"] == "mjx-warp"
+        for name in (*DECISIVE, *(["warp-lang"] if by_warp else [])):
             if (begun := then.get(name)) != now[name]:
                 raise SpecError(
                     f"resume: {self.path} was begun with {name} {begun}, this is {name} {now[name]}: "
@@ -261,8 +264,16 @@ def provenance() -> dict[str, Any]:
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in PACKAGES},
     }
+
+
+def version_of(package: str) -> str | None:
+    """The version that is installed, if any is."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _decisive_flags(flags: str) -> set[str]:

@@ -44,8 +44,8 @@ class SweepSpec(PPOSettings):
     """Task. ant-contact is the ant with the contact forces that the published ants read. gymnasium:ID is one
     that Gymnasium has registered, with its XML and numbers, if its reward is one of these."""
     physics: str = "auto"
-    """What moves the task: native (MuJoCo C), mjx, or for brax/NAME a Brax backend. auto: native on a CPU,
-    mjx on an accelerator."""
+    """What moves the task: native (MuJoCo C), mjx, mjx-warp (MJX by NVIDIA's Warp), or for brax/NAME a Brax
+    backend. auto: native on a CPU, mjx on an accelerator."""
     charge: str = "clipped"
     """Action that the reward's effort is charged for: clipped (to the task's range, as in the published
     tables) or raw (as Gymnasium does)."""

@@ -23,7 +23,7 @@ def test_names_are_distinct_and_each_has_a_physics():
         ("hoper", "auto", r"task: unknown name 'hoper'; did you mean 'hopper'\?"),
         ("brax/hoper", "auto", r"did you mean 'brax/hopper'\?"),
         ("hopper", "natve", r"physics of hopper: unknown name 'natve'; did you mean 'native'\?"),
-        ("hopper", "brax-spring", r"Known: auto, mjx, native$"),
+        ("hopper", "brax-spring", r"Known: auto, mjx, mjx-warp, native$"),
         ("brax/swimmer", "brax-spring", r"Known: auto, brax-generalized$"),
         ("probe/linear", "native", r"Known: auto, none$"),
     ],

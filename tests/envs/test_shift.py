@@ -185,11 +185,14 @@ def test_mjxs_constants_are_those_of_mj_setconst(task, factor):
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("halfcheetah", "hopper")),
     ],
 )
-def test_mjx_steps_as_native_does(task):
+@pytest.mark.parametrize("physics", ["mjx", "mjx-warp"])
+def test_mjx_steps_as_native_does(task, physics):
     """Every shift in one batch, one step from each of the states that native passes: velocities to within
     5e-4 (1 + |v|), which is less than a tenth of what each shift changes in some step.
     """
-    native_env, mjx_env = make(task, "native"), make(task, "mjx")
+    if physics == "mjx-warp":
+        pytest.importorskip("warp")
+    native_env, mjx_env = make(task, "native"), make(task, physics)
     on_native, on_mjx = (jax.jit(jax.vmap(env.step)) for env in (native_env, mjx_env))
     states = jax.vmap(native_env.reset_under)(
         jax.random.split(jax.random.key(0), len(SHIFTS)), stacked(SHIFTS.values())

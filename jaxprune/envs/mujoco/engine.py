@@ -16,7 +16,11 @@ from jaxprune.envs.shift import Shift
 from jaxprune.envs.task import Task
 from jaxprune.errors import SpecError
 
-ENGINES = {"native": "jaxprune.envs.mujoco.native", "mjx": "jaxprune.envs.mujoco.mjx"}
+ENGINES = {
+    "native": "jaxprune.envs.mujoco.native",
+    "mjx": "jaxprune.envs.mujoco.mjx",
+    "mjx-warp": "jaxprune.envs.mujoco.mjx_warp",
+}
 """The physics by name, and the module whose `engine` makes an `Engine` of a task. It is imported only when it
 is asked for: MJX takes seconds."""
 

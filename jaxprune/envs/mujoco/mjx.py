@@ -6,6 +6,7 @@ their files). Where a capsule meets the floor steeply, MJX lays the directions o
 differently, which the ant feels. On a CPU, "native" is 20 to 100 times faster.
 """
 
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from operator import attrgetter
 
@@ -36,7 +37,16 @@ def body_of(task: MujocoTask) -> mujoco.MjModel:  # pyright: ignore[reportAttrib
 def engine(task: MujocoTask) -> Engine:
     """The MJX engine for the body of `task`."""
     body = body_of(task)
-    compiled = mjx.put_model(body)
+    return engine_of(task, body, mjx.put_model(body), lambda: mjx.make_data(body))
+
+
+def engine_of(
+    task: MujocoTask,
+    body: mujoco.MjModel,  # pyright: ignore[reportAttributeAccessIssue]
+    compiled: mjx.Model,
+    at_rest: Callable[[], mjx.Data],
+) -> Engine:
+    """The engine of `body` in one of MJX's implementations, whose model and data these are."""
     weights = inverse_weights(body)
 
     def under(shift: Shift | None) -> mjx.Model:
@@ -51,7 +61,7 @@ def engine(task: MujocoTask) -> Engine:
         return compiled.tree_replace({**scaled, **weights(jnp.asarray(shift.mass))})  # pyright: ignore[reportReturnType]
 
     def place(qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> mjx.Data:
-        return mjx.make_data(body).replace(qpos=qpos, qvel=qvel)
+        return at_rest().replace(qpos=qpos, qvel=qvel)
 
     def read(data: mjx.Data, shift: Shift | None) -> Motion:
         # MJX keeps the fields that only some of its implementations have apart
