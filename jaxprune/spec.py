@@ -1,7 +1,10 @@
 """What a sweep is: a frozen dataclass, its fields the command line, its construction the check."""
 
 from dataclasses import asdict, dataclass, fields
+from itertools import combinations
 from typing import Annotated, Any
+
+import numpy as np
 
 from jaxprune import attacks, envs, parse
 from jaxprune.analysis import needed_pairs
@@ -293,6 +296,9 @@ def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:
     for sparsity in sparsities:
         if not 0 <= sparsity < 1:
             raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
+    for one, other in combinations(sparsities, 2):
+        if np.float32(one) == np.float32(other):
+            raise SpecError(f"sparsities: {one} and {other} are the same in float32; leave one out")
     return sparsities
 
 

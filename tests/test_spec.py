@@ -97,6 +97,7 @@ BAD = [
     ("sparsities", "-0.1"),
     ("sparsities", "nan"),
     ("sparsities", "0.5,0.5"),
+    ("sparsities", "0.3,0.30000000001"),
     ("sparsities", (1.0,)),
     ("sparsities", (float("nan"),)),
     ("sparsities", ()),
