@@ -403,6 +403,7 @@ def test_parts_that_do_not_fit(tmp_path, part, changes, message):
     ("changes", "message"),
     [
         ({"obs_clip": np.array(0.0)}, "clipped to ±0"),
+        ({"obs_std": -STD}, "standard deviation below 0"),
         ({"obs_mean": np.zeros(3)}, "mean of shape"),
         ({"obs_mean": np.zeros(3), "obs_std": np.ones(3)}, "filter of shape"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxprune.errors import SpecError
 from jaxprune.policy import normalizer
 from jaxprune.policy.files.record import (
     PolicyFile,
@@ -77,6 +78,8 @@ def _npz_parts(content: bytes) -> dict[str, Any]:
             part, _, array_name = name.partition("/")
             parts.setdefault(part, {})[array_name] = arrays[name]
         mean, std, clip = (arrays[name] for name in ("obs_mean", "obs_std", "obs_clip"))
+    if np.any(std < 0):
+        raise SpecError("a filter with a standard deviation below 0")
     return parts | {"filter": observation_filter(mean, std**2, COUNT, float(clip))}
 
 
