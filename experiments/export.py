@@ -105,6 +105,7 @@ def _of_file(arguments: Arguments) -> tuple[PolicyFile, Known]:
         raise SpecError("run, agent: give either --run FOLDER --member NUMBER or --agent FILE")
     policy = read_policy(arguments.agent, normalizer=arguments.normalizer, activation=arguments.activation)
     if arguments.env is not None:
+        envs.named(arguments.env, "env")
         agent, _ = fit(policy, envs.make(arguments.env))
         policy = policy._replace(agent=agent)
     if arguments.sparsity is not None:

@@ -67,12 +67,13 @@ class Source:
             raise SpecError(ONE_SOURCE)
         if self.env is None:
             raise SpecError("env: an agent needs its task; give --env NAME")
+        envs.named(self.env, "env")
         env = envs.make(self.env, self.physics)
         budget = one_budget(eps, norm, space, self.env, env.published_eps)
         return Population.from_agent(
             self.agent,
             env,
-            sparsities=self.sparsities or sparsities,
+            sparsities=sparsities if self.sparsities is None else self.sparsities,
             budget=budget,
             member=self.member,
             normalizer=self.normalizer,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from jaxprune import parse
-from jaxprune.bounds import largest_budget
+from jaxprune.bounds import episodes_needed
 from jaxprune.certification.units import is_deterministic
 from jaxprune.errors import SpecError
 from jaxprune.population import Population
@@ -96,13 +96,12 @@ class ReturnSpec:
         if not self.return_episodes:
             self.check_used()
             return
-        try:
-            largest_budget(0.5, self.certifying, sigma=1.0, confidence=self.each(confidence, members))
-        except SpecError as error:
+        needed = 2 * episodes_needed(0.5, budget=0.0, sigma=1.0, confidence=self.each(confidence, members))
+        if self.return_episodes < needed:
             raise SpecError(
-                f"return_episodes: {self.return_episodes} are too few, as half of them choose, and of the "
-                f"others: {error}"
-            ) from None
+                f"return_episodes: {self.return_episodes} are too few at confidence {confidence:g} for all "
+                f"members and radii together, as half of them choose; at least {needed} are needed"
+            )
 
     def check_used(self) -> None:
         """Raise SpecError for numbers of certified returns that nobody asked for."""

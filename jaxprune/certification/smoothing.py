@@ -6,7 +6,7 @@ The limits of all members hold together, so the best of them may be named.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,16 @@ class SmoothingSpec:
     smoothing_lowest: float | None = None
     """The limit on the mean is one on E[max(return, lowest)], which needs no lowest return to be known. Left
     out: the task's lowest return where its reward is bounded, else 0."""
+
+    def __post_init__(self) -> None:
+        sigma, budget, lowest = self.smoothing_sigma, self.smoothing_budget, self.smoothing_lowest
+        if sigma is not None and not 0 < sigma <= parse.LARGEST:
+            raise SpecError(f"smoothing_sigma: {sigma:g} must be a finite number above 0")
+        if not 0 <= budget <= parse.LARGEST:
+            raise SpecError(f"smoothing_budget: {budget:g} must be a finite number of at least 0")
+        if lowest is not None and not isfinite(lowest):
+            raise SpecError(f"smoothing_lowest: {lowest:g} must be a finite number")
+        parse.check_at_least("smoothing_votes", self.smoothing_votes, 1)
 
     def check(self, confidence: float, members: int, votes_for: int | None = None) -> None:
         """Raise SpecError unless so many episodes can certify a likely return, of all members together.

@@ -360,8 +360,12 @@ def test_what_cannot_be_certified_is_refused(members):
             ReturnSpec(return_lowest=lowest)
     for lowest in (-0.0, 0, -1e30, None):
         assert ReturnSpec(return_lowest=lowest).return_lowest == lowest
-    with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least"):
+    with pytest.raises(SpecError, match=r"return_episodes: 4 are too few.*at least \d+ are needed$") as few:
         ReturnSpec(return_episodes=4).check(0.95, members)
+    needed = int(str(few.value).split()[-3])
+    ReturnSpec(return_episodes=needed).check(0.95, members)
+    with pytest.raises(SpecError, match=f"return_episodes: {needed - 1} are too few"):
+        ReturnSpec(return_episodes=needed - 1).check(0.95, members)
     ReturnSpec(return_episodes=0).check(0.95, members)
     still = members.agents.replace(log_std=members.agents.log_std - 100)
     with pytest.raises(SpecError, match="deterministic"):

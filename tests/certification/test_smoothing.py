@@ -1,6 +1,7 @@
 """Policy smoothing of a population: the noise, the limits, and what is refused beforehand."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +98,22 @@ def test_too_few_episodes_are_refused_with_the_number_needed():
     SmoothingSpec(**adversary, smoothing_episodes=needed).check(0.95, members=3)
     with pytest.raises(jp.SpecError, match=f"for 3 members together; at least {needed} are needed"):
         SmoothingSpec(**adversary, smoothing_episodes=needed - 1).check(0.95, members=3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("smoothing_sigma", 0.0),
+        ("smoothing_sigma", math.inf),
+        ("smoothing_budget", -1.0),
+        ("smoothing_budget", math.nan),
+        ("smoothing_lowest", math.nan),
+        ("smoothing_votes", 0),
+    ],
+)
+def test_a_number_that_certifies_nothing_is_refused_by_the_name_of_its_field(field, value):
+    with pytest.raises(jp.SpecError, match=f"^{field}: {value:g} must be"):
+        SmoothingSpec(**{field: value})
 
 
 @pytest.mark.parametrize(("actions", "needed"), [(2, 7), (17, 10)])
