@@ -16,6 +16,11 @@ def ending(arm: str, arms: list[str]) -> str:
     return "" if len(arms) == 1 else f"-{re.sub(r'[^a-z0-9.=]+', '-', arm)}"
 
 
+def _of_arm(where: str, arm: str, arms: list[str]) -> str:
+    """What a figure of one arm is about: the arm is named where there are several."""
+    return where if len(arms) == 1 else f"{where}, {arm}"
+
+
 def draw(
     folder: Path,
     results: pl.DataFrame,
@@ -48,15 +53,14 @@ def draw_shifts(folder: Path, found: ShiftEvaluation) -> None:
             figures.save(figure, folder / f"shifts{ending(arm, arms)}.png")
 
 
-def draw_returned(folder: Path, means: pl.DataFrame, title: str) -> None:
+def draw_returned(folder: Path, means: pl.DataFrame, where: str) -> None:
     """Draw the certified returns of every arm that has members left."""
     kept = without_diverged(means)
     arms = means["arm"].unique(maintain_order=True).to_list()
     for arm in arms:
         if (own := kept.filter(pl.col("arm") == arm)).height:
-            figures.save(
-                attacked_returns_figure(own, title), folder / f"attacked_returns{ending(arm, arms)}.png"
-            )
+            figure = attacked_returns_figure(own, _of_arm(where, arm, arms))
+            figures.save(figure, folder / f"attacked_returns{ending(arm, arms)}.png")
 
 
 def draw_bounds(folder: Path, members: pl.DataFrame, where: str) -> None:
@@ -66,7 +70,6 @@ def draw_bounds(folder: Path, members: pl.DataFrame, where: str) -> None:
     arms = members["arm"].unique(maintain_order=True).to_list()
     for arm in arms:
         if (own := kept.filter(pl.col("arm") == arm)).height:
-            of = where if len(arms) == 1 else f"{where}, {arm}"
-            title = f"{of}, each in its own ball, all of a seed at the same states"
+            title = f"{_of_arm(where, arm, arms)}, each in its own ball, all of a seed at the same states"
             figure = figures.bounds_figure(own, title, own["quantity"][0])
             figures.save(figure, folder / f"bounds{ending(arm, arms)}.png")

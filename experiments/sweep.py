@@ -162,7 +162,8 @@ def report_sweep(made: Sweep, out: Path) -> None:
             draw_shifts(out, made.shifted)
             words.append(Words(lines=shift_screen_words(*made.shifted, alpha=alpha).lines))
         if made.returned is not None:
-            draw_returned(out, made.returned.means, out.name)
+            env = made.population.env
+            draw_returned(out, made.returned.means, f"{env.task} on {env.physics}")
             words.append(Words(lines=attacked_returns_words(made.returned.means).lines))
         joined(words).print(console)
         console.print(f"tables, population and figures are in {out}", soft_wrap=True)
