@@ -12,7 +12,7 @@ import polars as pl
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogFormatterSciNotation
 
 from jaxprune.analysis import (
     CLEAN,
@@ -63,6 +63,13 @@ _OF_A_POLICY = ("tv", "return")  # quantities that are means over the episodes o
 _ROOM = 0.5  # of the height that the values take, at most, on either side, for intervals
 _MARGIN = 0.03
 _CUT = ", cut at the edge"
+
+
+class _PlainLog(LogFormatterSciNotation):
+    """Labels where a logarithmic axis has them: 0.6 in place of 6 x 10^-1."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def heading(results: pl.DataFrame) -> str:
@@ -199,6 +206,8 @@ def bounds_figure(
         label += f"\n(clean episodes of {' and '.join(_names(about, 'policy'))} actions)"
     for axes, budget in panels:
         axes.set(yscale="log", xlabel=_SPARSITY, ylabel=label)
+        axes.yaxis.set_major_formatter(_PlainLog())
+        axes.yaxis.set_minor_formatter(_PlainLog())
         labels = []
         for (bound, monotone, kind), rows in drawn.filter(budget).group_by("bound", "monotone", "kind"):
             style = {"color": BLACK, "linestyle": ":", "marker": "o"}

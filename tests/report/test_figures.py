@@ -166,6 +166,14 @@ def test_monotone_bounds_are_solid_and_others_are_not(synthetic):
     assert axes.get_yscale() == "log"
 
 
+def test_numbers_of_a_logarithmic_axis_are_plain(synthetic):
+    figure = bounds_figure(synthetic.certificates(1, budgets=(0.075,)), "title")
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    said = {label.get_text() for label in [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]} - {""}
+    assert said and all(f"{float(number):g}" == number for number in said)
+
+
 def test_infinite_and_zero_bounds_are_left_out(synthetic):
     table = synthetic.certificates(1, budgets=(0.075,)).with_columns(
         value=pl.when(sparsity_asked=0.0)
