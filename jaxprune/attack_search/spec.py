@@ -179,6 +179,7 @@ def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
     """The attacks asked for, each known and once; the clean return is measured anyway."""
     names = tuple(current_name(name) for name in parse.names(given))
     if not any(name and name != "none" for name in names):
-        raise SpecError(f"attacks: the list is empty; name at least one of {', '.join(ATTACKS)}")
+        others = ", ".join(name for name in ATTACKS if name != "none")
+        raise SpecError(f"attacks: the list is empty; name at least one of {others}")
     check_names(names)
     return tuple(name for name in dict.fromkeys(names) if name != "none")

@@ -62,13 +62,14 @@ def search_alarms(results: pl.DataFrame, effort: pl.DataFrame | None, search: st
     Args:
         results: of an attack search.
         effort: by `strongest_by_steps`, if the search went by rungs.
-        search: the name of the effort.
+        search: the name of the effort; None where it is an option to search at all.
     """
     lines = []
     if results.filter(pl.col("attack") != STRONGEST)["attackers_tried"].max() == 1:
+        option = "--search quick or small" if search is None else "--attacks sa-rl,pa-ad"
         lines.append(
             f"SHORT SEARCH: only {', '.join(attacks_tried(results))} attacked, and none of them has learned "
-            "anything of this policy, so that stronger ones may exist; --search quick or small looks for them"
+            f"anything of this policy, so that stronger ones may exist; {option} looks for them"
         )
     elif search == "quick":
         lines.append(

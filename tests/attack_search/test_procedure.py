@@ -174,6 +174,7 @@ def test_a_budget_per_feature_is_kept_feature_by_feature(agents):
     ("change", "said"),
     [
         ({"attacks": ""}, "attacks: the list is empty"),
+        ({"attacks": "none"}, "attacks: the list is empty; name at least one of random, "),
         ({"attacks": "sarl"}, "did you mean 'sa-rl'"),
         ({"norm": "l1"}, "norm: unknown name 'l1'"),
         ({"space": "normalized"}, "did you mean 'normalised'"),

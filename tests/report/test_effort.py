@@ -49,6 +49,8 @@ def test_nobody_searched_or_only_a_little_or_it_still_found_more():
     tried = pl.DataFrame({"attack": ["none", "mad", "sa-rl", "strongest"], "attackers_tried": [0, 1, 1, 2]})
     (only,) = search_alarms(tried, None, "quick")
     assert only.startswith("SHORT SEARCH: only mad, sa-rl attacked, and none of them has learned")
+    assert only.endswith("; --attacks sa-rl,pa-ad looks for them")  # more of the same search would not
+    assert search_alarms(tried, None, None)[0].endswith("; --search quick or small looks for them")
     tried = tried.with_columns(pl.col("attackers_tried") * 2)
     assert search_alarms(tried, None, "small") == []
     curve = {"member": 0, "attack": "sa-rl", "steps": [1, 2], "return_mean": [100.0, 94.0]}
