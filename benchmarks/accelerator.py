@@ -22,6 +22,7 @@ import tyro
 from jaxtyping import Array
 
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import SweepSpec
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco.engine import ENGINES, Engine
@@ -173,4 +174,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with in_one_line():
+        tyro.cli(main)

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from benchmarks.machine import machine_line
 from benchmarks.sweep_throughput import THREADS, raw_rollout, record
+from experiments.command import in_one_line
 from jaxprune import device, envs
 from jaxprune.attack_search.effort import EFFORTS
 from jaxprune.attacks import ATTACKS, Victim
@@ -150,4 +151,5 @@ each of them `mujoco.rollout` through the states and actions of the next iterati
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -15,6 +15,7 @@ import jax
 import tyro
 
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import SweepSpec
 from jaxprune.job import job
 from jaxprune.sweep import segment, start
@@ -77,4 +78,5 @@ the arms by themselves. Asked: at most +15 %. ATLA's iteration holds one of its 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with in_one_line():
+        tyro.cli(main)

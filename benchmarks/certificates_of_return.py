@@ -25,6 +25,7 @@ import jaxprune as jp
 from benchmarks.certified_returns import row, show
 from benchmarks.machine import machine_line
 from benchmarks.victims import of_runs, some_of
+from experiments.command import in_one_line
 from jaxprune import certification, device, parse, streams
 from jaxprune.attacks import Victim
 from jaxprune.bounds import certified_mean_return, filter_mean
@@ -207,4 +208,5 @@ def _cell(rows: pl.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

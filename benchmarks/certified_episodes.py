@@ -19,6 +19,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import device, streams
 from jaxprune.certification import ReturnSpec
 from jaxprune.certification.spent import spent
@@ -85,4 +86,5 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

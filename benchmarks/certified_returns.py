@@ -19,6 +19,7 @@ import tyro
 import jaxprune as jp
 from benchmarks.machine import machine_line
 from benchmarks.victims import of_runs, some_of
+from experiments.command import in_one_line
 from jaxprune import device, parse
 from jaxprune.analysis import STRONGEST, Estimate, Student, adjusted_p
 from jaxprune.certification import CertificationSpec, ReturnSpec, returns_under_attack
@@ -371,4 +372,5 @@ def row(first: str, cells: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

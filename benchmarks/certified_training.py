@@ -24,6 +24,7 @@ import jaxprune as jp
 from benchmarks import certified_returns
 from benchmarks.certified_returns import KINDS, LARGEST, OWN, differences, experiment, interval
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import device, parse
 from jaxprune.envs import published_eps
 from jaxprune.run_folder import RunFolder
@@ -229,4 +230,5 @@ def _lengths(rows: pl.DataFrame) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -20,6 +20,7 @@ import tyro
 import jaxprune as jp
 from benchmarks import deciding_report
 from benchmarks.deciding_report import ABOUT, BOUNDS, REPORT, SHARDS, searched
+from experiments.command import in_one_line
 from jaxprune import device, parse
 from jaxprune.analysis import strongest_by_steps
 from jaxprune.job import job
@@ -224,4 +225,5 @@ def _show(update: Update) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

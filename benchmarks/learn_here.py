@@ -20,6 +20,7 @@ import jaxprune as jp
 from benchmarks.deciding import LEARNED_ON, Arguments, members, search
 from benchmarks.machine import machine_line
 from benchmarks.train_here import leave, show, trained
+from experiments.command import in_one_line
 from jaxprune import checkpoint, chunks, device, envs
 from jaxprune.attack_search.attackers import search_of
 from jaxprune.attack_search.procedure import of_what
@@ -82,4 +83,5 @@ def _learned(spec: jp.AttackSearchSpec, population: jp.Population, meter: Meter,
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

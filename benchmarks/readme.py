@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 import tyro
 
+from experiments.command import in_one_line
 from jaxprune.analysis import STRONGEST, without_diverged
 from jaxprune.report.numbers import number, signed
 
@@ -192,4 +193,5 @@ KINDS = {"attack.json": of_attack, "certify.json": of_certify, "spec.json": of_s
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -19,6 +19,7 @@ import tyro
 import jaxprune as jp
 from benchmarks.machine import machine_line
 from benchmarks.victims import from_files
+from experiments.command import in_one_line
 from jaxprune import device
 from jaxprune.analysis import CLEAN, STRONGEST
 from jaxprune.certification import CertificationSpec, SmoothingSpec
@@ -149,4 +150,5 @@ def _row(first: str, cells: list) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

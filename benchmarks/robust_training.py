@@ -17,6 +17,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import device
 from jaxprune.analysis import STRONGEST, Student, without_diverged
 from jaxprune.envs import published_eps
@@ -174,4 +175,5 @@ def _interval(values: pl.Series) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -23,6 +23,7 @@ from benchmarks.comparison.rounds import Rounds
 from benchmarks.comparison.rows import ORDINARY, PARTS, QUICK, ROWS, Prepared, Row, Setting
 from benchmarks.comparison.workers import PeerError
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import device
 from jaxprune.report.figures import save
 
@@ -115,4 +116,5 @@ def write(rounds: Rounds, missing: dict[Row, str], folder: Path, goal: float) ->
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -18,6 +18,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.machine import machine_line
+from experiments.command import in_one_line
 from jaxprune import device
 from jaxprune.analysis import CLEAN, Student, adjusted_p, strongest
 from jaxprune.progress import Update
@@ -153,4 +154,5 @@ def _row(*cells: str) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

@@ -17,6 +17,7 @@ import tyro
 
 import jaxprune as jp
 from benchmarks.certified_returns import run_name
+from experiments.command import in_one_line
 from jaxprune import checkpoint, sweep
 from jaxprune.job import job
 from jaxprune.population import Saved
@@ -95,4 +96,5 @@ def show(update: Update) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

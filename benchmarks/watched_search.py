@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from benchmarks.machine import machine_line
 from benchmarks.victims import from_files
+from experiments.command import in_one_line
 from jaxprune import AttackSearchSpec, Population, device, streams
 from jaxprune.attack_search.attackers import search_of
 from jaxprune.attack_search.trials import Trials
@@ -132,4 +133,5 @@ def show(update: Update) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    with in_one_line():
+        main(tyro.cli(Arguments))

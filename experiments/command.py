@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -34,15 +35,23 @@ def run_command(
     start: what the options are that the command line leaves out, where that is not always the same.
     """
     try:
-        for module in filter(None, os.environ.get(EXTENSIONS, "").split(",")):
-            _import(module.strip())
-        main(_parse(arguments, start))
-    except SpecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        with in_one_line():
+            for module in filter(None, os.environ.get(EXTENSIONS, "").split(",")):
+                _import(module.strip())
+            main(_parse(arguments, start))
     except KeyboardInterrupt as stopped:
         print("stopped; nothing half-done was kept", file=sys.stderr)
         sys.exit(exit_code(stopped))
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Say a user's mistake in one line, and leave with exit code 2."""
+    try:
+        yield
+    except SpecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _import(module: str) -> None:
@@ -59,7 +68,8 @@ def _parse(arguments: type[Arguments], start: Callable[[], Arguments] | None) ->
     try:
         with warnings.catch_warnings(record=True) as hints, redirect_stderr(said):
             warnings.simplefilter("always", RenamedWarning)
-            parsed = tyro.cli(arguments) if start is None else tyro.cli(arguments, default=start())
+            read = partial(tyro.cli, arguments, prog=f"python -m experiments.{Path(sys.argv[0]).stem}")
+            parsed = read() if start is None else read(default=start())
         for hint in hints:
             print(f"hint: {hint.message}", file=sys.stderr)
         return parsed

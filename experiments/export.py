@@ -17,7 +17,6 @@ from jaxprune.policy.files import PolicyFile, describe, fit, read_policy, readab
 from jaxprune.population import prune
 from jaxprune.report import open_console
 from jaxprune.run_folder import RunFolder
-from jaxprune.spec import check_sparsities
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,11 @@ def _of_file(arguments: Arguments) -> tuple[PolicyFile, Known]:
         agent, _ = fit(policy, envs.make(arguments.env))
         policy = policy._replace(agent=agent)
     if arguments.sparsity is not None:
-        (level,) = check_sparsities((arguments.sparsity,))
-        policy = policy._replace(agent=prune(policy.agent.pruned(), jnp.float32(level)))
+        if not 0 <= arguments.sparsity < 1:
+            raise SpecError(
+                f"sparsity: {arguments.sparsity:g} is outside [0, 1); a policy needs weights left"
+            )
+        policy = policy._replace(agent=prune(policy.agent.pruned(), jnp.float32(arguments.sparsity)))
     facts = {"task": arguments.env, "sparsity_asked": arguments.sparsity, "source": str(arguments.agent)}
     return policy, Known(facts)
 

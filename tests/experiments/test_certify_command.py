@@ -239,6 +239,13 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_names_a_command_that_can_be_run(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/experiments/certify.py", "--agnet", "x"])
+    with pytest.raises(SystemExit):
+        run_command(Arguments, main)
+    assert "run python -m experiments.certify --help" in " ".join(capsys.readouterr().err.split())
+
+
 def test_of_the_deterministic_policy_there_is_no_gap_and_no_expected_distance(
     agent, tmp_path, monkeypatch, capsys
 ):

@@ -218,7 +218,7 @@ def test_a_source_is_written_down_and_read_again(tmp_path):
         (("--agent", "RUN"), "no policy that we know; what can be read: "),
         (("--agent", "missing"), "No such file"),
         (("--agent", PEERS / "sb3_recurrent.zip"), "a recurrent agent; what can be read: "),
-        (("--agent", PEERS / "sb3_ppo.zip", "--sparsity", 1), "sparsities: 1 is outside"),
+        (("--agent", PEERS / "sb3_ppo.zip", "--sparsity", 1), "sparsity: 1 is outside"),
         (("--agent", PEERS / "sb3_ppo.zip", "--env", "hopper"), "it maps 3 features to 1 actions"),
     ],
 )
