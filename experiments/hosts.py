@@ -36,18 +36,15 @@ class Hosts:
         """Whether any of the options is given."""
         return self != Hosts()
 
-    def meet(self, spec: SweepSpec, asked: dict[str, Any]) -> Share:
-        """Meet the other processes. Raises SpecError where that cannot be."""
+    def check(self, spec: SweepSpec) -> None:
+        """Raise SpecError for options that do not go together, or for fewer seeds than processes."""
         given = (self.coordinator, self.processes, self.process)
         if self.distributed:
             if given != (None, None, None):
                 raise SpecError(
                     "distributed: the cluster says what coordinator, processes and process are; give either"
                 )
-            share = hosts.meet_in_cluster(asked)
-            if share.processes < 2:
-                raise SpecError("distributed: the job has one process only; leave it out")
-            return share
+            return
         if self.coordinator is None or self.processes is None or self.process is None:
             raise SpecError("coordinator, processes, process: give all three of them, or --distributed")
         host, _, port = self.coordinator.rpartition(":")
@@ -58,6 +55,16 @@ class Hosts:
         if not 0 <= self.process < self.processes:
             raise SpecError(f"process: {self.process} is outside 0 .. {self.processes - 1}")
         hosts.check_enough(spec, self.processes)
+
+    def meet(self, spec: SweepSpec, asked: dict[str, Any]) -> Share:
+        """Meet the other processes. Raises SpecError where that cannot be."""
+        self.check(spec)
+        if self.distributed:
+            share = hosts.meet_in_cluster(asked)
+            if share.processes < 2:
+                raise SpecError("distributed: the job has one process only; leave it out")
+            return share
+        assert self.coordinator is not None and self.processes is not None and self.process is not None
         # Where others do not come, JAX ends the process with words of its own.
         open_console().print(
             f"meeting {self.processes} processes at {self.coordinator}, within {hosts.SECONDS_TO_MEET} s"

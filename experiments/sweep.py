@@ -78,8 +78,10 @@ def main(arguments: Arguments) -> None:
         chunks.check(arguments.chunk, members(arguments.spec).size)
     if arguments.hosts.several and not arguments.dry_run:
         _with_others(arguments)
-    else:
-        _alone(arguments)
+        return
+    if arguments.hosts.several:
+        arguments.hosts.check(arguments.spec)
+    _alone(arguments)
 
 
 def _with_others(arguments: Arguments) -> None:

@@ -48,6 +48,7 @@ def command(monkeypatch, *arguments):
         ((*TWO, "--process", "2", "--out", "x"), "process: 2 is outside 0 .. 1"),
         ((*TWO, "--process", "-1", "--out", "x"), "process: -1 is outside 0 .. 1"),
         ((*TWO, "--processes", "4", "--out", "x"), "processes: 4 are more than the 3 seeds"),
+        ((*TWO, "--processes", "4", "--dry-run"), "processes: 4 are more than the 3 seeds"),
         ((*TWO, "--distributed", "--out", "x"), "distributed: the cluster says what coordinator, processes"),
     ],
     ids=str,
