@@ -63,11 +63,7 @@ def main(arguments: Arguments) -> None:
     population = _population(arguments)
     chunks.check(arguments.chunk, population.members.size)
     chunk = arguments.chunk or _as_many_as_fit(arguments, population)
-    smoothing.check(
-        spec.confidence,
-        members=population.members.size,
-        votes_for=population.env.action_space.size if population.agents.discrete else None,
-    )
+    smoothing.check_fits(spec.confidence, population)
     returned.check(spec.confidence, population, spec.policy)
     if resumed is not None:
         certification.check_resumable(resumed / STAGES, spec, smoothing, population, returned)

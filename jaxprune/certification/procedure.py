@@ -81,11 +81,12 @@ def run(
 
     Raises:
         SpecError: the budget does not fit the observations, a member cannot be certified, nor can its return
-            where that is asked for, the folder holds the stages of something else, or another process is at
-            work in it.
+            or its smoothed self where that is asked for, the folder holds the stages of something else, or
+            another process is at work in it.
     """
     chunks.check(chunk)
     population = spec.applied_to(population)
+    smoothing.check_fits(spec.confidence, population)
     returned.check(spec.confidence, population, spec.policy)
     everyone, budget = population.members, population.budget
     if folder is not None:

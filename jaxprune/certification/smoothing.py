@@ -29,7 +29,7 @@ from jaxprune.certification.stages import Stage, unkept
 from jaxprune.envs import Environment
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, Heard, for_all, play
-from jaxprune.population import Members
+from jaxprune.population import Members, Population
 
 LIKELY = 0.5
 """What the episodes asked for must be able to certify: a return that is reached more often than not."""
@@ -86,6 +86,11 @@ class SmoothingSpec:
             certified_vote(counts, sigma=self.smoothing_sigma, confidence=confidence)
         # What the bound on the mean asks for is refused here, before any episode is played.
         certified_mean_return(np.zeros(self.smoothing_episodes), lowest=0.0, **adversary)
+
+    def check_fits(self, confidence: float, population: Population) -> None:
+        """Raise SpecError, as `check` does, for these members."""
+        actions = population.env.action_space.size if population.agents.discrete else None
+        self.check(confidence, population.members.size, actions)
 
     def adversary(self, confidence: float, members: int) -> dict[str, float]:
         """What each of the limits is about, with the confidence that each needs.

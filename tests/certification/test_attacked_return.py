@@ -387,11 +387,15 @@ def test_nothing_is_certified_of_the_mode(members, tmp_path):
 
 
 def test_what_cannot_be_certified_is_refused_before_anything_is_written(members, tmp_path):
-    def refused(population, returned, said, units="dense"):
+    def refused(population, returned, said, units="dense", **smoothing):
         spec = CertificationSpec(eps=0.2, units=units)
         with pytest.raises(SpecError, match=said):
-            certification.run(spec, SmoothingSpec(), population, folder=tmp_path / "new", returned=returned)
+            asked = SmoothingSpec(**smoothing)
+            certification.run(spec, asked, population, folder=tmp_path / "new", returned=returned)
         assert list(tmp_path.iterdir()) == []
+
+    few = {"smoothing_sigma": 0.1, "smoothing_episodes": 3}
+    refused(members, ReturnSpec(), "^smoothing_episodes: 3 can certify no return", **few)
 
     logits = [agents.init(jax.random.key(i), 4, 2, discrete=True, hidden=(4,)) for i in range(2)]
     categorical = population(jax.tree.map(lambda *leaves: jnp.stack(leaves), *logits), members.env)
