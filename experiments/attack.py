@@ -29,6 +29,7 @@ from jaxprune.report import (
     screen_words,
     search_alarms,
 )
+from jaxprune.report.page import NAME
 from jaxprune.run_folder import FORMAT, RunFolder, provenance
 from jaxprune.training.halving import TELLING
 
@@ -144,13 +145,28 @@ def _new_folder(arguments: Arguments, population: Population) -> RunFolder:
 def _interrupted(arguments: Arguments, path: Path) -> Arguments:
     """What the attack in the folder `path` was asked to do.
 
-    Raises SpecError if the folder does not say, if this program would not go on with it as it was begun, or
-    if the command line asks for something else.
+    Raises SpecError if the folder does not say, if there is nothing left to do, if this program would not go
+    on with it as it was begun, or if the command line asks for something else.
     """
     spec, victims = asked_of(path)
     refuse_changes(arguments.search, spec, path)
     refuse_changes(arguments.victims, victims, path)
+    if _finished(RunFolder(path), spec, victims):
+        raise SpecError(f"resume: {path} is finished; its tables are there")
     return Arguments(spec, victims, resume=path)
+
+
+def _finished(folder: RunFolder, spec: AttackSearchSpec, victims: Source) -> bool:
+    """Whether all tables are there that are asked for, and the page, which comes last."""
+    tables = {
+        "results": True,
+        "tried": True,
+        "effort": spec.rungs > 1,
+        "transfer": spec.transfer,
+        "verdicts": victims.run is not None,
+    }
+    written = all(folder.has_table(name) for name, asked in tables.items() if asked)
+    return written and (folder.path / NAME).is_file()
 
 
 def asked_of(path: Path) -> tuple[AttackSearchSpec, Source]:

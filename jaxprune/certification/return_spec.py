@@ -36,8 +36,8 @@ class ReturnSpec:
     the episodes that chooses picks one for each member and radius. Wider is easier to certify and returns
     less: 1 is always played as well. Gaussian policies only."""
     return_blocks: int = 16
-    """Blocks of steps; the rewards of one pay for the shifts up to its end only. At most one for every 50 steps
-    of the horizon, or part of them."""
+    """Blocks of steps; the rewards of one pay for the shifts up to its end only. At most one for each 50
+    steps of the horizon, or part of them."""
     return_attacked: int = 10
     """Episodes of every member under MAD at each radius, to be seen beside the limits."""
     return_lowest: float | None = None

@@ -116,6 +116,8 @@ def test_an_attack_that_was_stopped_goes_on_to_the_same_tables(agent, tmp_path, 
     for name in ("results", "tried"):
         whole, resumed = (pl.read_parquet(tmp_path / run / f"{name}.parquet") for run in ("whole", "stopped"))
         assert_frame_equal(whole, resumed)
+    capsys.readouterr()
+    refused(monkeypatch, capsys, r"^error: resume: stopped is finished; its tables are there")
 
 
 def test_an_attack_does_not_go_on_with_another_agent(agent, tmp_path, monkeypatch, capsys):
