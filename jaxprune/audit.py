@@ -18,6 +18,7 @@ from jaxprune.budget import NORMS, SPACES
 from jaxprune.certification import CertificationSpec, ReturnSpec, SmoothingSpec
 from jaxprune.certification.return_spec import NO_RETURNS
 from jaxprune.certification.units import is_deterministic
+from jaxprune.errors import SpecError
 from jaxprune.options import known
 from jaxprune.population import Population
 from jaxprune.progress import OnProgress, Update, unheard
@@ -40,7 +41,7 @@ class AuditSpec:
     """In which ball, and on how many episodes and states.
 
     The defaults are those with which a small policy takes two cores a few minutes.
-    Raises SpecError on construction for a search that is not known.
+    Raises SpecError on construction for a search that is not known, or a number that nothing would use.
     """
 
     eps: str = "published"
@@ -70,6 +71,12 @@ class AuditSpec:
 
     def __post_init__(self) -> None:
         parse.check_known("search", self.search, (OFF, *EFFORTS))
+        if self.search == OFF and self.steps != AuditSpec.steps:
+            raise SpecError("steps: nothing is learned with search off; leave steps out, or ask for a search")
+        if self.return_episodes == 0 and self.return_eps != AuditSpec.return_eps:
+            raise SpecError(
+                "return_eps: no returns are certified with return_episodes 0; leave return_eps out"
+            )
 
     def of(self, population: Population) -> "Asked":
         """What it comes to for these members. Raises SpecError for whatever cannot be done."""

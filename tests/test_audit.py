@@ -54,3 +54,11 @@ def test_attackers_are_learned_only_where_a_search_is_asked_for(population):
 def test_a_search_that_is_not_known_is_refused():
     with pytest.raises(SpecError, match=r"search: unknown name 'xyz'\. Known: off, published"):
         AuditSpec(search="xyz")
+
+
+def test_a_number_that_nothing_would_use_is_refused():
+    with pytest.raises(SpecError, match=r"^steps: nothing is learned with search off"):
+        AuditSpec(steps=4096)
+    with pytest.raises(SpecError, match=r"^return_eps: no returns are certified with return_episodes 0"):
+        AuditSpec(return_episodes=0, return_eps=0.01)
+    assert AuditSpec(search="quick", steps=4096).steps == 4096
