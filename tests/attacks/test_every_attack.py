@@ -84,7 +84,7 @@ def test_a_constant_policy_acts_the_same(name):
     np.testing.assert_array_equal(victim.output(point_hat), victim.output(POINT))
 
 
-@pytest.mark.parametrize("name", ["fgsm", "mad", "critic", "sa-rl", "random"])
+@pytest.mark.parametrize("name", ["fgsm", "mad", "critic", "sarsa", "sa-rl", "random"])
 def test_raw_space_is_the_normalised_one_rescaled(name):
     """Sign steps do not see a change of units per feature, as long as nothing is clipped."""
     attack, key = named(name, 7), jax.random.key(1)

@@ -18,12 +18,17 @@ from jaxprune.attacks import (
     action_difference,
     ascend,
 )
+from jaxprune.attacks import critic as critic_rule
+from jaxprune.attacks import mad as mad_rules
+from jaxprune.attacks import pa_ad as pa_ad_rule
+from jaxprune.attacks import sarsa as sarsa_rules
 from jaxprune.attacks.pa_ad import push
 from jaxprune.budget import Ball
 from tests.attacks.victims import (
     ACT,
     OBS,
     WEIGHTS,
+    every_attack,
     linear_network,
     linear_victim,
     random_network,
@@ -75,7 +80,8 @@ def test_signed_objectives_of_a_linear_policy_are_optimal(attack, side, norm):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_categorical_sarsa_pushes_towards_the_worse_action(norm):
-    critic = linear_network(np.zeros((OBS, 2), np.float32))
+    """Both actions are worth much more or less from state to state, but Q reads the true one."""
+    critic = linear_network(np.repeat(-10 * WEIGHTS, 2, axis=1))
     critic["layer_0"]["bias"] = jnp.array([1.0, -1.0])
     offset = perturbation(Sarsa(critic), linear_victim(discrete=True), norm)
     np.testing.assert_allclose(offset, -BEST[norm], atol=1e-6)
@@ -156,6 +162,75 @@ def test_action_difference_is_the_divergence_up_to_the_smallest_spread():
     )
 
 
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_categorical_gains_are_those_of_the_probabilities():
+    """MAD: `KL(pi(.|x) || pi(.|s_hat))`, and not the other way round. PA-AD: how far probabilities move."""
+    victim, point, other = random_victim(0, discrete=True), jnp.zeros(OBS), jnp.full(OBS, 3.0)
+    p, q = (softmax(np.float64(victim.output(x))) for x in (point, other))
+    kl = np.sum(p * np.log(p / q))
+    assert abs(kl - np.sum(q * np.log(q / p))) > 0.05 * kl
+    np.testing.assert_allclose(action_difference(victim, point)(other), kl, rtol=1e-4)
+    direction = jnp.array([1.0, -0.5, 0.25])
+    np.testing.assert_allclose(push(victim, point, direction)(other), (q - p) @ direction, rtol=1e-4)
+
+
+def climbed(monkeypatch, rule, victim, key=None):
+    """What `ascend` is given by a rule at the point: the gain, how many steps, and the noise."""
+    given = []
+
+    def seen(key, gain, x, ball, steps, noise=None):
+        given.append((gain, steps, noise))
+        return x
+
+    for module in (critic_rule, mad_rules, pa_ad_rule, sarsa_rules):
+        monkeypatch.setattr(module, "ascend", seen)
+    rule.perturb(jax.random.key(2) if key is None else key, victim, POINT, Ball(EPS), ())
+    return given.pop()
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in every_attack(0) if hasattr(rule, "steps")], ids=lambda rule: rule.name
+)
+def test_a_rule_climbs_as_many_steps_as_it_is_asked_for(rule, monkeypatch):
+    """Ten as published; one for the actor of PA-AD, which pays them at every step of its training."""
+    assert rule.steps == (1 if rule.name == "pa-ad" else 10)
+    assert climbed(monkeypatch, rule, random_victim(0))[1] == rule.steps
+    assert climbed(monkeypatch, rule.replace(steps=7), random_victim(0))[1] == 7
+
+
+def test_the_gains_of_robust_sarsa_are_its_formulas(monkeypatch):
+    """`-Q`, and `(1 - w) (-Q) + w D / act`; the critic's activation is the one that is asked for."""
+    victim, critic, other = random_victim(0), random_network(9, OBS + ACT, 16, 1), POINT + 1
+    action, clean = victim.output(other), victim.output(POINT)
+    first, last = critic["layer_0"], critic["layer_1"]
+    hidden = np.concatenate([POINT, action]) @ first["kernel"] + first["bias"]
+    q = (np.maximum(hidden, 0) @ last["kernel"] + last["bias"])[0]
+    difference = np.sum((action - clean) ** 2)
+    for rule, gain in (
+        (Sarsa(critic, activation="relu"), -q),
+        (SarsaMad(critic, 0.25, activation="relu"), -0.75 * q + 0.25 * difference / ACT),
+    ):
+        found = climbed(monkeypatch, rule, victim)[0](other)
+        np.testing.assert_allclose(found, gain, rtol=1e-4)
+
+
+def test_langevin_noise_falls_with_the_steps_and_is_drawn_anew_at_each(monkeypatch):
+    """`sqrt(2 T eps / steps) / (k + 2)`, here with T = 4 and three steps."""
+
+    def drawn(key):
+        _, steps, noise = climbed(monkeypatch, MadLangevin(4.0, 3), linear_victim(), key)
+        return jax.vmap(noise)(jnp.arange(steps))
+
+    noise = np.asarray(jax.vmap(drawn)(jax.random.split(jax.random.key(0), 4000)))  # [draw, step, obs]
+    expected = np.sqrt(2 * 4.0 * EPS / 3) / np.array([2, 3, 4])
+    np.testing.assert_allclose(noise.std(axis=(0, 2)), expected, rtol=0.03)
+    of_steps = np.corrcoef(noise.transpose(1, 0, 2).reshape(3, -1))
+    np.testing.assert_allclose(of_steps, np.eye(3), atol=0.05)
+
+
 def test_the_mixture_ends_at_its_parts():
     victim, point = random_victim(0), jnp.zeros(OBS)
     critic = random_network(9, OBS + ACT, 1)
@@ -181,3 +256,11 @@ def test_learned_adversary_is_scaled_into_the_ball(norm):
     }
     offset = perturbation(SaRl(network), linear_victim(), norm)
     np.testing.assert_allclose(offset, expected[norm], atol=1e-6)
+
+
+def test_a_learned_adversary_has_the_activation_it_is_asked_for():
+    network, victim = random_network(5, OBS, 16, OBS), random_victim(0)
+    first, last = network["layer_0"], network["layer_1"]
+    action = np.maximum(POINT @ first["kernel"] + first["bias"], 0) @ last["kernel"] + last["bias"]
+    offset = perturbation(SaRl(network, activation="relu"), victim, "linf")
+    np.testing.assert_allclose(offset, EPS * np.clip(action, -1, 1), atol=1e-6)
