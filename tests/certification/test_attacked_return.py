@@ -7,18 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxprune import bounds, certification
+from jaxprune import bounds, certification, streams
 from jaxprune.attacks import Mad, Nothing, Victim
 from jaxprune.budget import Ball, Budget
 from jaxprune.certification import CertificationSpec, SmoothingSpec, attacked_return, procedure
 from jaxprune.certification.attacked_return import attacked_returns
 from jaxprune.certification.return_spec import ReturnSpec
-from jaxprune.certification.spent import Spent, _squares, block_ends, spent
+from jaxprune.certification.spent import Spent, _squares, block_ends, spent, widened
 from jaxprune.envs import probes
 from jaxprune.errors import SpecError
 from jaxprune.evaluation import Condition, Visits, for_all, play
 from jaxprune.policy import agent as agents
 from jaxprune.policy import layers
+from jaxprune.population import Members
+from tests import lines
 from tests.populations import population
 
 EPISODES, RADII = 24, (0.0, 0.05, 0.2)
@@ -87,6 +89,40 @@ def test_the_dead_are_not_counted_wherever_they_are(members, share):
     np.testing.assert_allclose(found[:, 0], by_hand, rtol=1e-4, atol=1e-30)
 
 
+def test_shifts_and_attacks_are_those_of_the_ball_asked_for(keys):
+    """An l2 ball of raw units, around what policies read that are linear in the raw observation."""
+    spreads = jnp.array([[0.5], [-0.3]])
+    pair = lines.population(1.0, 1.2).replace(log_std=spreads)
+    spec = ReturnSpec(return_episodes=4, return_eps=(0.05, 0.1), return_attacked=3)
+    everyone = population(pair, probes.linear(), Budget(0.1, "l2", "raw"))
+    found = spent(spec, everyone, keys, lambda *_: None)
+    for member, spread in enumerate(np.exp(spreads[:, 0])):
+        for radius, eps in enumerate(spec.radii):
+            paid = probes.HORIZON * (lines.shift(eps, "l2", "raw") / spread) ** 2
+            np.testing.assert_allclose(found.squares[member, radius].sum(-1), paid, rtol=2e-3)
+    under = for_all(Condition(Mad(), Ball(jnp.array(spec.radii), "l2"), "sampled"), 2)
+    tally, _ = play(everyone.env, Victim(pair, "raw"), (under,), keys, 3)
+    np.testing.assert_allclose(found.attacked.sum(-1), tally.total, rtol=1e-4)
+
+
+def test_the_shift_of_a_softmax_policy_is_that_of_the_span_of_its_logits():
+    """Logits that are linear: the ball moves their differences by `eps ||W_i - W_j||_1`."""
+    agent = agents.init(jax.random.key(0), 4, 3, hidden=(), discrete=True)
+    kernel = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    agent = agent.replace(policy={"layer_0": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(3)}})
+    seen = Visits(jnp.ones((1, 50, 2, 4)), jnp.arange(50)[None, :, None] < jnp.array([50, 7]))
+    one = jax.tree.map(lambda leaf: leaf[None], agent)
+    found = _squares(one, seen, jnp.asarray([0.1]), norm="linf", space="normalised")
+    span = 0.1 * np.abs(kernel[:, :, None] - kernel[:, None, :]).sum(0).max()
+    np.testing.assert_allclose(found[0, 0], np.array([50, 7]) * np.pi / 8 * span**2, rtol=1e-3)
+
+
+def test_so_many_standard_deviations_are_so_many_times_the_own_ones(members):
+    wider = widened(members.agents, 1.5)
+    np.testing.assert_allclose(np.exp(wider.log_std), 1.5 * np.exp(members.agents.log_std), rtol=1e-6)
+    assert widened(members.agents, 1.0) is members.agents
+
+
 def test_members_in_chunks_have_what_they_have_side_by_side(members, keys, made):
     spec, found = made
     order = np.array([1, 0, 0, 1, 1])
@@ -100,6 +136,23 @@ def test_blocks_are_as_equal_as_stretches_allow_and_reach_the_horizon():
     assert block_ends(4, 1000).tolist() == [5, 10, 15, 20]
     assert block_ends(16, 1000).size == 16 and block_ends(16, 1000)[-1] == 20
     assert block_ends(16, 120).tolist() == [1, 2, 3]
+
+
+def less_the_kl_gap(returns, paid, half, confidence):
+    """Of the mean from 0 to the largest return chosen on; both limits have half of the error."""
+    highest, each = returns[:half].max(), (1 + confidence) / 2
+    cut = np.minimum(returns[half:], highest)
+    gap = bounds.kl_gap(paid[half:] / 2, span=highest, cap=paid[:half].max() / 2 + 1e-300, confidence=each)
+    clean = bounds.filter_mean(cut, 0 * cut, lowest=0.0, budget=0.0, confidence=each)
+    return max(0.0, clean - gap)
+
+
+def test_a_squared_shift_stands_for_the_divergence_that_bounds_the_policys():
+    span, delta = jnp.float32(0.3), jnp.float32(0.7)
+    softmax, gaussian = (attacked_return.KL_OF_SQUARE[discrete] for discrete in (True, False))
+    of_span = softmax * bounds.categorical_shift_bound(span) ** 2
+    np.testing.assert_allclose(of_span, bounds.categorical_kl_bound(span), rtol=1e-4)
+    np.testing.assert_allclose(gaussian * delta**2, bounds.gaussian_kl(delta), rtol=1e-6)
 
 
 def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
@@ -132,12 +185,26 @@ def test_limits_are_those_of_the_half_that_did_not_choose(members, made):
         )
         assert row["certified_probability"] >= reached > 0
         assert row["certified_mean"] < row["return_mean"] == pytest.approx(returns[half:].mean())
+        assert row["spent"] == pytest.approx(np.sqrt(np.median(paid[half:])))
+        assert row["certified_kl"] == pytest.approx(less_the_kl_gap(returns, paid, half, each))
         assert 0 <= row["certified_kl"] < row["return_mean"]
         assert row["threshold"] == pytest.approx(returns[:half].mean() / 2)
     of_first = curve.filter(member=0, eps=0.05).sort("threshold")
     assert of_first.height == len(attacked_return.SHARES)
     assert (of_first["certified_probability"] <= of_first["probability"]).all()
     assert of_first["certified_probability"].is_sorted(descending=True)
+
+
+def test_thresholds_are_shares_of_what_the_dense_twin_returns(members, made):
+    spec, found = made
+    pruned_first = Members(np.array([7, 7]), np.array([0.5, 0.0]), np.array(["ppo"] * 2))
+    family = dataclasses.replace(members, members=pruned_first)
+    table, curve = attacked_returns(spec, family, {1.0: found}, 0.9)
+    own, of_twin = found.rewards.sum(-1)[:, : EPISODES // 2].mean(-1)
+    assert own != pytest.approx(of_twin, rel=1e-3)
+    assert table["threshold"].to_list() == pytest.approx([of_twin / 2] * table.height)
+    of_pruned = curve.filter(member=0, eps=0.05)["threshold"].to_list()
+    assert of_pruned == pytest.approx([of_twin * share for share in attacked_return.SHARES])
 
 
 def test_blocks_pay_for_their_own_past_only(members, made):
@@ -285,23 +352,28 @@ def test_the_scale_is_the_best_of_the_choosing_half_and_clean_is_that_of_the_pol
 
 def test_every_scale_is_played_once_and_the_own_one_too(members, made, monkeypatch):
     spec, found = made
-    scales, phases = [], []
+    scales, streams_of, phases = [], [], []
 
     def played(*arguments):
         scales.append(arguments[-2])
+        streams_of.append(arguments[2])
         return found
 
     monkeypatch.setattr(procedure, "spent", played)
     spec = dataclasses.replace(spec, return_std="2,0.5")
     table, _ = procedure.returns_under_attack(
-        spec, members, CertificationSpec(), lambda update: phases.append(update.phase)
+        spec, members, CertificationSpec(seed=8), lambda update: phases.append(update.phase)
     )
+    root = streams.key(8, "attacked returns")
+    for own in streams_of:  # the i-th episodes of all scales are paired
+        assert list(own) == [jax.random.fold_in(root, int(seed)) for seed in members.members.seed]
     assert scales == [1.0, 2.0, 0.5] and set(table["std"]) <= {2.0, 0.5}
     assert list(dict.fromkeys(phases)) == [
         f"episodes for certified returns{at}" for at in ("", ", 2 std", ", 0.5 std")
     ]
     steps = spec.total_steps(2, members.env.horizon)
-    assert steps == 3 * dataclasses.replace(spec, return_std="1").total_steps(2, members.env.horizon)
+    of_one = EPISODES + len(RADII) * spec.return_attacked
+    assert steps == 2 * 3 * of_one * members.env.horizon
 
 
 def test_the_largest_radius_is_searched_in_order_at_the_whole_error(members, made):

@@ -201,6 +201,15 @@ def test_without_a_dense_twin_there_is_no_ball_of_it():
     assert table["dense"].is_null().all()
 
 
+def test_a_row_has_the_sparsity_that_was_achieved_beside_the_one_asked_for():
+    """Of four weights a third is one."""
+    population = Population.of_pruned(random_agent(()), ENV, "0,0.3", Budget(0.1))
+    known, ones = np.ones(2, bool), np.ones((2, 1))
+    looked = states.Looked("delta", {"path": ones}, ones, known, known, ["float32"] * 2)
+    table = states.state_rows(population, {"own": looked})
+    assert set(table.select("sparsity_asked", "sparsity").rows()) == {(0.0, 0.0), (0.3, 0.25)}
+
+
 def test_who_diverged_is_marked():
     table = states_of(two_filters(diverged=(False, True)))
     assert dict(table.select("member", "diverged").unique().iter_rows()) == {0: False, 1: True}
@@ -230,6 +239,8 @@ def test_all_members_of_a_seed_are_looked_at_in_the_states_of_its_dense_member()
     np.testing.assert_array_equal(same[2], same[3])
     visited = {tuple(state) for state in observation[1][alive]}
     assert all(tuple(state) in visited for state in same[0])
+    # Spread over all of them, from the first to the last.
+    np.testing.assert_array_equal(same[0], observation[1][alive][[0, 2, 4, 6]])
     assert states.same_states(visits, everyone, 100).shape == (4, 7, 3)  # no more than were visited
 
 

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.stats import norm
 
 from jaxprune.attacks import Victim
+from jaxprune.bounds import certified_vote
 from jaxprune.certification.smoothing import SmoothingSpec
 from jaxprune.certification.voting import certify_votes
 from jaxprune.policy import agent as agents
@@ -39,7 +41,22 @@ def test_the_radius_is_the_distance_to_the_border_from_below():
     assert dense["action"].to_list() == [0, 1, 1]
     distance = np.array([0.6, 0.3, 0.9])
     np.testing.assert_allclose(dense["share"], norm.cdf(distance / SIGMA), atol=0.03)
+    for row in dense.iter_rows(named=True):
+        counts = np.array([row["share"], 1 - row["share"]]) * 4000
+        vote = certified_vote(np.round(counts).astype(int), sigma=SIGMA, confidence=0.99)
+        assert row["radius"] == vote.radius and row["confidence"] == 0.99
     assert (dense["radius"] <= distance).all() and (dense["radius"] > 0.8 * distance - 0.05).all()
+
+
+@pytest.mark.parametrize("space", ["normalised", "raw"])
+def test_votes_are_cast_in_the_space_asked_for(space):
+    """Behind a filter of mean 1 and deviation 2 the border is 0.5 from raw 2 and 0, in raw units 1."""
+    one = half_spaces(0.0, 0.0).agent
+    wide = one.normalizer.replace(mean=jnp.ones((2, 2)), variance=jnp.full((2, 2), 4.0))
+    table = votes(Victim(one.replace(normalizer=wide), space), [2.0, 0.0])
+    distance = {"normalised": 0.5, "raw": 1.0}[space]
+    assert table["action"].to_list() == [1, 0] * 2 and set(table["space"]) == {space}
+    np.testing.assert_allclose(table["share"], norm.cdf(distance / SIGMA), atol=0.03)
 
 
 def test_a_pruned_policy_stands_beside_its_dense_twin_at_the_same_state():
