@@ -70,6 +70,9 @@ def test_slopes_stay_in_their_range(name):
     slopes = np.asarray(jax.vmap(jax.vmap(jax.grad(activation.function)))(z))
     least, steepest = activation.slope_range(jnp.asarray(lower), jnp.asarray(upper))
     assert np.all(slopes >= least - 1e-5) and np.all(slopes <= steepest + 1e-5)
+    # The range is that of the interval and not of all numbers; of swish, what its curvature allows.
+    loose = 0.5 * (upper - lower) if name == "swish" else 0.02
+    assert np.all(least >= slopes.min(axis=0) - loose) and np.all(steepest <= slopes.max(axis=0) + loose)
     assert np.all(least >= activation.slopes[0] - 1e-6) and np.all(steepest <= activation.slopes[1] + 1e-6)
 
 
@@ -93,6 +96,8 @@ def test_weights_that_are_not_finite_are_named():
     bounds.check_finite((good, good))
     with pytest.raises(SpecError, match=r"layers\[1\].weight: 1 of 4 values"):
         bounds.check_finite((good, bad))
+    with pytest.raises(SpecError, match=r"layers\[0\].bias: 2 of 2 values"):
+        bounds.check_finite(((jnp.ones((2, 2)), jnp.full(2, jnp.inf)), good))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from jaxprune.bounds import (
     kl_gap,
     survival_limits,
 )
+from jaxprune.bounds.composition import BUDGETS, budgets_of, within
 from jaxprune.bounds.smoothing import attacked_mean, attacked_probability
 from jaxprune.errors import SpecError
 from tests.bounds.attacked_chains import random_chains
@@ -366,6 +367,14 @@ def test_returns_that_are_almost_sure_keep_more_than_by_a_band_of_constant_width
     kind = {"lowest": 0.0, "budget": budget}
     constant = certified_mean_return(returns, sigma=1.0, **kind)
     assert filter_mean(returns, np.zeros(episodes), **kind) > 1.04 * constant
+
+
+def test_budgets_are_tried_from_the_smallest_that_was_spent_to_the_largest():
+    spent = np.random.default_rng(0).permutation(np.arange(1.0, 101.0)) ** 2
+    tried = budgets_of(spent)
+    assert tried.size == BUDGETS and (tried[0], tried[-1]) == (pytest.approx(1), pytest.approx(100))
+    assert np.diff(tried).max() < 4.1
+    assert within(spent, tried[-1]).all()  # who spends just as much is within
 
 
 # --- errors -------------------------------------------------------------------------------------------------

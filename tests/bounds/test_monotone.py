@@ -67,3 +67,12 @@ def test_constants_of_the_path_and_induced_bounds():
     np.testing.assert_allclose(
         bounds.frobenius_product(layers, 0.1).euclidean, 0.1 * np.sqrt(2) * 5 * np.sqrt(5), rtol=1e-5
     )
+    np.testing.assert_allclose(
+        bounds.induced_one_product(layers, 0.1, norm="l2"), [0.1 * np.sqrt(2) * 14] * 2, rtol=1e-5
+    )
+    np.testing.assert_allclose(bounds.induced_inf_product(layers, 0.1, norm="l2"), (1.5, 2.1), rtol=1e-5)
+    # Of a change by its length alone, `max D - min D` is the root of two times that.
+    for of_length in (bounds.frobenius_product, bounds.spectral_product, bounds.eclipse_bound):
+        change = of_length(layers, 0.1, norm="l2")
+        np.testing.assert_allclose(change.span, np.sqrt(2) * change.euclidean, rtol=1e-5)
+        np.testing.assert_allclose(of_length(layers, 0.1).euclidean, np.sqrt(2) * change.euclidean, rtol=1e-4)

@@ -113,6 +113,20 @@ def test_certified_action_radius_is_below_the_true_one():
     assert 0.37 < certified.radius <= 0.4
 
 
+def test_the_radius_of_three_action_values_follows_from_hoeffdings_limits():
+    """Values in [-2, 3]; limits on three means from both sides hold together."""
+    values = np.random.default_rng(0).uniform([1.5, -1.0, -2.0], [3.0, 0.5, 1.0], size=(200, 3))
+    shares, error = (values.mean(0) + 2) / 5, 0.1
+    limit = np.sqrt(np.log(2 * 3 / error) / (2 * 200))
+    expected = SIGMA / 2 * (norm.ppf(shares[0] - limit) - norm.ppf(shares[1:].max() + limit))
+    found = certified_action(values, low=-2.0, high=3.0, sigma=SIGMA, confidence=1 - error)
+    np.testing.assert_allclose(found.radius, expected)
+    # Enough are those whose limits no longer meet.
+    needed, gap = found.samples_needed, shares[0] - shares[1:].max()
+    both = [2 * np.sqrt(np.log(6 / error) / (2 * count)) for count in (needed, needed - 1)]
+    assert both[0] <= gap < both[1]
+
+
 def test_certified_vote_is_below_the_true_radius_and_nearer_than_the_general_certificate():
     rng = np.random.default_rng(2)
     first = int((rng.normal(0.4, SIGMA, size=50_000) < 0).sum())

@@ -25,6 +25,7 @@ LOCAL = {
 
 FINE = jax.jit(partial(bounds.branching_bound, parts=256))
 INTERVAL_BOX = jax.jit(bounds.interval_box)
+CROWN_IBP_BOX = jax.jit(bounds.crown_ibp_box)
 ECLIPSE = jax.jit(partial(bounds.eclipse_bound, norm="l2"))
 SPECTRAL = jax.jit(partial(bounds.spectral_product, norm="l2"))
 
@@ -85,6 +86,15 @@ def test_crown_box_equals_the_loops(seed):
     box = crown_box(layers, state, eps)
     np.testing.assert_allclose(box.lower, lower, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(box.upper, upper, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crown_over_boxes_of_intervals_is_crown_where_there_is_one_hidden_layer(seed):
+    layers, state, eps = case(seed, (3, 5, 2))
+    lower, upper = plain.crown_box(as_numpy(layers), np.asarray(state), float(eps))
+    box, clean = CROWN_IBP_BOX(layers, state, eps), bounds.forward(layers, state)
+    np.testing.assert_allclose(box.lower + clean, lower, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(box.upper + clean, upper, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LOCAL)

@@ -137,6 +137,19 @@ def test_a_limit_of_samples_up_to_c_is_c_times_the_limit_of_their_shares():
     np.testing.assert_allclose(limit, 0.01 * mean_upper_limit(shares, 0.95), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "smaller"), [(20, "hoeffding"), (300, "bernstein")])
+def test_a_limit_by_hand_is_the_smaller_of_two_at_half_of_the_error_each(count, smaller):
+    samples, error = np.random.default_rng(0).uniform(0, 0.05, count), 0.2
+    bounds = {
+        "hoeffding": 0.1 * np.sqrt(np.log(2 / error) / (2 * count)),
+        "bernstein": np.sqrt(2 * samples.var(ddof=1) * np.log(4 / error) / count)
+        + 7 * 0.1 * np.log(4 / error) / (3 * (count - 1)),
+    }
+    assert min(bounds, key=lambda name: bounds[name]) == smaller
+    limit = mean_upper_limit(jnp.asarray(samples, jnp.float32), 1 - error, 0.1)
+    np.testing.assert_allclose(limit, samples.mean() + bounds[smaller], rtol=2e-5)
+
+
 def test_horizon_bound_weighs_steps_by_what_is_left():
     tv = jnp.zeros((5000, 4)).at[:, 0].set(0.5)
     kind = {"reward_low": 0.0, "reward_high": 1.0, "horizon": 4, "terminates": False}

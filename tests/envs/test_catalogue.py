@@ -46,6 +46,12 @@ def test_an_environment_is_what_was_asked_for(name):
     assert envs.make(name, horizon=3).horizon == 3
 
 
+def test_the_published_radii_are_those_of_the_sa_ppo_tables():
+    published = {"hopper": 0.075, "walker2d": 0.05, "halfcheetah": 0.15, "humanoid": 0.075, "ant": 0.15}
+    listed = {name: task.published_eps for name, task in envs.TASKS.items() if task.published_eps}
+    assert listed == published | {"ant-contact": 0.15}
+
+
 def test_every_engine_moves_every_task_of_mujoco_and_mjx_is_for_accelerators(monkeypatch):
     assert {envs.physics_names(name) for name in MUJOCO} == {tuple(ENGINES)}
     task = replace(envs.TASKS["hopper"], build=countdown)

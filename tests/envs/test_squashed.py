@@ -1,5 +1,7 @@
 """Actions squashed by tanh: the task behind, and what a bound on u says of the action."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,13 @@ def test_a_step_is_that_of_the_squashed_action():
     state, u = env.reset(jax.random.key(0)), jnp.array([0.7])
     one, other = tanh.step(state, u), env.step(state, jnp.tanh(u))
     # The range of the task is [-1, 1], where the squash is tanh up to rounding.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
+
+
+def test_the_range_is_the_tasks():
+    env = replace(envs.make("probe/linear"), action_space=envs.ActionSpace(1, low=-0.4, high=0.2))
+    state, u = env.reset(jax.random.key(0)), jnp.array([0.7])
+    one, other = envs.squashed(env).step(state, u), env.step(state, -0.1 + 0.3 * jnp.tanh(u))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
 
 
