@@ -277,6 +277,16 @@ def _(found, heard):
             starts=starts,
         )
         results[starts, steps] = jax.jit(jax.vmap(search))(states, keys)
+
+    def moved(key, state):
+        s_hat, _ = Mad(2).perturb(key, Victim(agent), agent.normalise(state), Ball(0.8), ())
+        change = agent.output(s_hat) - agent.output(agent.normalise(state))
+        return jnp.abs(change[0]) * jnp.exp(-agent.log_std[0])
+
+    each = jax.vmap(jax.random.split, (0, None))(keys, 4)
+    from_each = jax.jit(jax.vmap(jax.vmap(moved, (0, None))))(each, states)  # [state, start]
+    np.testing.assert_allclose(results[4, 2], from_each.max(axis=1), rtol=1e-4)
+    assert (from_each.max(axis=1) > from_each.mean(axis=1) + 1e-3).any()
     one_program = jax.jit(
         partial(look, replace(SPEC, starts=4, search_steps=2, bounds="interval"), "linf", "normalised")
     )

@@ -127,6 +127,17 @@ def test_behind_a_filter_that_changes_nothing_raw_bounds_are_the_normalised_ones
     np.testing.assert_allclose(raw.anywhere, normalised.anywhere, rtol=1e-3)
 
 
+def test_what_holds_anywhere_provides_for_the_rounding_of_states_that_nobody_visited():
+    agent = an_agent(KEY, 0.0).unmasked()
+    kind = {"norm": "linf", "space": "normalised", "local": {}}
+    near, farthest = (
+        distances(agent, jnp.ones(2), jnp.full((1, 1, 4), at), jnp.float32(EPS), **kind) for at in (0.0, 1e6)
+    )
+    assert farthest.error[0, 0] > 1.2 * near.error[0, 0]
+    least = min(near.everywhere.values())
+    assert near.anywhere == farthest.anywhere >= (least + farthest.error[0, 0]) * (1 - 1e-6)
+
+
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 4e-5), ("l2", 8e-5)])
 def test_bounds_in_raw_units_hold_where_observations_are_rounded_coarsely(norm, eps):
     """Near 1000 float32 has steps of 6.1e-5: a feature moves by that when 4e-5 is added to it."""

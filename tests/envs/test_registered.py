@@ -5,18 +5,21 @@ from types import ModuleType
 
 import gymnasium
 import jax
+import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 
-from benchmarks.env_agreement import Steps, differences, stepper
+from benchmarks.env_agreement import GYMNASIUM, Steps, differences, stepper
 from jaxprune import SpecError, SweepSpec, envs
 from jaxprune.envs.catalogue import MUJOCO
 from jaxprune.envs.mujoco import model, native, registered
 from jaxprune.envs.mujoco.engine import embody
 from jaxprune.envs.mujoco.sound import sound
+from jaxprune.envs.mujoco.task import Motion
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gymnasium's of version 4
 
@@ -149,6 +152,41 @@ def test_version_4_is_our_own_task():
     assert [getattr(ours, field) for field in same] == [getattr(theirs, field) for field in same]
     assert theirs.xml == model.find(ours.xml)
     assert theirs.published_eps is None
+
+
+def one_number_off(body, count=2000):
+    """Motions at rest but for one number, of any size, so that every limit of a task is met by itself."""
+    rng, data = np.random.default_rng(0), mujoco.MjData(body)
+    states = np.tile(np.concatenate([body.qpos0, np.zeros(body.nv)]), (count, 1))
+    place = rng.integers(0, states.shape[1], count)
+    states[np.arange(count), place] = rng.choice([-1, 1], count) * 10 ** rng.uniform(-2, 2.5, count)
+    names = ("xpos", "cfrc_ext", "cinert", "cvel", "qfrc_actuator", "subtree_com")
+    shapes = {name: getattr(data, name).shape for name in names}
+    readings = {name: np.float32(rng.normal(0, 3, (count, *shape))) for name, shape in shapes.items()}
+    qpos, qvel = np.split(states.astype(np.float32), [body.nq], axis=1)
+    return Motion(qpos, qvel, readings=readings)
+
+
+@pytest.mark.parametrize(
+    "task", ["hopper", "walker2d", "halfcheetah", "ant", "humanoid", "inverted_pendulum"]
+)
+def test_the_numbers_of_our_own_tasks_are_those_of_version_4(task):
+    """What is observed, earned and the end of an episode, at states that random actions seldom meet."""
+    ours, theirs = MUJOCO[task], registered.record(f"gymnasium:{GYMNASIUM[task]}")
+    assert set(theirs.readings) == set(ours.readings)
+    motions = one_number_off(model.load(ours.xml))
+    before = jax.tree.map(lambda leaf: leaf[::-1], motions)
+
+    def of(known):
+        def one(before, after):
+            return known.observe(after), known.reward(before, after, jnp.zeros(1)), known.terminate(after)
+
+        return jax.jit(jax.vmap(one))(before, motions)
+
+    mine = of(ours)
+    for found, wanted in zip(mine, of(theirs), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert task == "halfcheetah" or {*np.asarray(mine[2]).tolist()} == {True, False}
 
 
 def test_a_file_of_ones_own_is_the_body(register, tmp_path, monkeypatch):
