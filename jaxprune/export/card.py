@@ -7,7 +7,7 @@ import polars as pl
 
 from jaxprune.bounds import local_names
 from jaxprune.report.attacked_returns import beside_blocks, under_mad
-from jaxprune.report.numbers import number
+from jaxprune.report.numbers import number, percent
 
 QUANTITIES = {
     "delta": "shift of the mean, in the policy's standard deviations",
@@ -85,7 +85,10 @@ def _certified_returns(limits: pl.DataFrame | None, command: str) -> Iterator[st
         )
         return
     first = limits.row(0, named=True)
+    alike = limits["std"].n_unique() == 1
     drawn = "" if first["std"] == 1 else f" with {first['std']:g} times its standard deviation"
+    if not alike:
+        drawn = ", at each radius with so many times its standard deviation as the table says"
     yield (
         f"Lower limits on E[max(R, {number(first['lowest'])})] of the **stochastic** policy, which draws its "
         f"actions{drawn}; they say nothing of the deterministic one. At every step an adversary of any kind "
@@ -97,6 +100,7 @@ def _certified_returns(limits: pl.DataFrame | None, command: str) -> Iterator[st
     yield ""
     attacked = under_mad(limits)
     means = {
+        **({} if alike else {"std": "times its std"}),
         "mean_max_lowest": "clean mean",
         "certified_mean": "certified",
         "certified_blocks": "certified by blocks",
@@ -129,7 +133,7 @@ def _certificates(certificates: pl.DataFrame | None, command: str) -> Iterator[s
         yield "| what | by | value | kind | arithmetic | confidence | vacuous |"
         yield "|---|---|---|---|---|---|---|"
         for row in rows.iter_rows(named=True):
-            sure = "" if row["confidence"] is None else f"{row['confidence']:.0%}"
+            sure = "" if row["confidence"] is None else percent(row["confidence"])
             told = {None: "", True: "yes", False: "no"}[row["vacuous"]]
             value, what = number(row["value"]), QUANTITIES[row["quantity"]]
             yield _row(what, row["bound"], value, row["kind"], row["arithmetic"], sure, told)

@@ -24,6 +24,16 @@ def low_to_high(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{number(low)}..{number(high)}"
 
 
+def percent(share: float) -> str:
+    """A share that is set and not measured, such as a confidence, which is never rounded up to all."""
+    return f"{100 * share:.6g}%"
+
+
+def counted(count: object, what: str) -> str:
+    """`1 seed`, `2 seeds`; of a whole number, as whatever Polars types it."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def family_wise(alpha: float) -> str:
     """The error rate of a family of verdicts, a share of a planned one included."""
-    return f"family-wise error {100 * alpha:.2g}%"
+    return f"family-wise error {100 * alpha:.3g}%"

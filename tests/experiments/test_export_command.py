@@ -46,7 +46,8 @@ def refused(monkeypatch, capsys, *arguments):
 def _run(tmp_path_factory):
     """A run of two members that were never trained, with tables of one row each."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    untrained_run(SweepSpec(env="probe/linear", sparsities="0,0.5", hidden=(4,), steps=8192), path)
+    spec = SweepSpec(env="probe/linear", sparsities="0,0.5", eps="0.05,0.1,0.02", hidden=(4,), steps=8192)
+    untrained_run(spec, path)
     budget = {"eps": 0.1, "norm": "linf", "space": "normalised", "diverged": False}
     played = {"attack": "mad", "attackers_tried": 4, "episodes": 3, "return_std": 0.5}
     results = [{"member": i, **played, "return_mean": 7.25 + i, **budget} for i in range(2)]
@@ -58,12 +59,12 @@ def _run(tmp_path_factory):
             "kind": "bound",
             "arithmetic": "float32, rounded outwards",
             "value": 0.125 * (i + 1),
-            "confidence": None,
-            "vacuous": None,
+            "confidence": 0.999 if quantity == "return" else None,
+            "vacuous": True if quantity == "return" else None,
             **budget,
         }
         for i in range(2)
-        for bound, quantity in (("crown", "delta_action"), ("crown", "delta_dense"))
+        for bound, quantity in (("crown", "delta_action"), ("crown", "delta_dense"), ("gap", "return"))
     ]
     for name, rows in {"results": results, "certificates": certificates}.items():
         RunFolder(path).write_table(name, pl.DataFrame(rows))
@@ -81,6 +82,8 @@ def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, m
         "sparsity asked: 0.5",
         "crown | 0.250 | bound",
         "float32, rounded",
+        "| what an adversary can cost | gap | 0.250 | bound | float32, rounded outwards | 99.9% | yes |",
+        "outwards |  |  |",
         "| mad | 4 | 0.100 | linf | normalised | 3 | 8.25 | 0.500 | no |",
         "None was computed. `python -m experiments.certify --agent policy.safetensors --env probe/linear "
         "--return-episodes 200` does it",
@@ -89,8 +92,10 @@ def test_a_member_of_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, m
     assert "7.25" not in card  # the other member's
     assert card.count("crown |") == 1  # not the comparison with the dense twin
     about = json.loads((out / "policy.json").read_text())
-    assert (about["member"], about["sparsity_asked"], about["eps"]) == (1, 0.5, [0.1])
-    member = Population.load(run).policy(1).agent
+    assert (about["member"], about["sparsity_asked"], about["eps"]) == (1, 0.5, [0.05, 0.1, 0.02])
+    population = Population.load(run)
+    assert population.budget.eps == 0.1  # the largest
+    member = population.policy(1).agent
     read = read_policy(out / "policy.safetensors").agent
     observation = jnp.array([1.0, -2.0, 0.5, 30.0])
     np.testing.assert_array_equal(
@@ -165,6 +170,24 @@ def test_the_card_states_certified_returns_and_what_they_are_about(run, tmp_path
     RunFolder(whole).write_table("attacked_returns", gone)
     command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / "gone", "--no-onnx")
     assert "None was computed" in (tmp_path / "gone" / "CARD.md").read_text()
+
+
+def test_a_card_names_the_spread_of_every_radius(run, tmp_path, monkeypatch):
+    """It is chosen for each, so that no one number holds of all."""
+    whole = tmp_path / "run"
+    shutil.copytree(run, whole)
+    wider = limits(5.0).with_columns(std=pl.when(eps=0.02).then(4.0).otherwise(2.0))
+    said = {}
+    for name, table in {"one": wider.filter(eps=0.02), "two": wider}.items():
+        RunFolder(whole).write_table("attacked_returns", table)
+        command(monkeypatch, "--run", whole, "--member", 0, "--out", tmp_path / name, "--no-onnx")
+        said[name] = (tmp_path / name / "CARD.md").read_text()
+    assert "draws its actions with 4 times its standard deviation;" in said["one"]
+    assert "| eps | norm | space | clean mean |" in said["one"]
+    assert "draws its actions, at each radius with so many times its standard deviation as" in said["two"]
+    assert "| eps | norm | space | times its std | clean mean |" in said["two"]
+    assert "| 0.005 | linf | raw | 2.00 | 9.50 |" in said["two"]
+    assert "| 0.02 | linf | raw | 4.00 | 9.50 |" in said["two"]
 
 
 def test_an_agent_is_pruned_exported_and_taken_back(tmp_path, monkeypatch, capsys):
