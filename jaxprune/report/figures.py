@@ -26,6 +26,7 @@ from jaxprune.analysis import (
 )
 from jaxprune.report.budgets import budgets
 from jaxprune.report.lines import by_sparsity, seed_range, smoothed
+from jaxprune.report.numbers import counted, percent
 from jaxprune.report.style import (
     BLACK,
     BLUE,
@@ -423,19 +424,18 @@ def _label_all(ends: list[tuple[Axes, list[Label]]]) -> None:
 
 def _spread_note(results: pl.DataFrame, interval: Student) -> str:
     fewest, most = results["episodes"].min(), results["episodes"].max()
-    episodes = f"{most}" if fewest == most else f"{fewest} to {most}"
+    episodes = counted(most, "episode") if fewest == most else f"{fewest} to {most} episodes"
     if results["seed"].n_unique() == 1:
-        return f"bars: one standard deviation of the {episodes} episodes, not an interval: there is one seed"
-    return f"bands: {_interval_note(interval, results)}, each the mean of {episodes} episodes"
+        return f"bars: one standard deviation of the {episodes}, not an interval: there is one seed"
+    return f"bands: {_interval_note(interval, results)}, each the mean of {episodes}"
 
 
 def _interval_note(interval: Student, table: pl.DataFrame) -> str:
-    return f"{interval.confidence:.0%} Student t interval over {_seeds(table)}"
+    return f"{percent(interval.confidence)} Student t interval over {_seeds(table)}"
 
 
 def _seeds(table: pl.DataFrame) -> str:
-    count = table["seed"].n_unique()
-    return "1 seed" if count == 1 else f"{count} seeds"
+    return counted(table["seed"].n_unique(), "seed")
 
 
 def _names(table: pl.DataFrame, column: str) -> list[str]:

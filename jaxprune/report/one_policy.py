@@ -10,7 +10,7 @@ from jaxprune.report.attacked_returns import KINDS, LEAST, larger_kind, leaves_s
 from jaxprune.report.audit import theorem_line
 from jaxprune.report.console import plain_table
 from jaxprune.report.effort import attacks_tried
-from jaxprune.report.numbers import low_to_high, number
+from jaxprune.report.numbers import counted, low_to_high, number
 from jaxprune.report.words import Words
 
 LOSS = 0.05
@@ -129,7 +129,8 @@ def _about(results: pl.DataFrame) -> dict[str, Any]:
 
 
 def _seed_line(about: dict[str, Any]) -> str:
-    return f"one policy: intervals are over its {about['episodes']} episodes, and say nothing of other seeds"
+    played = counted(about["episodes"], "episode")
+    return f"one policy: intervals are over its {played}, and say nothing of other seeds"
 
 
 def _fresh(results: pl.DataFrame) -> pl.DataFrame:
@@ -139,7 +140,8 @@ def _fresh(results: pl.DataFrame) -> pl.DataFrame:
 def _bound_alarms(members: pl.DataFrame) -> list[str]:
     """What makes bounds wrong."""
     violated = members["violated"].sum()
-    return [f"WRONG: at {violated} states an attack found more than a bound allows"] if violated else []
+    said = f"WRONG: at {counted(violated, 'state')} an attack found more than a bound allows"
+    return [said] if violated else []
 
 
 def _attack_alarms(results: pl.DataFrame) -> list[str]:

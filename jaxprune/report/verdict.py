@@ -16,7 +16,7 @@ from jaxprune.analysis import (
     without_diverged,
 )
 from jaxprune.report.budgets import budgets
-from jaxprune.report.numbers import family_wise, low_to_high, number, signed
+from jaxprune.report.numbers import counted, family_wise, low_to_high, number, signed
 
 ALPHA = 0.05
 """The family-wise error of the verdicts."""
@@ -67,8 +67,9 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
     if not violated.is_empty():
         names = ", ".join(violated["bound"].unique().sort())
         members = ", ".join(str(member) for member in violated["member"].unique().sort())
+        states = counted(violated["violated"].sum(), "state")
         lines.append(
-            f"WRONG: at {violated['violated'].sum()} states an attack found more than a bound allows "
+            f"WRONG: at {states} an attack found more than a bound allows "
             f"({names}; members {members}), so these bounds do not count"
         )
     outside = results["outside_ball"].sum()
@@ -136,7 +137,7 @@ def _placebo_line(row: dict) -> str:
     """What the same comparison says of dense policies of different seeds."""
     verdict = f"; {row['verdict']}" if row["attacked_p"] is None else f", {_p(row, 'attacked')}"
     return (
-        f"dense against dense in {_pairs(row['seeds'], 'pair')} of seeds: attacked "
+        f"dense against dense in {counted(row['seeds'], 'pair')} of seeds: attacked "
         f"{_difference(row, 'attacked')}, clean {_difference(row, 'clean')}{verdict}"
     )
 
@@ -163,11 +164,7 @@ def _p(row: dict, about: str, before: str = "") -> str:
 
 def _seeds(spots: pl.DataFrame) -> str:
     fewest, most = spots.select(fewest=pl.min("seeds"), most=pl.max("seeds")).row(0)
-    return _pairs(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-
-
-def _pairs(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def _paper_lines(choices: pl.DataFrame) -> list[str]:
@@ -179,7 +176,7 @@ def _paper_lines(choices: pl.DataFrame) -> list[str]:
         lines.append(
             f"{name}: estimate, the highest mean of normalised clean and attacked return is at sparsity "
             f"{row['sparsity']:.2f} (score {number(row['average_score'])}, dense "
-            f"{number(row['dense_average_score'])}; {_pairs(row['seeds'], 'seed')}{left_out})"
+            f"{number(row['dense_average_score'])}; {counted(row['seeds'], 'seed')}{left_out})"
         )
     return lines
 

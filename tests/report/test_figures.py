@@ -68,8 +68,29 @@ def test_one_seed_shows_the_spread_of_episodes_and_says_so(synthetic):
     several = returns_figure(synthetic.results(3, budgets=(0.075,)), "title")
     assert "standard deviation of the 100 episodes, not an interval" in one.get_supxlabel()
     assert "95% Student t interval over 3 seeds" in several.get_supxlabel()
+    single = synthetic.results(1, budgets=(0.075,)).with_columns(episodes=pl.lit(1, pl.Int64))
+    assert "of the 1 episode, not" in returns_figure(single, "title").get_supxlabel()
+    sure = returns_figure(synthetic.results(3, budgets=(0.075,)), "title", Student(0.999))
+    assert "99.9% Student t interval over 3 seeds" in sure.get_supxlabel()
     assert len(one.axes[0].containers) == 2  # the error bars of the clean line and of the strongest attack
     assert not several.axes[0].containers
+    (bars,) = one.axes[0].containers[0].lines[2]
+    spread = synthetic.results(1, budgets=(0.075,)).filter(attack="none").sort("sparsity")["return_std"]
+    np.testing.assert_allclose([(y[1, 1] - y[0, 1]) / 2 for y in bars.get_segments()], spread)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit"),
+    [
+        ("delta", "(in the policy's standard deviations)"),
+        ("delta_dense", "(in the dense policy's standard deviations)"),
+        ("delta_action", "(in units of the action)"),
+    ],
+)
+def test_a_bound_is_drawn_in_its_unit(synthetic, quantity, unit):
+    table = synthetic.certificates(1, budgets=(0.075,)).filter(quantity="delta")
+    figure = bounds_figure(table.with_columns(quantity=pl.lit(quantity)), "title", quantity)
+    assert figure.axes[0].get_ylabel().endswith(unit)
 
 
 def test_bars_stack_to_the_table(synthetic):
@@ -216,3 +237,9 @@ def test_a_population_has_the_figures_that_there_is_something_to_draw_in(synthet
         (gone, certificates, set()),
     ):
         assert population_figures(rows, bounds, decompose(rows)).keys() == wanted
+
+
+def test_running_means_are_said_to_be_some(synthetic):
+    of_many, of_few = (training_figure(synthetic.curves(1, count), "title") for count in (120, 20))
+    assert "; running mean of 5 iterations" in of_many.axes[0].get_title("left")
+    assert "running mean" not in of_few.axes[0].get_title("left")

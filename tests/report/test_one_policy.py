@@ -29,7 +29,7 @@ def results(clean, attacked, half_width=1.0, tried=1):
                         "space": "normalised",
                         "eps": 0.0 if attack == "none" else 0.1,
                         "episode_set": episode_set,
-                        "episodes": 8,
+                        "episodes": 8 if episode_set == "fresh" else 5,
                         "return_mean": float(value),
                         "return_low": value - half_width,
                         "return_high": value + half_width,

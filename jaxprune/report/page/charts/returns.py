@@ -5,6 +5,7 @@ import polars as pl
 from jaxprune.analysis import CLEAN, strongest, without_diverged
 from jaxprune.report.budgets import budgets
 from jaxprune.report.lines import by_sparsity
+from jaxprune.report.numbers import counted
 from jaxprune.report.page.charts.chart import (
     DASHES,
     HUES,
@@ -65,12 +66,14 @@ def returns_chart(results: pl.DataFrame) -> Chart:
                 traces += _with_seeds(named(arm, arms, attack), rows, *style, tagged, last)
     spread = pl.concat(ends)
     seeds, episodes = results["seed"].n_unique(), results["episodes"].max()
-    interval = "bars: 95 % Student t interval over seeds; " if seeds > 1 else "one seed, so no interval; "
+    interval, of = "one seed, so no interval; ", "means of"
+    if seeds > 1:
+        interval, of = "bars: 95 % Student t interval over seeds; ", f"means over {seeds} seeds, each of"
     return Chart(
         "returns",
         "Return against sparsity",
         f"Mean return against sparsity: {listed(told)}.",
-        f"Raw undiscounted returns, means over {seeds} seeds of {episodes} episodes each; {interval}small "
+        f"Raw undiscounted returns, {of} {counted(episodes, 'episode')}; {interval}small "
         "points: every seed. The strongest attack was chosen on other episodes. Click a name to hide a line."
         + left_out,
         traces,
