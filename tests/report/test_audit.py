@@ -9,13 +9,17 @@ from jaxprune.report.audit import (
     balls_coincide,
     bound_table,
     change_table,
+    distrust_lines,
     diverged_lines,
     smoothing_lines,
     smoothing_table,
+    sparsity_table,
     theorem_line,
     tight_lines,
+    votes_table,
 )
 from jaxprune.report.console import WIDTH
+from tests.report.page import folders
 
 ROW = {
     "norm": "linf",
@@ -104,6 +108,14 @@ def test_both_balls_stand_side_by_side_in_a_row_per_sparsity():
     assert ["0.50", "2", "-", "25%/25%", "40%/10%", "3/6", "-", "0%/50%", "20%/30%", "0/0"] in rows
     assert ["0.90", "2", "-", "5%/45%", "10%/40%", "3/6", "-", "50%/0%", "20%/30%", "0/0"] in rows
     assert any(line.split() == ["own"] * 4 + ["dense"] * 4 for line in lines)
+    monotone = [
+        above((5, 1), (8, 2), 3)
+        .filter(bound="tightest")
+        .with_columns(bound=pl.lit(name), monotone=pl.lit(True), share_above=pl.lit(share))
+        for name, share in (("path", 0.1), ("frobenius", 0.3), ("spectral", 0.2))
+    ]
+    lines = printed(change_table(pl.concat([both.filter(ball="own"), *monotone])))
+    assert ["0.50", "2", "30%", "25%/25%", "40%/10%", "3/6"] in [line.split() for line in lines]
     verdicts = tight_lines(both, post_hoc=True)
     assert [line.split(":")[0] for line in verdicts if line.startswith("tight verdict")] == [
         "tight verdict, the policy's own ball",
@@ -231,3 +243,69 @@ def test_the_theorem_is_not_claimed_for_bounds_that_are_infinite_anyway(syntheti
         value=pl.lit(float("inf")), unmasked=pl.lit(float("inf"))
     )
     assert "not checked" in theorem_line(infinite)
+
+
+# --- tables by hand -------------------------------------------------------------------------------------
+
+
+def rows_of(table):
+    return [line.split() for line in printed(table)]
+
+
+def test_a_row_of_bounds_is_the_mean_over_all_policies_whatever_their_sparsity():
+    """Two policies at 0.5 and six at 0.9: (2 x 25 % + 6 x 5 %) / 8 rose, (2 x 25 % + 6 x 45 %) / 8 fell."""
+    against = above((5, 1), (8, 2), 3).with_columns(members=pl.when(sparsity_asked=0.5).then(2).otherwise(6))
+    same = {"ball": "own", "found": 2.0}
+    members = pl.DataFrame(
+        [
+            same | {"member": member, "sparsity_asked": asked, "bound": bound, "value": value}
+            for member, asked, value in ((0, 0.0, 4.0), (1, 0.5, 3.0), (2, 0.9, 2.0))
+            for bound in ("tightest", "mad")
+        ]
+    )
+    table = bound_table(members, against)
+    assert "mean of 2 policies" in table.title
+    tightest, mad = (row for row in rows_of(table) if row[:1] in (["tightest"], ["mad"]))
+    assert tightest == ["tightest", "1.50", "10%/40%", "2/4", "1.35"]
+    assert mad[3] == "-"  # an attack proves nothing by itself
+
+
+def test_a_row_of_a_sparsity_has_the_smallest_monotone_bound_and_what_is_vacuous_in_all(synthetic):
+    tables = folders.bounds(synthetic)
+    larger = tables["members"].filter(bound="path").with_columns(value=3 * pl.col("value"), bound=pl.lit("z"))
+    members = pl.concat([tables["members"], larger])
+    row = ["0.50", *["4.00", "2.00", "1.00"] * 2, "-", "2.3e+06"]
+    told = rows_of(sparsity_table(members, tables["certificates"], tables["returns"]))
+    assert [*row, "vacuous", "8.00"] in told
+    some = tables["certificates"].with_columns(vacuous=pl.col("vacuous") & (pl.col("eps") == 0.075))
+    assert [*row, "8.00"] in rows_of(sparsity_table(members, some, tables["returns"]))
+
+
+def test_votes_are_counted_by_state():
+    votes = pl.DataFrame(
+        {
+            "sparsity_asked": [0.0, 0.0, 0.5, 0.5, 0.5],
+            "radius": [0.5, 0.0, 0.25, 0.5, 0.0],
+            "dense_radius": [0.5, 0.0, 0.5, 0.5, 0.75],
+            "action": [1, 2, 1, 2, 0],
+            "dense_action": [1, 2, 1, 2, 2],
+        }
+    ).with_columns(sigma=pl.lit(0.25), votes=pl.lit(900), confidence=pl.lit(0.99))
+    table = votes_table(votes)
+    assert "sigma 0.25" in table.title and "900 votes per state, confidence 0.99" in table.title
+    told = rows_of(table)
+    assert ["0.00", "2", "1", "0.250", "0", "0"] in told
+    assert ["0.50", "3", "2", "0.250", "1", "2"] in told
+
+
+def test_how_sure_value_gaps_are_and_how_many_are_vacuous_is_said(synthetic):
+    tables = folders.bounds(synthetic)
+    gaps = tables["certificates"].with_columns(vacuous=pl.col("vacuous") & (pl.col("sparsity_asked") == 0.5))
+    lines = distrust_lines(tables["members"], gaps, 0.999)
+    # Two gaps of eight members at two budgets.
+    assert "value gaps hold with confidence 0.999 over the episodes; 4 of 32 are vacuous" in lines
+    assert not any("estimates" in line for line in lines)
+    one = gaps.with_columns(
+        kind=pl.when(bound="value_gap", member=3).then(pl.lit("estimate")).otherwise("kind")
+    )
+    assert distrust_lines(tables["members"], one, 0.95)[-1].startswith("the task does not bound its reward")

@@ -9,7 +9,7 @@ from tests.report.test_attacked_returns import table as attacked_returns
 from tests.report.texts import whole
 
 
-def words(synthetic, limits):
+def words(synthetic, limits, above=None, *, post_hoc=True):
     about = {"ball": "own", "arm": "ppo", "quantity": "delta", "diverged": False}
     members = pl.DataFrame(
         [
@@ -23,12 +23,12 @@ def words(synthetic, limits):
     return certify_screen_words(
         states=pl.DataFrame({"kind": ["bound"], "found": [0.0], "value": [1.0]}),
         members=members,
-        above=members.clear(),
+        above=members.clear() if above is None else above,
         certificates=synthetic.certificates(1).with_columns(diverged=pl.lit(False)),
         returns=members.unique("member").with_columns(policy=pl.lit("sampled"), return_mean=pl.lit(999.0)),
         smoothing=None,
         attacked_returns=limits,
-        post_hoc=True,
+        post_hoc=post_hoc,
     )
 
 
@@ -80,3 +80,20 @@ def test_of_several_arms_what_is_certified_is_told_with_the_arm(synthetic):
     assert "dense 650 of 1000 (sa), pruned 850 of 1000 (sa, at 0.50)" in said(
         words(synthetic, pl.concat([limits, other]))
     )
+
+
+def test_of_the_tightest_bound_alone_it_is_told_where_it_rose_and_what_is_proven(synthetic):
+    row = {"ball": "own", "arm": "ppo", "sparsity_asked": 0.5, "members": 8, "members_above": 3}
+    tightest = row | {"members_proven_above": 1, "members_proven_below": 2, "bound": "tightest"}
+    tightest |= {"share_above": 0.25, "share_below": 0.7, "proven_above": 4, "proven_below": 9}
+    found = row | dict.fromkeys(tightest.keys() - row.keys(), None) | {"bound": "mad"}
+    above = pl.DataFrame([found, tightest], infer_schema_length=None)
+    line = next(line for line in words(synthetic, None, above).lines if line.startswith("tight verdict"))
+    assert line == (
+        "tight verdict: in the mean the tightest bound rose for 3 of 8 pruned policies; at some state proven "
+        "easier to attack than dense: 1, harder: 2"
+    )
+    apart = words(synthetic, None, above, post_hoc=False).lines
+    assert any(line.endswith("harder: 2 (trained apart, so that pruning need not be why)") for line in apart)
+    rows = [line.split() for line in whole(words(synthetic, None, above)).splitlines()]
+    assert ["0.50", "1.00", "1.00", "1.00", "25%/70%", "4/9", "999"] in rows

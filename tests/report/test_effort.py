@@ -6,7 +6,7 @@ from rich.console import Console
 
 from jaxprune.analysis import EFFORT, TRANSFER
 from jaxprune.report import effort_figure
-from jaxprune.report.effort import search_alarms, transfer_tables
+from jaxprune.report.effort import search_alarms, strongest_table, transfer_tables
 
 
 def test_a_panel_per_attack_and_a_line_per_member_dashed_where_nothing_was_measured():
@@ -57,4 +57,25 @@ def test_nobody_searched_or_only_a_little_or_it_still_found_more():
     falls = pl.DataFrame({**curve, "extrapolated": False})
     quick, falling = search_alarms(tried, falls, "quick")
     assert "the quick one" in quick and "1 of 1 curves of return against training still fall" in falling
-    assert search_alarms(tried, falls.with_columns(return_mean=pl.Series([100.0, 96.0])), "small") == []
+    for still in ([100.0, 96.0], [-100.0, -101.0]):
+        assert search_alarms(tried, falls.with_columns(return_mean=pl.Series(still)), "small") == []
+    worse = falls.with_columns(return_mean=pl.Series([-100.0, -106.0]))
+    assert len(search_alarms(tried, worse, "small")) == 1
+
+
+def test_every_return_of_an_attacker_stands_in_its_own_column():
+    about = {"sparsity": 0.5, "attack": "strongest", "found_by": "sa-rl", "attackers_tried": 12}
+    rows = [
+        {"member": member, "episode_set": part, **about, "return_mean": mean + member}
+        | {"return_low": mean - 5, "return_high": mean + 5, "return_median_attacker": 2 * mean}
+        for part, mean in (("selection", 100.0), ("fresh", 300.0))
+        for member in (3, 7)
+    ]
+    table = strongest_table(pl.DataFrame(rows))
+    found = [[*column.cells] for column in table.columns]
+    assert [column.header for column in table.columns][3:] == [
+        *("fresh episodes", "interval", "as selected", "median attacker", "tried")
+    ]
+    assert [cells[1] for cells in found] == [
+        *("7", "0.50", "strongest (sa-rl)", "307", "295..305", "107", "600", "12")
+    ]

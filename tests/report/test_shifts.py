@@ -3,6 +3,7 @@ import pytest
 
 from jaxprune.analysis import SHIFTS, shift_verdicts, summarise_shifts
 from jaxprune.report import shift_screen_words, shift_words, shifts_figure
+from jaxprune.report.numbers import number
 from tests.report.texts import whole
 
 FACTORS = (0.5, 1.0, 2.0)
@@ -82,3 +83,18 @@ def test_the_share_of_an_error_that_a_planned_look_has_is_told_as_it_is():
     on_the_screen = whole(shift_screen_words(shifts, summary, verdicts, alpha=0.025))
     for text in (on_the_page, on_the_screen):
         assert "family-wise error 2.5% over" in " ".join(text.split())
+
+
+def test_each_number_has_its_own_difference_and_the_largest_is_named():
+    shifts = table(seeds=6)
+    summary = summarise_shifts(shifts)
+    verdicts = shift_verdicts(summary)
+    worst = pl.when(about="worst").then(-7.0).otherwise("difference")
+    further = verdicts.with_columns(
+        sparsity=pl.lit(0.9), sparsity_asked=pl.lit(0.9), difference=pl.lit(-50.0)
+    )
+    told = pl.concat([verdicts.with_columns(difference=worst), further])
+    said = " ".join(whole(shift_screen_words(shifts, summary, told, alpha=0.05)).split())
+    p = number(verdicts["p"][0])
+    assert f"0.50 97.5 57.5 25.5 17.5 -5.00 {p} -7.00 {p}" in said
+    assert said.count("(most at 0.90: -50.0") == 2

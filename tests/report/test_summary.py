@@ -2,9 +2,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxprune.analysis import CERTIFICATES, Student, decompose, sweet_spots
+from jaxprune.analysis import CERTIFICATES, Student, best_average_score, decompose, sweet_spots
 from jaxprune.report import alarms, findings, screen_words, sweep_words
 from jaxprune.report.numbers import low_to_high, number, signed
+from jaxprune.report.summary import budget_tables
 from jaxprune.report.verdict import attack_lines, tight_line
 from tests.report.texts import whole
 
@@ -157,6 +158,10 @@ def test_sweet_spots_are_named_with_their_evidence(synthetic):
     spot = next(line for line in lines if line.startswith("eps = 0.075"))
     assert "sweet at sparsity 0.20, 0.40, 0.50; largest difference at 0.50: attacked +" in spot
     assert "adjusted p 4.9e-04, clean" in spot  # 1 of 2048 flips
+    (margin,) = sweet_spots(decompose(synthetic.results(12))).filter(eps=0.075, sparsity_asked=0.5)[
+        "clean_margin"
+    ]
+    assert f"(clean may lose {number(abs(margin))})" in spot
     assert spot.endswith("(12 seeds, family-wise error 5% over 7 sparsities x 2 budgets)")
     placebo = lines[lines.index(spot) + 1]
     assert "placebo, dense against dense in 6 pairs of seeds: attacked" in placebo and "adjusted p" in placebo
@@ -312,6 +317,9 @@ def test_the_papers_choice_is_an_estimate(synthetic):
     text = said(synthetic.results(3))
     assert "estimate, the highest mean of normalised clean and attacked return is at sparsity" in text
     assert "3 seeds, the same with one of them left out in" in text
+    for row in best_average_score(decompose(synthetic.results(3))).iter_rows(named=True):
+        score, dense = number(row["average_score"]), number(row["dense_average_score"])
+        assert score != dense and f"(score {score}, dense {dense}; 3 seeds" in text
 
 
 def test_no_dense_policy_is_asked_for(synthetic):
@@ -336,3 +344,34 @@ def test_what_spoils_the_numbers_is_said(synthetic):
     )
     assert "72 of 7200 evaluation episodes ended on non-finite physics" in text
     assert "WRONG: 144 perturbations lie outside their ball" in text
+
+
+def test_one_pair_of_seeds_is_no_plural(synthetic):
+    assert "placebo, dense against dense in 1 pair of seeds: attacked" in said(synthetic.results(2))
+    assert "placebo, dense against dense in 2 pairs of seeds: attacked" in said(synthetic.results(4))
+
+
+def test_the_attack_of_most_members_is_named_and_how_many_others_there_are(synthetic):
+    results = synthetic.results(3, budgets=(0.075,))
+    # Of the three seeds at 0.5 one has the first name of the alphabet, and two have the last.
+    names = pl.col("seed").replace_strict({0: "critic", 1: "random", 2: "random"})
+    regret = decompose(results)
+    mixed = regret.with_columns(found_by=pl.when(sparsity_asked=0.5).then(names).otherwise("found_by"))
+    text = whole(screen_words(results, mixed, CERTIFICATES.to_frame(), sweet_spots(regret)))
+    assert row_of(text, "strongest attack", "0.50")[0][3:5] == ["random", "+1"]
+    assert row_of(text, "strongest attack", "0.70")[0][3] == "pa-ad"
+    (line,) = attack_lines(mixed)
+    assert "the strongest attack (pa-ad for 21 of 24 members)" in line
+
+
+def test_how_many_value_gaps_are_vacuous_and_whether_one_is_an_estimate_stands_below_them(synthetic):
+    certificates = synthetic.certificates(3, budgets=(0.075,))
+    one = (pl.col("bound") == "horizon_gap") & (pl.col("seed") == 1)
+    told = certificates.with_columns(
+        vacuous=pl.when(pl.col("bound") == "horizon_gap").then(one & (pl.col("sparsity_asked") == 0.5)),
+        kind=pl.when(one & (pl.col("sparsity_asked") == 0.7)).then(pl.lit("estimate")).otherwise("kind"),
+    )
+    (table,) = budget_tables(decompose(synthetic.results(3, budgets=(0.075,))), told)
+    (cells,) = ([*column.cells] for column in table.columns if str(column.header) == "value\ngap")
+    noted = [str(cell).split("\n")[2:] for cell in cells]
+    assert noted == [[]] * 3 + [["vacuous 1/3"], [], ["estimate"], [], []]

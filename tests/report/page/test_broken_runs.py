@@ -6,8 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jaxprune.analysis import against_dense, at_the_same_states, shift_verdicts, summarise_shifts
 from jaxprune.report.page import document, read_run, run
+from jaxprune.report.page.comparison import comparison_rows
 from jaxprune.report.page.story import tell
+from jaxprune.report.page.warnings import vacuous
 from tests.report.page import folders
 
 MAKERS = {
@@ -100,3 +103,49 @@ def test_a_run_of_a_program_that_wrote_no_version_says_so(made, tmp_path):
     assert "Written by jaxprune unknown, format 1" in page
     assert "NOT SHOWN: the summary cannot be made of the tables of jaxprune unknown, format 1" in page
     assert 'id="r0-training"' in page
+
+
+# --- what a command wrote down about itself --------------------------------------------------------------
+
+
+def test_a_certification_is_told_as_sure_as_it_was_and_as_it_was_pruned(synthetic):
+    tables = folders.bounds(synthetic)
+    less = pl.when(bound="tightest", sparsity_asked=0.5).then(1.5).otherwise("value")
+    states = tables["states"].with_columns(value=less)
+    tables |= {"states": states, "members": at_the_same_states(states), "audit": against_dense(states)}
+    for post_hoc, said in ((True, "pruning has made the policy more"), (False, "this policy moves less far")):
+        about = {"certification": {"confidence": 0.999}, "population": {"pruned_post_hoc": post_hoc}}
+        lines = " ".join(tell(run.Run("c", "certify", about, tables)).lines)
+        assert "value gaps hold with confidence 0.999" in lines and said in lines
+
+
+def test_shifts_of_several_arms_are_told_apart_with_the_error_of_their_population(made):
+    whole = read_run(made["shift"])
+    new = pl.col("member") + 100, pl.lit("sa").alias("arm")
+    shifts = pl.concat([whole.tables["shifts"], whole.tables["shifts"].with_columns(*new)])
+    summary = summarise_shifts(shifts)
+    tables = {"shifts": shifts, "shift_summary": summary, "shift_verdicts": shift_verdicts(summary)}
+    about = {"shifts": {}, "population": {"verdict_error": 0.025}}
+    told = tell(run.Run("s", "shift", about, tables))
+    for arm in ("ppo", "sa"):
+        assert any(line.startswith(f"{arm}, shifted dynamics: family-wise error 2.5%") for line in told.lines)
+
+
+def test_a_published_eps_is_told_as_the_number_it_was():
+    about = {"audit": {"eps": "published", "norm": "linf"}, "population": {"task": "hopper", "eps": 9}}
+    told = tell(run.Run("a", "audit", about | {"resolved": {"eps": 0.075}}))
+    assert told.asked == ["task: hopper", "eps: 0.075", "norm: linf"]
+
+
+def test_members_that_diverged_are_not_among_the_vacuous(synthetic):
+    table = synthetic.certificates(1, budgets=(0.075,))
+    (line,) = vacuous(table.with_columns(diverged=pl.col("member") == 3))
+    assert line.startswith("VACUOUS: 14 of 14 bounds on value")  # two of each of seven members
+
+
+def test_a_row_of_a_comparison_counts_the_warnings_of_its_run(made):
+    whole = read_run(made["sweep"])
+    story = tell(whole)
+    ((name, _, warnings, first),) = comparison_rows([(whole, story)])
+    assert (name, warnings, first) == ("sweep", len(story.warnings), story.lines[0])
+    assert len(story.warnings) != len(story.lines)
