@@ -12,10 +12,14 @@ from jax.flatten_util import ravel_pytree
 import jaxprune as jp
 from jaxprune import sweep as sweeps
 from jaxprune.errors import SpecError
+from jaxprune.policy import Agent, Normalizer
 from jaxprune.population import members
 from jaxprune.pruning import score
+from jaxprune.training import experience
 from jaxprune.training import learner as learners
-from jaxprune.training.member import Learner
+from jaxprune.training.arms import read_arm
+from jaxprune.training.member import Learner, Recipe
+from jaxprune.training.ppo import Hyperparameters
 from jaxprune.training.regularizers import REGULARIZERS
 from tests.compiled import as_users_compile
 
@@ -134,6 +138,63 @@ def test_an_adversary_is_trained_against_the_agent_and_shows_it_what_it_sees() -
     assert min(jax.tree.leaves(moved)) > 0
     assert learner.adversary.agent.normalizer.count.item() == 0  # it reads what the agent's filter made
     assert np.abs(weights(job, training)[0] - weights(*trained("ppo"))[0]).max() > 1e-5
+
+
+def test_an_adversarys_turn_is_against_the_pruned_agent_of_now_in_the_budget_of_the_next_iteration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The turn after the second of four iterations, of an arm whose budget grows to 0.4."""
+    job, training = trained("atla:eps=0.4:ramp=0")
+    learner = jax.tree.map(lambda leaf: leaf[0], training.learners[0])
+    grows = {"atla": {**learner.hyper.regularizers["atla"], "ramp": 1.0}}
+    learner = learner.replace(hyper=learner.hyper.replace(regularizers=grows))
+    moved = Normalizer(jnp.arange(4.0), jnp.full(4, 4.0), jnp.float32(9))
+    halved = {
+        name: jnp.arange(mask.size).reshape(mask.shape) % 2.0 for name, mask in learner.agent.mask.items()
+    }
+    agent, told = learner.agent.replace(normalizer=moved, mask=halved), {}
+
+    def against(env: jp.envs.Environment, agent: Agent, adversary: object, eps: float) -> jp.envs.Environment:
+        told.update(eps=eps, agent=agent)
+        return env
+
+    def iterate(env: object, recipe: Recipe, opponent: Learner, *when: object) -> tuple[Learner, None]:
+        told.update(recipe=recipe, when=when)
+        return opponent, None
+
+    monkeypatch.setattr(experience, "against", against)
+    monkeypatch.setattr(learners, "_iterate", iterate)
+    recipe = job.groups[0].recipe.replace(activation="relu", hidden=(5, 3), epochs=3)
+    after = learners._opponents_turn(job.env, recipe, learner, agent, jnp.int32(1), 4)
+    assert after is not None and learner.adversary is not None
+    assert float(told["eps"]) == pytest.approx(0.2)
+    assert [int(n) for n in told["when"]] == [1, 4]
+    assert told["agent"].mask is None
+    for name, mask in halved.items():
+        assert not np.any(np.asarray(told["agent"].policy[name]["kernel"])[np.asarray(mask) == 0])
+    raw = after.workers.state.physics.state.observation
+    np.testing.assert_allclose(after.workers.state.observation, (raw - jnp.arange(4.0)) / 2, rtol=1e-5)
+    # It is neither pruned nor filtered, and in all else as the agent.
+    of_agent = {"chosen": (), "schedule": Recipe().schedule, "filter": False}
+    assert told["recipe"] == recipe.replace(**of_agent)
+
+
+def test_an_adversary_has_its_own_step_size_and_entropy_bonus_and_meets_an_agent_that_draws() -> None:
+    arm = read_arm("pa-atla:eps=0.1:adversary_rate=3:adversary_entropy=0.25")
+    hyper = Hyperparameters(learning_rate=0.02, entropy_weight=0.5, regularizers=arm.leaves)
+    own = experience.opponent_settings(arm.chosen[0], hyper)
+    assert own == hyper.replace(learning_rate=0.06, entropy_weight=0.25, regularizers={})
+    job, training = trained("atla:eps=0.4:ramp=0")
+    (chosen,) = job.groups[0].recipe.chosen
+    agent = jax.tree.map(lambda leaf: leaf[0], training.learners[0].agent)
+    world = experience.against(job.env, agent, chosen.regularizer.adversary(), 0.0)
+    state = world.reset(jax.random.key(0))
+    places = []
+    for seed in (1, 1, 2):
+        now = state.replace(physics=state.physics.replace(key=jax.random.key(seed)))
+        places.append(np.asarray(world.step(now, jnp.zeros(world.action_space.size))[0].observation))
+    np.testing.assert_array_equal(places[0], places[1])
+    assert np.abs(places[0] - places[2]).max() > 1e-3
 
 
 def test_every_table_of_a_mixed_sweep_tells_the_arms_apart() -> None:

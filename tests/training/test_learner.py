@@ -13,6 +13,7 @@ from jaxprune.policy import normalizer as normalizers
 from jaxprune.pruning import schedule, score
 from jaxprune.training import experience, ppo
 from jaxprune.training import learner as learners
+from jaxprune.training.arms import read_arm
 from jaxprune.training.rollout import Trajectory
 from tests.training.populations import TINY, alone, hyperparameters, numbers, together
 
@@ -200,6 +201,77 @@ def test_a_truncation_is_bootstrapped_from_the_true_final_observation():
     np.testing.assert_allclose(batch.value_target, wanted + values, rtol=1e-6)
 
 
+# --- what is shown instead of the truth -----------------------------------------------------------------
+
+
+def test_what_was_shown_is_learned_from_and_an_end_is_worth_what_was_true_there():
+    # V(s) = s. Of five steps the second is cut by the horizon at 7, and the fourth ends the task.
+    linear = {"layer_0": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}}
+    agent = Agent(linear, jnp.zeros(1), linear, normalizers.init((1,)))
+    terminated = jnp.asarray([False, False, False, True, False])[:, None]
+    trajectory = recorded(
+        reward=np.ones((5, 1)),
+        finished=[[False], [True], [False], [False], [False]],
+        terminated=terminated,
+        observation=jnp.asarray([1.0, 2.0, 3.0, 4.0, 5.0])[:, None, None],
+        next_observation=jnp.asarray([2.0, 7.0, 4.0, 8.0, 6.0])[:, None, None],
+        s_hat=jnp.asarray([1.5, 2.5, 3.5, 4.5, 5.5])[:, None, None],
+    )
+    hyper = hyperparameters(discount=0.5, gae_lambda=0.0)
+    seen = experience.transitions(agent, trajectory, trajectory.reward, hyper, (), jax.random.key(0))
+    np.testing.assert_array_equal(seen.x, trajectory.observation)
+    np.testing.assert_array_equal(seen.x_next, trajectory.next_observation)
+    following = np.array([2.5, 7.0, 4.5, 0.0, 6.0])
+    np.testing.assert_allclose(seen.next_value[:, 0], following, rtol=1e-6)
+    batch = experience.batch(seen, trajectory, hyper)
+    np.testing.assert_array_equal(batch.x, trajectory.s_hat[:, 0])
+    np.testing.assert_allclose(batch.value_target, 1 + 0.5 * following, rtol=1e-6)
+
+
+def test_the_budget_of_what_is_shown_is_that_at_the_beginning_and_the_filter_sees_the_truth(
+    monkeypatch, single
+):
+    """The third of four iterations of an arm whose budget grows to 0.5, with an experience that is given."""
+    shape, rng = (TINY.unroll, TINY.environments), np.random.default_rng(0)
+    observation, following, s_hat = (jnp.asarray(rng.normal(i, 1, (*shape, 4))) for i in range(3))
+    given = recorded(
+        rng.normal(size=shape),
+        np.zeros(shape, bool),
+        observation=observation,
+        next_observation=following,
+        s_hat=s_hat,
+        action=jnp.zeros((*shape, 1)),
+    )
+    arm, told = read_arm("noise:eps=0.5:ramp=1"), {}
+
+    def rollout(world, agent, workers, key, length, show):
+        x = jnp.zeros((50, 4))
+        told["largest"] = jnp.abs(jax.vmap(show)(jax.random.split(key, 50), x)).max()
+        return workers, given
+
+    def update(agent, state, batch, hyper, learning_rate, key, **asked):
+        zero = jnp.zeros(())
+        told["learned from"], told["progress"] = batch.x, asked["progress"]
+        return agent, state, ppo.Diagnostics(*[zero] * 5)
+
+    monkeypatch.setattr(learners, "rollout", rollout)
+    monkeypatch.setattr(ppo, "update", update)
+    fresh = single[0].agent.replace(normalizer=normalizers.init((4,)))
+    member = single[0].replace(agent=fresh, hyper=hyperparameters(regularizers=arm.leaves))
+
+    @jax.jit
+    def iterate(iteration):
+        after, _ = learners.iterate(ENV, TINY.replace(chosen=arm.chosen), member, iteration, 4)
+        return after.agent.normalizer, told
+
+    seen, told = iterate(jnp.int32(2))
+    assert 0.24 < told["largest"] <= 0.25
+    np.testing.assert_allclose(told["progress"], (0.5, 0.75), rtol=1e-6)
+    np.testing.assert_array_equal(told["learned from"], s_hat.reshape(-1, 4))
+    np.testing.assert_allclose(seen.mean, observation.mean((0, 1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seen.variance, observation.var((0, 1)), rtol=1e-4)
+
+
 # --- a member that leaves the finite numbers -----------------------------------------------------------
 
 
@@ -243,3 +315,18 @@ def test_whole_numbers_and_keys_are_always_finite():
     tree = (jnp.ones(2), jax.random.key(0), jnp.int32(3))
     assert learners.all_finite(tree)
     assert not learners.all_finite((*tree, jnp.asarray([0.0, jnp.inf])))
+
+
+@pytest.mark.parametrize("where", ["budgets", "critics", "ranking", "adversary"])
+def test_what_an_arm_carries_freezes_a_member_too_where_it_is_not_finite(where, monkeypatch, single):
+    member, progress = single
+    carried = member if where == "adversary" else {"arm": jnp.ones(2)}
+    before = member.replace(**{where: carried})
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, carried.agent if where == "adversary" else carried)
+    broken = member.replace(agent=broken) if where == "adversary" else broken
+    brought = jax.tree.map(lambda leaf: leaf[0], progress)
+    monkeypatch.setattr(learners, "_iterate", lambda *_: (before.replace(**{where: broken}), brought))
+    after, told = learners.iterate(ENV, TINY, before, jnp.int32(0), ITERATIONS)
+    assert after.diverged and told.diverged and told.episodes == 0
+    for found, wanted in zip(numbers(getattr(after, where)), numbers(carried), strict=True):
+        np.testing.assert_array_equal(found, wanted)

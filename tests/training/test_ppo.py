@@ -11,6 +11,7 @@ from scipy import stats
 from jaxprune.policy import Agent, Normalizer, kernels
 from jaxprune.policy import normalizer as normalizers
 from jaxprune.training import ppo
+from jaxprune.training.arms import read_arm
 from jaxprune.training.ppo import Batch, Hyperparameters
 from tests.training import plain
 
@@ -315,3 +316,26 @@ def test_members_with_their_own_learning_rates_share_one_compilation(problem):
     np.testing.assert_allclose(moved[2], 10 * moved[1], rtol=0.2)
     run(jnp.asarray([0.1, 0.2, 0.3]), jnp.asarray([0.1, 1.0, 10.0]))
     assert run._cache_size() == 1
+
+
+def test_a_budget_grows_with_every_minibatch_and_no_two_draw_the_same(problem, monkeypatch):
+    """Two arms in an iteration from 0.2 to 0.6 of the training, in 8 minibatches, the ramps as long as it."""
+    agent, batch = problem
+    arm = read_arm("sa-sgld:eps=1:ramp=1+radial:eps=2:start=0:ramp=1:schedule=linear")
+
+    def reveal(moved, agent, part, hyper, terms):
+        (_, one), (_, other) = terms
+        first, second = (jax.random.uniform(moment.key) for moment in (one, other))
+        told = ppo.Diagnostics(one.eps, one.eps**2, first, kl=first**2, clip_fraction=(first - second) ** 2)
+        return 0.0 * moved.log_std.sum(), told
+
+    monkeypatch.setattr(ppo, "loss", reveal)
+    state, key, hyper = ppo.still(HYPER, agent), jax.random.key(0), HYPER.replace(regularizers=arm.leaves)
+    passes, asked = {"epochs": 2, "minibatches": 4}, {"progress": (0.2, 0.6), "chosen": arm.chosen}
+    _, _, found = ppo.update(agent, state, batch, hyper, jnp.float32(0.0), key, **passes, **asked)
+    eps = 0.2 + 0.4 * np.arange(8) / 8
+    np.testing.assert_allclose(
+        (found.policy_loss, found.value_loss), (eps.mean(), (eps**2).mean()), rtol=1e-5
+    )
+    # Draws between 0 and 1 have a variance of about 1/12, and those of two arms are about 1/6 apart.
+    assert found.kl - found.entropy**2 > 0.02 and found.clip_fraction > 0.02
