@@ -226,6 +226,8 @@ def test_what_was_shown_is_learned_from_and_an_end_is_worth_what_was_true_there(
     batch = experience.batch(seen, trajectory, hyper)
     np.testing.assert_array_equal(batch.x, trajectory.s_hat[:, 0])
     np.testing.assert_allclose(batch.value_target, 1 + 0.5 * following, rtol=1e-6)
+    shown = np.asarray(trajectory.s_hat[:, 0, 0])
+    np.testing.assert_allclose(batch.advantage, 1 + 0.5 * following - shown, rtol=1e-6)
 
 
 def test_the_budget_of_what_is_shown_is_that_at_the_beginning_and_the_filter_sees_the_truth(
