@@ -7,6 +7,8 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,8 +35,10 @@ PACKAGES = (
     "gymnasium",
     "brax",
     "numpy",
-    "warp-lang",
 )
+
+OPTIONAL = ("warp-lang",)
+"""Packages that move a task's physics where they are installed."""
 
 FORMAT = 3
 """Of run folders: raised when an older program could not read them, or would read them wrongly."""
@@ -47,9 +51,8 @@ PHASES = "phases.json"
 """Where the time of a run went, see `phases`."""
 
 DECISIVE = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "brax")
-"""The packages whose version decides the last bits of a training, and with them the whole of it.
-
-Under the physics mjx-warp, warp-lang does so too."""
+"""The packages whose version decides the last bits of a training, and with them the whole of it, beside those
+of the optional ones that were there when it began."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,10 @@ class RunFolder:
                 f"resume: {self.path} was merged from finished runs; there is nothing to go on with"
             )
         then, now = content["versions"], provenance()["versions"]
-        by_warp = content["resolved"]["physics"] == "mjx-warp"
-        for name in (*DECISIVE, *(["warp-lang"] if by_warp else [])):
-            if (begun := then.get(name)) != now[name]:
+        for name in (*DECISIVE, *(name for name in OPTIONAL if name in then)):
+            if (begun := then.get(name)) != now.get(name):
                 raise SpecError(
-                    f"resume: {self.path} was begun with {name} {begun}, this is {name} {now[name]}: "
+                    f"resume: {self.path} was begun with {name} {begun}, this is {name} {now.get(name)}: "
                     f"the tables would not be what they would have been; install {name}=={begun}"
                 )
         self._check_processor_devices(content["device"])
@@ -264,16 +266,17 @@ def provenance() -> dict[str, Any]:
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in (*PACKAGES, *_installed())},
     }
 
 
-def version_of(package: str) -> str | None:
-    """The version that is installed, if any is."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _installed() -> Iterator[str]:
+    """Those of the optional packages that are there."""
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            version(name)
+            yield name
 
 
 def _decisive_flags(flags: str) -> set[str]:

@@ -331,6 +331,7 @@ def test_a_run_goes_on_under_the_physics_it_began_with(tmp_path, monkeypatch: py
         ({"format": 1}, "format 1, written by jaxprune 0.*reads format 3"),
         ({"format": 2}, "format 2, this program goes on with format 3"),
         ({"versions": {"jaxprune": "0", "jaxlib": "0.9.9"}}, "jaxlib 0.9.9, this is jaxlib 0"),
+        ({"versions": {"warp-lang": "0.1"}}, "begun with warp-lang 0.1, this is warp-lang"),
         (
             {"device": {"platform": "cpu", "kind": "cpu", "count": 2}},
             "the processor as 2 devices, now it is 1: .* set JAX_NUM_CPU_DEVICES=2",
