@@ -95,11 +95,6 @@ class Watched:
         """The same, of the steps of the full search."""
         return self.training(rungs) / self.training(1)
 
-    def until(self, rung: int) -> "Watched":
-        """What was watched up to that rung, as if it were the last."""
-        tables = (self.steps, self.deciding, self.selection, self.fresh, self.fresh_std)
-        return Watched(self.victim, *(table[:rung] for table in tables))
-
 
 def halved(watched: Watched, rungs: int, earlier: bool = False) -> Found:
     """What halving finds in so many rungs, the last of those that were watched.
@@ -155,9 +150,9 @@ def report_of_longer(longer: list[Watched], full: list[Watched]) -> str:
 
 {_machines(LONGER, NATIVE)}
 
-The settings of `--search small`, halved from the first rung on, which is long; the strongest of every rung, \
-as it was there, may be chosen. The full search is that of the first table where it names the victim, under \
-MJX; of other victims it was made anew under native physics, which these are under too.
+The settings of `--search small`, halved; the strongest of every rung, as it was there, may be chosen. The \
+full search is that of the first table where it names the victim, under MJX; of other victims (members 0 and \
+7 of the README's first command) it was made anew under native physics, which these are under too.
 
 | victim | full search, fresh episodes | its settings x steps | settings x steps | rungs \
 | share of its steps | strongest, fresh episodes | setting | reached |
@@ -169,19 +164,17 @@ MJX; of other victims it was made anew under native physics, which these are und
 def _longer(few: Watched, full: Watched) -> Iterator[str]:
     """The rows of one victim."""
     chosen = Found(full.chosen, len(full.steps) - 1)
-    for rungs in range(2, len(few.steps) + 1):
-        until = few.until(rungs)
-        found = halved(until, rungs, earlier=True)
-        reached = until.fresh[found.rung, found.setting] <= full.limit
+    for rungs in range(len(few.steps), 1, -1):
+        found = halved(few, rungs, earlier=True)
         cells = (
             few.victim,
             _strength(full, chosen).split(" | ")[0],
             f"{full.settings} x {full.steps[-1]:,}",
-            f"{few.settings} x {until.steps[-1]:,}",
+            f"{few.settings} x {few.steps[-1]:,}",
             rungs,
-            f"{until.training(rungs) / full.training(1):.1%}",
-            _strength(until, found),
-            "yes" if reached else "no",
+            f"{few.training(rungs) / full.training(1):.1%}",
+            _strength(few, found),
+            "yes" if few.fresh[found.rung, found.setting] <= full.limit else "no",
         )
         yield f"| {' | '.join(map(str, cells))} |"
 
