@@ -103,7 +103,8 @@ def test_limits_grow_with_what_was_reached_and_with_the_episodes_and_fall_with_c
     limits = survival_limits(count, low)
     assert limits[0] == 0 and np.all(np.diff(limits) > 0)
     assert np.all(limits[:-1] < np.arange(1, count + 1) / count) and limits[-1] < 1
-    assert np.all(survival_limits(count, high) <= limits)
+    # Confidences that differ in their last bits have limits that do, too.
+    assert np.all(survival_limits(count, high) <= limits + 1e-9)
     assert np.all(survival_limits(2 * count, low)[2::2] > limits[1:])
 
 

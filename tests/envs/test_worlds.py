@@ -53,6 +53,5 @@ def test_a_loop_is_told_as_well():
 
 def test_without_its_package_the_engine_is_refused_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "warp", None)
-    monkeypatch.delitem(sys.modules, "jaxprune.envs.mujoco.mjx_warp", raising=False)
     with pytest.raises(SpecError, match=r"^physics: mjx-warp needs the package warp-lang; pip install"):
         make("hopper", "mjx-warp")

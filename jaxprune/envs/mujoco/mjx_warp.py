@@ -13,16 +13,10 @@ from jaxprune.envs.mujoco.task import CONTACT_FORCES, MujocoTask
 from jaxprune.envs.mujoco.worlds import counted
 from jaxprune.errors import SpecError
 
-try:
-    import warp  # pyright: ignore[reportMissingImports]
-except ModuleNotFoundError:
-    raise SpecError("physics: mjx-warp needs the package warp-lang; pip install 'jaxprune[warp]'") from None
-
-warp.config.log_level = warp.LOG_WARNING  # it would tell of every kernel that it loads
-
 
 def engine(task: MujocoTask) -> Engine:
     """The engine for the body of `task`. Contacts of all simulations share one list, so they are counted."""
+    _quiet_warp()
     if CONTACT_FORCES in task.readings:
         raise NotImplementedError(f"Warp's step leaves out {CONTACT_FORCES}")
     body = body_of(task)
@@ -44,3 +38,14 @@ def engine(task: MujocoTask) -> Engine:
         start=counted(lambda worlds: among(worlds).start),
         advance=counted(lambda worlds: among(worlds).advance),
     )
+
+
+def _quiet_warp() -> None:
+    """Warp would tell of every kernel that it loads. Raises SpecError where it is not installed."""
+    try:
+        import warp  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError:
+        raise SpecError(
+            "physics: mjx-warp needs the package warp-lang; pip install 'jaxprune[warp]'"
+        ) from None
+    warp.config.log_level = warp.LOG_WARNING
