@@ -2,21 +2,23 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
+from jaxprune.run_folder import OPTIONAL, versions
+
+PACKAGES = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy", *OPTIONAL)
 
 
 def machine_line(command: str) -> str:
     """Command, processor, cores, device and versions, as one Markdown paragraph."""
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    installed = versions()
+    told = ", ".join(f"{name} {installed[name]}" for name in PACKAGES if name in installed)
     device = jax.devices()[0]
     return (
         f"Command: `{command}`. Machine: {platform.machine()} ({_processor()}), {os.cpu_count()} cores, "
-        f"JAX on {device.platform} ({device.device_kind}). Python {platform.python_version()}, {versions}."
+        f"JAX on {device.platform} ({device.device_kind}). Python {platform.python_version()}, {told}."
     )
 
 

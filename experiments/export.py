@@ -17,6 +17,7 @@ from jaxprune.policy.files import PolicyFile, describe, fit, read_policy, readab
 from jaxprune.population import prune
 from jaxprune.report import open_console
 from jaxprune.run_folder import RunFolder
+from jaxprune.spec import check_sparsity
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,7 @@ def _of_file(arguments: Arguments) -> tuple[PolicyFile, Known]:
         agent, _ = fit(policy, envs.make(arguments.env))
         policy = policy._replace(agent=agent)
     if arguments.sparsity is not None:
-        if not 0 <= arguments.sparsity < 1:
-            raise SpecError(
-                f"sparsity: {arguments.sparsity:g} is outside [0, 1); a policy needs weights left"
-            )
+        check_sparsity("sparsity", arguments.sparsity)
         policy = policy._replace(agent=prune(policy.agent.pruned(), jnp.float32(arguments.sparsity)))
     facts = {"task": arguments.env, "sparsity_asked": arguments.sparsity, "source": str(arguments.agent)}
     return policy, Known(facts)

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -266,17 +265,17 @@ def provenance() -> dict[str, Any]:
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in (*PACKAGES, *_installed())},
+        "versions": {"python": platform.python_version()} | versions(),
     }
 
 
-def _installed() -> Iterator[str]:
-    """Those of the optional packages that are there."""
+def versions() -> dict[str, str]:
+    """Of the packages that a result depends on; of optional ones, those that are there."""
+    found = {name: version(name) for name in PACKAGES}
     for name in OPTIONAL:
         with suppress(PackageNotFoundError):
-            version(name)
-            yield name
+            found[name] = version(name)
+    return found
 
 
 def _decisive_flags(flags: str) -> set[str]:

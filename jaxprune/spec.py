@@ -289,13 +289,18 @@ class SweepSpec(PPOSettings):
         return cls(**parse.fields_of(cls, values))
 
 
+def check_sparsity(field: str, sparsity: float) -> None:
+    """Raise SpecError for a share that leaves a policy no weights, or is none."""
+    if not 0 <= sparsity < 1:
+        raise SpecError(f"{field}: {sparsity:g} is outside [0, 1); a policy needs weights left")
+
+
 def check_sparsities(given: str | tuple[float, ...]) -> tuple[float, ...]:
     """Sparsities as a user gives them. Raises SpecError for what is none, or is given twice."""
     sparsities = parse.numbers("sparsities", given)
     parse.check_each_once("sparsities", sparsities)
     for sparsity in sparsities:
-        if not 0 <= sparsity < 1:
-            raise SpecError(f"sparsities: {sparsity:g} is outside [0, 1); a policy needs weights left")
+        check_sparsity("sparsities", sparsity)
     for one, other in combinations(sparsities, 2):
         if np.float32(one) == np.float32(other):
             raise SpecError(f"sparsities: {one} and {other} are the same in float32; leave one out")

@@ -5,6 +5,7 @@ is made for NVIDIA GPUs and runs on a CPU too, and gives no contact forces (`cfr
 """
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from jaxprune.envs.mujoco.engine import Engine
@@ -25,6 +26,7 @@ def engine(task: MujocoTask) -> Engine:
     room: Any = mjx.make_data(body, impl="jax")._impl
     contacts, constraints = max(1, room.contact.dist.size), max(1, room.efc_type.size)
 
+    @cache
     def among(worlds: int) -> Engine:
         return engine_of(
             task,
