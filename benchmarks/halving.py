@@ -168,7 +168,7 @@ def _longer(few: Watched, full: Watched) -> Iterator[str]:
         found = halved(few, rungs, earlier=True)
         cells = (
             few.victim,
-            _strength(full, chosen).split(" | ")[0],
+            _left(full, chosen),
             f"{full.settings} x {full.steps[-1]:,}",
             f"{few.settings} x {few.steps[-1]:,}",
             rungs,
@@ -230,8 +230,13 @@ def _searches(watched: Watched) -> list[str]:
 
 def _strength(watched: Watched, found: Found) -> str:
     """What an adversary leaves, and its setting."""
+    return f"{_left(watched, found)} | {found.setting}"
+
+
+def _left(watched: Watched, found: Found) -> str:
+    """What an adversary leaves, with its interval."""
     low, high = watched.interval(found)
-    return f"{watched.fresh[found.rung, found.setting]:.0f} [{low:.0f} .. {high:.0f}] | {found.setting}"
+    return f"{watched.fresh[found.rung, found.setting]:.0f} [{low:.0f} .. {high:.0f}]"
 
 
 def _at_random(watched: Watched, share: float) -> str:
