@@ -188,14 +188,18 @@ def _plan(spec: AttackSearchSpec, population: Population, steps: int) -> dict[st
         "victims": f"{population.members.size}: sparsities {sparsities}; {spec.policy} policy",
         "budget": population.budget.in_words(),
         "attackers": ", ".join(f"{spec.attackers(name)} {name}" for name in spec.attacks),
-        **({"training": _training(spec)} if spec.trained else {}),
+        "training": _training(spec),
         "episodes": f"{spec.selection_episodes} to select, {spec.episodes} fresh",
         "steps": f"at most {steps:,} in all",
     }
 
 
 def _training(spec: AttackSearchSpec) -> str:
-    """How long adversaries are trained, and how many of them."""
+    """How long adversaries are trained, how many of them, and which options therefore have no part."""
+    if not spec.learned:
+        return "none, so that search and steps have no part"
+    if not spec.trained:
+        return "of critics alone, so that steps have no part"
     warm = f"; from a sibling's: 1 x {spec.warm_steps:,}" if spec.warm_starts else ""
     if spec.rungs == 1:
         return f"{spec.steps_per_adversary:,} steps per adversary{warm}"

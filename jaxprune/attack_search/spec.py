@@ -76,20 +76,23 @@ class AttackSearchSpec:
         parse.check_seed(self.seed)
         parse.check_at_least("steps", self.steps, self.effort.recipe.steps)
         self._check_rungs()
-        for field, asked, fitting in (
-            ("rungs", self.rungs > 1, self.trained),
-            ("warm_starts", self.warm_starts, self.trained),
-            ("transfer", self.transfer, self.learned),
+        trained, learned = (self.trained, "is an adversary that is trained"), (self.learned, "is learned")
+        for field, asked, (fitting, what) in (
+            ("rungs", self.rungs > 1, trained),
+            ("warm_starts", self.warm_starts, trained),
+            ("transfer", self.transfer, learned),
         ):
             if asked and not fitting:
                 raise SpecError(
-                    f"{field}: has nothing to act on, none of {', '.join(self.attacks)} is learned; add "
+                    f"{field}: has nothing to act on, none of {', '.join(self.attacks)} {what}; add "
                     f"{' or '.join(ready(TRAINING))}"
                 )
 
     def _check_rungs(self) -> None:
         parse.check_at_least("rungs", self.rungs, 1)
         parse.check_at_least("rung_episodes", self.rung_episodes, 2)  # half of them choose for the curve
+        if self.rungs == 1 and self.rung_episodes != AttackSearchSpec.rung_episodes:
+            raise SpecError("rung_episodes: there are no rungs; leave it out, or ask for --rungs 2 or more")
         most = self.iterations.bit_length()
         if self.rungs > most:
             raise SpecError(

@@ -6,7 +6,7 @@ from rich.table import Table
 from jaxprune.analysis import audit, distance_quantity, without_diverged
 from jaxprune.report.attacked_returns import attacked_returns_words
 from jaxprune.report.console import plain_table
-from jaxprune.report.numbers import number
+from jaxprune.report.numbers import counted, number
 from jaxprune.report.words import Words
 
 TIGHTEST, FOUND = "tightest", "mad"  # rows of the audit that have a sentence of their own
@@ -362,7 +362,8 @@ def _proofs(tightest: pl.DataFrame, post_hoc: bool) -> list[str]:
         members, states = tightest[f"members_proven_{side}"].sum(), tightest[f"proven_{side}"].sum()
         if members:
             lines.append(
-                f"in {members} of {policies} pruned policies ({states} states within them) {what}: {so}"
+                f"in {members} of {counted(policies, 'pruned policy')} "
+                f"({counted(states, 'state')} within them) {what}: {so}"
                 + ("" if post_hoc else " (trained separately, so that pruning need not be the cause)")
             )
     return lines
@@ -371,8 +372,9 @@ def _proofs(tightest: pl.DataFrame, post_hoc: bool) -> list[str]:
 def _rises(rows: pl.DataFrame) -> str:
     members, seeds = rows.select(pl.sum("members"), pl.max("seeds")).row(0)
     above, states = rows["states_above"].sum(), rows["states"].sum()
+    whose = counted(members, "pruned policy")
     if not above:
-        return f"rose at no state of any of the {members} pruned policies ({states} states within them)"
+        return f"rose at none of {counted(states, 'state')} of {whose}"
     worst = rows.sort("largest_ratio", nulls_last=True, descending=True).row(0, named=True)
     factor = "from zero" if worst["largest_ratio"] is None else f"{number(worst['largest_ratio'])}-fold"
     shares = f"{rows['share_above'].min():.0%} to {rows['share_above'].max():.0%}"
@@ -381,7 +383,7 @@ def _rises(rows: pl.DataFrame) -> str:
     if last["share_above_low"] is not None:
         limits = f", 95 % interval {last['share_above_low']:.0%}..{last['share_above_high']:.0%}"
     return (
-        f"rose in the mean over states for {rows['members_above'].sum()} of {members} pruned policies; at "
+        f"rose in the mean over states for {rows['members_above'].sum()} of {whose}; at "
         f"{shares} of a policy's states by sparsity, at sparsity {last['sparsity_asked']:g} at "
         f"{last['share_above']:.0%} (fell at {last['share_below']:.0%}; {_seeds(seeds)}{limits}); at worst "
         f"{factor}, at sparsity {worst['sparsity_asked']:g}"

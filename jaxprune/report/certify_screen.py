@@ -15,7 +15,7 @@ from jaxprune.report.audit import (
     tight_lines,
 )
 from jaxprune.report.console import plain_table
-from jaxprune.report.numbers import number
+from jaxprune.report.numbers import counted, number
 from jaxprune.report.words import Words
 
 RADII = 3
@@ -63,8 +63,8 @@ def _pruning_lines(above: pl.DataFrame, post_hoc: bool) -> list[str]:
     of, rose, further, less = counts.row(0)
     apart = "" if post_hoc else " (trained apart, so that pruning need not be why)"
     return [
-        f"tight verdict: in the mean the tightest bound rose for {rose} of {of} pruned policies; at some "
-        f"state proven easier to attack than dense: {further}, harder: {less}{apart}"
+        f"tight verdict: in the mean the tightest bound rose for {rose} of {counted(of, 'pruned policy')}; "
+        f"at some state proven easier to attack than dense: {further}, harder: {less}{apart}"
     ]
 
 

@@ -30,8 +30,10 @@ def percent(share: float) -> str:
 
 
 def counted(count: object, what: str) -> str:
-    """`1 seed`, `2 seeds`; of a whole number, as whatever Polars types it."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    """`1 seed`, `2 seeds`, `2 policies`; of a whole number, as whatever Polars types it."""
+    if count == 1:
+        return f"{count} {what}"
+    return f"{count} {what[:-1]}ies" if what.endswith("y") else f"{count} {what}s"
 
 
 def family_wise(alpha: float) -> str:

@@ -147,7 +147,7 @@ def _bound_alarms(members: pl.DataFrame) -> list[str]:
 def _attack_alarms(results: pl.DataFrame) -> list[str]:
     """What makes returns wrong."""
     outside = results["outside_ball"].sum()
-    said = f"WRONG: {outside} perturbations lie outside their ball: the attacked returns do not count"
+    said = f"WRONG: {counted(outside, 'perturbation')} outside the ball: the attacked returns do not count"
     return [said] if outside else []
 
 

@@ -74,9 +74,8 @@ def alarms(results: pl.DataFrame, certificates: pl.DataFrame) -> list[str]:
         )
     outside = results["outside_ball"].sum()
     if outside:
-        lines.append(
-            f"WRONG: {outside} perturbations lie outside their ball, so the attacked returns do not count"
-        )
+        what = counted(outside, "perturbation")
+        lines.append(f"WRONG: {what} outside the ball, so the attacked returns do not count")
     return lines
 
 

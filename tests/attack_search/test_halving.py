@@ -441,11 +441,15 @@ def test_members_without_siblings_are_refused(spec, everyone, who, change, said)
         ({"rung_episodes": 1}, "rung_episodes: 1 must be at least 2"),
         (
             {"attacks": "random"},
-            "rungs: has nothing to act on, none of random is learned; add sa-rl or pa-ad",
+            "rungs: has nothing to act on, none of random is an adversary that is trained; add",
         ),
         ({"attacks": "mad", "rungs": 1}, "warm_starts: has nothing to act on, none of mad"),
         ({"attacks": "sarsa", "rungs": 1}, "warm_starts: has nothing to act on"),
-        ({"attacks": "mad", "rungs": 1, "warm_starts": False}, "transfer: has nothing to act on"),
+        (
+            {"attacks": "mad", "rungs": 1, "warm_starts": False},
+            "transfer: has nothing to act on, none of mad is learned",
+        ),
+        ({"rungs": 1, "rung_episodes": 5}, "rung_episodes: there are no rungs"),
     ],
     ids=str,
 )

@@ -192,6 +192,18 @@ def test_every_member_of_a_run_is_attacked_in_the_runs_own_ball(run, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("attacks", "said"),
+    [
+        ("random,mad", "none, so that search and steps have no part"),
+        ("random,sarsa", "of critics alone, so that steps have no part"),
+        ("sarsa,sa-rl", "499,712 steps per adversary"),
+    ],
+)
+def test_the_plan_says_which_options_have_no_part(attacks, said):
+    assert _training(jp.AttackSearchSpec(attacks=attacks)) == said
+
+
+@pytest.mark.parametrize(
     ("rungs", "said"),
     [(1, ""), (3, ""), (4, "the first is 4 iterations of PPO"), (6, "is 1 iteration of PPO")],
 )

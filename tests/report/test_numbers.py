@@ -35,6 +35,7 @@ def test_a_confidence_is_never_rounded_up_to_all():
 
 def test_one_is_no_plural():
     assert [counted(count, "seed") for count in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+    assert [counted(count, "policy") for count in (1, 2)] == ["1 policy", "2 policies"]
 
 
 def test_a_quarter_of_the_usual_error_is_told_whole():

@@ -154,9 +154,7 @@ def test_one_policy_alone_is_compared_with_nothing(certificates):
 def test_alarms_say_what_is_wrong():
     words = attack_words(results((100, 99), (10, 30)).with_columns(outside_ball=1))
     # 2 members x 3 attacks x 2 episode sets
-    assert words.alarms == [
-        "WRONG: 12 perturbations lie outside their ball: the attacked returns do not count"
-    ]
+    assert words.alarms == ["WRONG: 12 perturbations outside the ball: the attacked returns do not count"]
     assert attack_words(results((100, 99), (10, 30))).alarms == []
 
 

@@ -343,7 +343,7 @@ def test_what_spoils_the_numbers_is_said(synthetic):
         synthetic.results(1).with_columns(failed=pl.lit(1, pl.Int64), outside_ball=pl.lit(2, pl.Int64))
     )
     assert "72 of 7200 evaluation episodes ended on non-finite physics" in text
-    assert "WRONG: 144 perturbations lie outside their ball" in text
+    assert "WRONG: 144 perturbations outside the ball" in text
 
 
 def test_one_pair_of_seeds_is_no_plural(synthetic):

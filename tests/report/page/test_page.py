@@ -184,7 +184,7 @@ def test_arms_that_were_certified_together_are_told_of_apart(synthetic, tmp_path
     about = {"format": 3, **folders.CERTIFIED, **folders.VERSIONS}
     run = folders.write(tmp_path / "arms", "certify.json", about, tables)
     read = words(document([read_run(run)]))
-    assert "ppo: tight verdict, the policy's own ball: the tightest bound rose at no state" in read
+    assert "ppo: tight verdict, the policy's own ball: the tightest bound rose at none of" in read
     assert "sa: tight verdict, the policy's own ball: the tightest bound rose in the mean over states" in read
     by_arm.draw_bounds(run, tables["members"], "hopper on native")
     assert {path.name for path in run.glob("*.png")} == {"bounds-ppo.png", "bounds-sa.png"}
