@@ -173,8 +173,7 @@ def certified(folder: Path) -> None:
     population, asked = jp.Population.load(folder), job(run.spec())
     with Meter(_show) as meter:
         sampled, visits = jp.sweep.visit(asked, population, meter)
-        meter.begin("certificates")
-        found = jp.sweep.certify(asked, population, visits)
+        found = jp.sweep.certify(asked, population, visits, meter)
     budgets = asked.spec.budgets
     run.write_table(
         "certificates", jp.certification.certificates(population, budgets, found, visits, sampled)

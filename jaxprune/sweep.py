@@ -37,6 +37,7 @@ from jaxprune.budget import Ball
 from jaxprune.certification import Certified
 from jaxprune.certification.attacked_return import AttackedReturns, attacked_returns
 from jaxprune.certification.spent import Spent, spent
+from jaxprune.certification.stages import stages
 from jaxprune.certification.tables import CONFIDENCE
 from jaxprune.evaluation import Condition, Tally, Visits
 from jaxprune.files import alone
@@ -146,8 +147,7 @@ def _run(job: Job, folder: RunFolder | None, on_progress: OnProgress) -> Sweep:
         sampled, visits = visit(job, population, meter)
         shifted = shift(job, population, meter)
         returned = certified_returns(job, population, folder, meter)
-        meter.begin("certificates", job.steps)
-        certified = certify(job, population, visits)
+        certified = certify(job, population, visits, meter)
     spec, results = job.spec, tables.results(job.spec, population, evaluated)
     regret = decompose(results)
     made = {
@@ -461,6 +461,7 @@ def certified_returns(
 # --- certification --------------------------------------------------------------------------------------
 
 
-def certify(job: Job, population: Population, visits: Visits) -> list[Certified]:
+def certify(job: Job, population: Population, visits: Visits, meter: Meter) -> list[Certified]:
     """Bounds on every member at the clean states it visited, by budget, pruned and with the mask off."""
-    return [certification.certify(population.under(budget), visits) for budget in job.spec.budgets]
+    told = stages(None, partial(meter.begin, planned=job.steps, part_of="certificates"))
+    return [certification.certify(population.under(budget), visits, told) for budget in job.spec.budgets]

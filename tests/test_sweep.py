@@ -179,6 +179,22 @@ def test_a_run_stopped_after_a_checkpoint_ends_with_the_same_tables(
         assert_frame_equal(getattr(result, name), getattr(small, name), check_exact=True)
 
 
+def test_every_member_is_told_of_before_it_is_certified_and_a_stop_is_heeded_there(small: jp.Sweep) -> None:
+    """Of a thousand members certificates take longer than anybody waits."""
+    job, seen, phases = sweeps.job(SMALL), [], []
+
+    def stop(update: Update) -> None:
+        seen.append((update.phase, update.steps_done))
+        if update.phase == "certificates of member 2 of 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Meter(stop, phases.extend) as meter:
+        _, visits = sweeps.visit(job, small.population, meter)
+        sweeps.certify(job, small.population, visits, meter)
+    assert seen[-2:] == [(f"certificates of member {member} of 2", job.steps) for member in (1, 2)]
+    assert [phase.name for phase in phases] == ["visits", "certificates"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
