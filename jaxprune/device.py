@@ -11,8 +11,8 @@ DEVICES = ("auto", "cpu", "gpu", "tpu")
 CACHE_VARIABLE = "JAXPRUNE_CACHE"
 
 ROOM = 0.95
-"""Of a machine's memory, what plans may fill. The rest is for the system, and for what plans do not see: 1,024
-Humanoid members took 2.5 % more than was planned.
+"""Of a machine's memory, what plans may fill. The rest is for the system, and for what plans do not see:
+1,024 Humanoid members took 2.5 % more than was planned.
 """
 
 
