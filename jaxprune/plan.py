@@ -69,7 +69,7 @@ def estimate(job: Job, most: int | None = None) -> Estimate:
     needed = memory(job)
     if most is not None and needed > most:
         raise SpecError(
-            f"memory: about {needed / 2**30:,.0f} GiB are needed, {most / 2**30:,.0f} GiB are there; lower "
+            f"memory: about {needed / 2**30:,.0f} GiB are needed, {most / 2**30:,.0f} GiB may be used; lower "
             "environments, unroll, hidden, chunk or the number of sparsities, or do the seeds in parts "
             "(--seeds 0:5)"
         )

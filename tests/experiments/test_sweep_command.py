@@ -109,7 +109,7 @@ def test_it_runs_in_a_fresh_process_and_leaves_tables_figures_and_spec(
         (["--preset", "papr"], "preset: unknown name 'papr'; did you mean 'paper'?"),
         (["--seeds", "3:2"], "seeds: cannot read '3:2'; give how many (6), or which from 0"),
         (["--shift-episodes=-1"], "shift_episodes: -1 must be at least 0"),
-        (["--seeds", "2000", "--hidden", "4096", "4096"], "GiB are there; lower environments, unroll"),
+        (["--seeds", "2000", "--hidden", "4096", "4096"], "GiB may be used; lower environments, unroll"),
         (["--log", "tensorbord"], "log: unknown name 'tensorbord'; did you mean 'tensorboard'?"),
         (["--chunk", "0"], "chunk: 0 must be at least 2"),
         (["--chunk=-3"], "chunk: -3 must be at least 2"),
